@@ -1,0 +1,131 @@
+"""Months and days: the periods that bills, budgets and reviews speak of.
+
+A month is the `datetime.date` of its first day. Nothing here reads a clock: "today" is a parameter.
+"""
+
+from __future__ import annotations
+
+import calendar as _calendar
+import re
+from datetime import date
+
+from finops_lab.errors import InputError
+
+__all__ = [
+    "add_months",
+    "days_in_month",
+    "format_month",
+    "is_closed",
+    "last_closed_month",
+    "month_name",
+    "months_from",
+    "parse_month",
+]
+
+
+def parse_month(text: object) -> date:
+    """Read a month written ``YYYY-MM``.
+
+    Parameters
+    ----------
+    text : object
+        The month as typed. Anything but a ``YYYY-MM`` string is refused, an integer such as
+        ``202610`` too (a shell or YAML may have eaten the dash).
+
+    Returns
+    -------
+    datetime.date
+        The first day of the month.
+
+    Raises
+    ------
+    InputError
+        When the text is no month.
+
+    Examples
+    --------
+    >>> parse_month("2026-10")
+    datetime.date(2026, 10, 1)
+    """
+    if not isinstance(text, str) or not re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", text):
+        raise InputError(f"month must be written like 2026-10, not {text!r}")
+    return date(int(text[:4]), int(text[5:]), 1)
+
+
+def format_month(month: date) -> str:
+    """Write a month as ``YYYY-MM``.
+
+    Examples
+    --------
+    >>> format_month(date(2026, 10, 1))
+    '2026-10'
+    """
+    return f"{month:%Y-%m}"
+
+
+def month_name(month: date) -> str:
+    """Write a month for a reader, in English.
+
+    Examples
+    --------
+    >>> month_name(date(2026, 10, 1))
+    'October 2026'
+    """
+    return f"{_calendar.month_name[month.month]} {month.year}"
+
+
+def add_months(month: date, n: int) -> date:
+    """Return the month `n` months later (earlier when negative).
+
+    Examples
+    --------
+    >>> add_months(date(2026, 11, 1), 2)
+    datetime.date(2027, 1, 1)
+    """
+    index = month.year * 12 + month.month - 1 + n
+    return date(index // 12, index % 12 + 1, 1)
+
+
+def days_in_month(month: date) -> int:
+    """Return the number of days of the month.
+
+    Examples
+    --------
+    >>> days_in_month(date(2028, 2, 1))
+    29
+    """
+    return _calendar.monthrange(month.year, month.month)[1]
+
+
+def is_closed(month: date, today: date) -> bool:
+    """Tell whether the month has ended by `today`.
+
+    Examples
+    --------
+    >>> is_closed(date(2026, 10, 1), today=date(2026, 10, 31))
+    False
+    """
+    return add_months(month, 1) <= today
+
+
+def last_closed_month(today: date) -> date:
+    """Return the newest month that has ended by `today`.
+
+    Examples
+    --------
+    >>> last_closed_month(date(2026, 11, 23))
+    datetime.date(2026, 10, 1)
+    """
+    return add_months(today.replace(day=1), -1)
+
+
+def months_from(first: date, last: date) -> list[date]:
+    """Return every month from `first` to `last`, both included.
+
+    Examples
+    --------
+    >>> months_from(date(2026, 12, 1), date(2027, 1, 1))
+    [datetime.date(2026, 12, 1), datetime.date(2027, 1, 1)]
+    """
+    count = (last.year - first.year) * 12 + last.month - first.month + 1
+    return [add_months(first, i) for i in range(max(count, 0))]

@@ -1,0 +1,84 @@
+"""The error tree: every failure a user can cause says what, where, and what to do about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+__all__ = [
+    "ConfigError",
+    "CurrencyError",
+    "FinopsError",
+    "InputError",
+    "NoDataError",
+    "ReconciliationError",
+    "RunError",
+]
+
+
+class FinopsError(Exception):
+    """Base of all errors raised on purpose by finops_lab.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong, in one sentence.
+    file, row, column : optional
+        Where it is wrong. Rows count from 1, the header not counted.
+    hint : str, optional
+        The likely fix.
+
+    Examples
+    --------
+    >>> print(InputError("amount 'abc' is not a number", file="bill.csv", row=7, column="BilledCost"))
+    bill.csv, row 7, column BilledCost: amount 'abc' is not a number
+    """
+
+    exit_code = 1
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        file: str | Path | None = None,
+        row: int | None = None,
+        column: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        where = ", ".join(
+            part
+            for part in (
+                str(file) if file is not None else "",
+                f"row {row}" if row is not None else "",
+                f"column {column}" if column is not None else "",
+            )
+            if part
+        )
+        text = f"{where}: {message}" if where else message
+        super().__init__(f"{text}. Hint: {hint}" if hint else text)
+        self.message, self.file, self.row, self.column, self.hint = message, file, row, column, hint
+
+
+class InputError(FinopsError):
+    """Bad parameters or bad input: the command line exits with 2."""
+
+    exit_code = 2
+
+
+class ConfigError(InputError):
+    """`finops.toml` is missing, unreadable or says something the library does not know."""
+
+
+class CurrencyError(InputError):
+    """Amounts in different currencies were about to be added."""
+
+
+class NoDataError(InputError):
+    """The period or table asked for holds no rows."""
+
+
+class ReconciliationError(FinopsError):
+    """Money in differs from money out: a defect of the library, never of the data."""
+
+
+class RunError(FinopsError):
+    """A notebook run failed; the message names the cell and the kept notebook."""
