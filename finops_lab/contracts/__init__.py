@@ -8,7 +8,7 @@ Decimal(precision=38, scale=18)
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Sequence
 
 import dataframely as dy
 import polars as pl
@@ -23,6 +23,8 @@ from finops_lab.contracts.telemetry import (
     SpotEvictions,
     TrainingJobs,
 )
+
+_TEXTS = pl.List(pl.String)
 
 __all__ = [
     "AMOUNTS",
@@ -39,6 +41,7 @@ __all__ = [
     "SpotEvictions",
     "TrainingJobs",
     "dtypes",
+    "listed",
     "reasons",
     "required",
 ]
@@ -77,16 +80,45 @@ def reasons(table: str) -> pl.Expr:
     Returns
     -------
     polars.Expr
-        ``List(String)``, such as ``["BilledCost: missing"]``; empty for a good row.
+        ``List(String)``, such as ``["BilledCost: missing or not readable"]``; null for a good row.
     """
     # dataframely keeps the assembled rules private; its public `filter` drops unknown columns.
     rules = TABLES[table]._validation_rules(with_cast=False)
-    found = [
-        # A rule on a null is null: the nullability rule speaks for it, the others stay silent.
-        pl.when(~rule.expr).then(pl.lit(_wording(name)))
-        for name, rule in rules.items()
-    ]
-    return cast("pl.Expr", pl.concat_list(found).list.drop_nulls())
+    # A rule on a null is null: the nullability rule speaks for it, the others stay silent.
+    return listed([(~rule.expr, pl.lit(_wording(name))) for name, rule in rules.items()])
+
+
+def listed(findings: Sequence[tuple[pl.Expr, pl.Expr]]) -> pl.Expr:
+    """List, per row, the texts of the findings that hold; null where none does.
+
+    Parameters
+    ----------
+    findings : sequence of (polars.Expr, polars.Expr)
+        Boolean expression and the text to list where it is true.
+
+    Returns
+    -------
+    polars.Expr
+        ``List(String)``. Batches without any finding, nearly all of them, cost one pass of "any".
+    """
+    if not findings:
+        return pl.lit(None, dtype=_TEXTS)
+    count = len(findings)
+
+    def gather(columns: Sequence[pl.Series]) -> pl.Series:
+        flags, texts = columns[:count], columns[count:]
+        length = max(column.len() for column in columns)
+        if not any(flag.any() for flag in flags):
+            return pl.repeat(None, length, dtype=_TEXTS, eager=True)
+        found: list[list[str] | None] = [None] * length
+        for flag, text in zip(flags, texts, strict=True):
+            for row in flag.arg_true().to_list():
+                said = text[row if text.len() > 1 else 0]
+                found[row] = [*(found[row] or []), said]
+        return pl.Series(found, dtype=_TEXTS)
+
+    columns = [flag.fill_null(False) for flag, _ in findings] + [text for _, text in findings]
+    return pl.map_batches(columns, gather, return_dtype=_TEXTS, is_elementwise=True)
 
 
 def _wording(rule: str) -> str:

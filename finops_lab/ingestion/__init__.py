@@ -1,0 +1,1 @@
+"""Readers, quarantine and the lake: from delivered files to checked tables."""

@@ -1,0 +1,150 @@
+"""Values as exports spell them: moments and tags."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import polars as pl
+
+from finops_lab.config import normalise_tag_key
+
+__all__ = ["moments", "tag_columns", "tags_as_json", "tags_readable"]
+
+MOMENT = pl.Datetime("us", "UTC")
+# The FOCUS working group's own examples write 4/2/25; only the American order has been seen.
+_AMERICAN = ("%m/%d/%Y", "%m/%d/%y", "%m/%d/%Y %H:%M", "%m/%d/%y %H:%M", "%m/%d/%Y %H:%M:%S")
+
+
+def moments(text: pl.Expr) -> pl.Expr:
+    """Read points in time: ISO 8601 with or without T, Z, seconds or offset, and m/d/y dates.
+
+    Without an offset a moment is UTC. What is no moment becomes null.
+
+    Examples
+    --------
+    >>> s = pl.Series(["2024-09-01 00:00:00", "2023-11-13T10:00Z", "4/2/25", "13/13/25"])
+    >>> [None if m is None else m.isoformat() for m in pl.select(moments(pl.lit(s))).to_series()]
+    ['2024-09-01T00:00:00+00:00', '2023-11-13T10:00:00+00:00', '2025-04-02T00:00:00+00:00', None]
+    """
+    return text.map_batches(_moments_batch, return_dtype=MOMENT, is_elementwise=True)
+
+
+def _moments_batch(text: pl.Series) -> pl.Series:
+    # A bill has few distinct moments: read each spelling once.
+    distinct = text.unique()
+    table = pl.DataFrame(
+        {
+            "text": distinct,
+            "moment": pl.Series([_moment(t) for t in distinct.to_list()], dtype=MOMENT),
+        }
+    )
+    joined = text.alias("text").to_frame().join(table, on="text", how="left", maintain_order="left")
+    return joined["moment"].alias(text.name)
+
+
+def _moment(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    text = text.strip()
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        for form in _AMERICAN:
+            try:
+                found = datetime.strptime(text, form)
+                break
+            except ValueError:
+                continue
+        else:
+            return None
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+
+
+def tags_as_json(dtype: pl.DataType) -> pl.Expr:
+    """Return the Tags column as JSON text, whatever a Parquet file holds it as."""
+    tags = pl.col("Tags")
+    if dtype == pl.String:
+        return tags
+
+    def encode(values: pl.Series) -> pl.Series:
+        texts = [None if v is None else json.dumps(_pairs(v), ensure_ascii=False) for v in values]
+        return pl.Series(values.name, texts, dtype=pl.String)
+
+    return tags.map_batches(encode, return_dtype=pl.String, is_elementwise=True)
+
+
+def _pairs(value: Any) -> dict[str, Any]:
+    if isinstance(value, Mapping):
+        return {k: v for k, v in value.items() if v is not None}
+    return {pair["key"]: pair["value"] for pair in value}
+
+
+def _tags(text: str | None) -> dict[str, str] | None:
+    """Read one Tags value; the last of two equal keys wins. None when it is no JSON object."""
+    if text is None:
+        return {}
+    text = text.strip()
+    try:
+        found = json.loads(text if text.startswith("{") else "{" + text + "}")
+    except json.JSONDecodeError:
+        return None
+    if not isinstance(found, dict):
+        return None
+    tags: dict[str, str] = {}
+    for key, value in found.items():
+        if value is not None and (spelled := _tag_text(value)):
+            tags[normalise_tag_key(key)] = spelled
+    return tags
+
+
+def _tag_text(value: object) -> str:
+    return (value if isinstance(value, str) else json.dumps(value)).strip()
+
+
+def tag_columns(keys: Sequence[str]) -> pl.Expr:
+    """Return a struct with one text field ``x_tag_<key>`` per normalised tag key.
+
+    Keys are compared without case, blanks and separators; of two equal keys the last wins, as in
+    DuckDB and `json_path_match`. A tag without a value is null.
+
+    Examples
+    --------
+    >>> df = pl.DataFrame({"Tags": ['{"Team":"search", " team":"ads"}', "not json", None]})
+    >>> df.select(tag_columns(["team"]).alias("t")).unnest("t")["x_tag_team"].to_list()
+    ['ads', None, None]
+    """
+    fields = {f"x_tag_{key}": pl.String() for key in keys}
+
+    def parse(texts: pl.Series) -> pl.Series:
+        distinct = texts.unique()
+        parsed = [_tags(t) or {} for t in distinct.to_list()]
+        table = pl.DataFrame(
+            {"text": distinct, **{name: [p.get(name[6:]) for p in parsed] for name in fields}},
+            schema={"text": pl.String, **fields},
+        )
+        joined = texts.alias("text").to_frame().join(
+            table, on="text", how="left", maintain_order="left", nulls_equal=True
+        )
+        return joined.select(pl.struct(list(fields)).alias(texts.name)).to_series()
+
+    return pl.col("Tags").map_batches(parse, return_dtype=pl.Struct(fields), is_elementwise=True)
+
+
+def tags_readable() -> pl.Expr:
+    """Tell which Tags values are JSON objects (null and blank count as empty)."""
+
+    def check(texts: pl.Series) -> pl.Series:
+        distinct = texts.unique()
+        table = pl.DataFrame(
+            {"text": distinct, "good": [_tags(t) is not None for t in distinct.to_list()]},
+            schema={"text": pl.String, "good": pl.Boolean},
+        )
+        joined = texts.alias("text").to_frame().join(
+            table, on="text", how="left", maintain_order="left", nulls_equal=True
+        )
+        return joined["good"].alias(texts.name)
+
+    return pl.col("Tags").map_batches(check, return_dtype=pl.Boolean, is_elementwise=True)

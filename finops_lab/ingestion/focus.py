@@ -1,0 +1,215 @@
+"""FOCUS bills 1.0 to 1.2 (and 1.3's provider columns): CSV, CSV.gz and Parquet.
+
+Source: FinOps Open Cost and Usage Specification, Cost and Usage dataset, versions 1.0 to 1.2.
+Faults of real exports that are mended here: several null spellings in one column, dates without
+T and Z or in m/d/y order, amounts in scientific notation or with thousands separators, categories
+in other cases, duplicate tag keys, tags as a map. Columns that FOCUS does not know are kept, with
+``x_`` in front.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import polars as pl
+
+from finops_lab import contracts
+from finops_lab.contracts import listed
+from finops_lab.contracts.costs import CHARGE_CATEGORIES
+from finops_lab.errors import InputError
+from finops_lab.ingestion._values import (
+    MOMENT,
+    moments,
+    tag_columns,
+    tags_as_json,
+    tags_readable,
+)
+from finops_lab.ingestion.registry import NOTES, RAW, REASONS, ReadSettings, Sample, separator
+from finops_lab.money import MONEY, excess_digits, is_blank, parse
+
+__all__ = ["FORMAT", "TABLE", "matches", "read"]
+
+FORMAT = "FOCUS"
+TABLE = "costs"
+
+_MARKERS = frozenset(
+    {
+        "BilledCost",
+        "EffectiveCost",
+        "BillingCurrency",
+        "BillingPeriodStart",
+        "ChargeCategory",
+        "ChargePeriodStart",
+        "BillingAccountId",
+        "ServiceName",
+    }
+)
+_NULLS = ["NULL", "null", "Null", "(null)", ""]
+# FOCUS 1.3 renames the provider, 1.4 drops the old name.
+_PROVIDER = ("ProviderName", "ServiceProviderName", "HostProviderName")
+_DERIVED = ("x_BillingMonth", "x_SourceFile", "x_SourceRow")
+_FREQUENCIES = ("One-Time", "Recurring", "Usage-Based")
+
+
+def matches(sample: Sample) -> bool:
+    """Tell whether a file is a FOCUS bill: half of the telling columns are there."""
+    return sample.kind != "jsonl" and len(_MARKERS & set(sample.columns)) >= len(_MARKERS) // 2
+
+
+def read(path: Path, settings: ReadSettings) -> pl.LazyFrame:
+    """Read one FOCUS file as rows of the `costs` contract.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        CSV (plain or gzip) or Parquet.
+    settings : ReadSettings
+        `tag_keys` become ``x_tag_<key>`` columns.
+
+    Returns
+    -------
+    polars.LazyFrame
+        The `costs` contract without ``x_SourceFile``, the export's further columns with ``x_`` in
+        front, and the reader's `RAW`, `REASONS` and `NOTES`.
+
+    Raises
+    ------
+    InputError
+        When a column that every bill needs is missing.
+    """
+    raw = _scan(path)
+    schema = dict(raw.collect_schema())
+    names = {name: re.sub(r"[^A-Za-z0-9_.-]+", "_", name.strip('\ufeff" \t')) for name in schema}
+    raw = raw.rename(names)
+    schema = {names[name]: dtype for name, dtype in schema.items()}
+    del schema["x_SourceRow"]
+    provider = next((name for name in _PROVIDER if name in schema), None)
+    needed = [n for n in contracts.required(TABLE) if n not in (*_DERIVED, "ProviderName")]
+    missing = [name for name in needed if name not in schema] + ([] if provider else ["ProviderName"])
+    if missing:
+        raise InputError(
+            f"the bill has no column {missing[0]}"
+            + (f" (nor {', '.join(missing[1:])})" if missing[1:] else ""),
+            file=path,
+            column=missing[0],
+            hint="export the FOCUS dataset with its mandatory columns",
+        )
+    wanted = contracts.dtypes(TABLE)
+    extra = {n: t for n, t in schema.items() if n not in wanted and n != provider}
+    money = [n for n, t in wanted.items() if t == MONEY and n in schema]
+    times = [n for n, t in wanted.items() if t == MOMENT and n in schema]
+    tags = "Tags" in schema
+    frame = raw.with_columns(
+        pl.struct(list(schema)).alias(RAW),
+        *[_as_text(name, schema[name]).alias(f"{RAW}{name}") for name in (*money, *times)],
+    ).with_columns(
+        *[_amount(name, schema[name]) for name in money],
+        *[_moment(name, schema[name]) for name in times],
+        *[_text(name, schema[name]) for name, t in wanted.items() if t == pl.String and name in schema
+          and name not in ("Tags", "ChargeCategory", "ChargeClass", "ChargeFrequency", "ProviderName")],
+        *([tags_as_json(schema["Tags"])] if tags else []),
+        _text(provider, schema[provider]).alias("ProviderName") if provider else pl.lit(None),
+        _spelled("ChargeCategory", CHARGE_CATEGORIES),
+        *[_spelled(n, v) for n, v in (("ChargeClass", ("Correction",)), ("ChargeFrequency", _FREQUENCIES))
+          if n in schema],
+        *[_as_text(name, dtype).alias(_own(name)) for name, dtype in extra.items()],
+        pl.col("x_SourceRow").cast(pl.Int64),
+    )  # fmt: skip
+    absent = [name for name in wanted if name not in schema and name not in (*_DERIVED, "ProviderName")]
+    frame = frame.with_columns(
+        *[pl.lit(None, dtype=wanted[name]).alias(name) for name in absent],
+        pl.col("BillingPeriodStart").dt.strftime("%Y-%m").alias("x_BillingMonth"),
+        listed([_unread(name, "a number") for name in money] + [_unread(n, "a date") for n in times]).alias(
+            REASONS
+        ),
+        listed(
+            [_rounded(name) for name in money if _is_text(schema[name])]
+            + ([(~tags_readable(), pl.lit("Tags: not JSON, left unread"))] if tags else [])
+        ).alias(NOTES),
+    )
+    keys = settings.tag_keys
+    if keys and tags:
+        frame = frame.with_columns(tag_columns(keys).alias("_tags")).unnest("_tags")
+    elif keys:
+        frame = frame.with_columns(pl.lit(None, dtype=pl.String).alias(f"x_tag_{key}") for key in keys)
+    ours = [name for name in wanted if name != "x_SourceFile"]
+    others = [_own(name) for name in extra] + [f"x_tag_{key}" for key in keys]
+    return frame.select(*ours, *dict.fromkeys(others), RAW, REASONS, NOTES)
+
+
+def _scan(path: Path) -> pl.LazyFrame:
+    with path.open("rb") as stream:
+        parquet = stream.read(4) == b"PAR1"
+    if parquet:
+        return pl.scan_parquet(path, row_index_name="x_SourceRow", row_index_offset=1)
+    return pl.scan_csv(
+        path,
+        infer_schema=False,
+        null_values=_NULLS,
+        separator=separator(path),
+        row_index_name="x_SourceRow",
+        row_index_offset=1,
+    )
+
+
+def _own(name: str) -> str:
+    return name if name.startswith("x_") else f"x_{name}"
+
+
+def _is_text(dtype: pl.DataType) -> bool:
+    return dtype == pl.String or dtype.is_float()
+
+
+def _as_text(name: str, dtype: pl.DataType) -> pl.Expr:
+    column = pl.col(name)
+    if dtype == pl.String or dtype.is_numeric() or dtype.is_temporal() or dtype == pl.Boolean:
+        return column.cast(pl.String)
+    return column.map_batches(
+        lambda s: pl.Series([None if v is None else str(v) for v in s], dtype=pl.String),
+        return_dtype=pl.String,
+        is_elementwise=True,
+    )
+
+
+def _text(name: str, dtype: pl.DataType) -> pl.Expr:
+    text = pl.col(name).cast(pl.String)
+    # In CSV the null spellings are nulls already; Parquet may still spell them.
+    return pl.when(~text.is_in(_NULLS)).then(text).alias(name) if dtype == pl.String else text
+
+
+def _amount(name: str, dtype: pl.DataType) -> pl.Expr:
+    if _is_text(dtype):
+        # A float column is read by its shortest decimal spelling, which is what was meant.
+        return parse(pl.col(name).cast(pl.String), pl.col("BillingCurrency").cast(pl.String)).alias(name)
+    return pl.col(name).cast(MONEY)
+
+
+def _moment(name: str, dtype: pl.DataType) -> pl.Expr:
+    if isinstance(dtype, pl.Datetime):
+        column = pl.col(name) if dtype.time_zone else pl.col(name).dt.replace_time_zone("UTC")
+        return column.dt.convert_time_zone("UTC").dt.cast_time_unit("us")
+    if dtype == pl.Date:
+        return pl.col(name).cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+    return moments(pl.col(name).cast(pl.String)).alias(name)
+
+
+def _spelled(name: str, values: tuple[str, ...]) -> pl.Expr:
+    """Bring a value to the specification's spelling; `usage-based` was seen in a real export."""
+    known: Mapping[str, str] = {value.lower(): value for value in values}
+    text = pl.col(name).cast(pl.String)
+    return text.str.strip_chars().str.to_lowercase().replace_strict(known, default=text).alias(name)
+
+
+def _unread(name: str, kind: str) -> tuple[pl.Expr, pl.Expr]:
+    text = pl.col(f"{RAW}{name}")
+    return (
+        pl.col(name).is_null() & text.is_not_null() & ~is_blank(text),
+        pl.format(f"{name}: '{{}}' is not {kind}", text.fill_null("")),
+    )
+
+
+def _rounded(name: str) -> tuple[pl.Expr, pl.Expr]:
+    words = f"{name}: more than 18 decimals, rounded to 18"
+    return excess_digits(pl.col(f"{RAW}{name}")), pl.lit(words)

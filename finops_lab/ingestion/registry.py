@@ -1,0 +1,142 @@
+"""Which reader reads a file: decided by its content, never by its name."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal, Protocol, cast
+
+import polars as pl
+
+from finops_lab.errors import InputError
+
+__all__ = ["NOTES", "RAW", "REASONS", "ReadSettings", "Reader", "Sample", "detect", "inspect", "separator"]
+
+# Columns every reader adds: the row as delivered (a struct), and why it cannot be accepted. A
+# reader may also note what it mended on an accepted row.
+RAW = "_raw"
+REASONS = "_reasons"
+NOTES = "_notes"
+
+_READERS = ("focus", "otlp", "litellm", "canonical")
+_PROBE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The beginning of a file, as far as detection needs it."""
+
+    path: Path
+    kind: Literal["csv", "jsonl", "parquet"]
+    columns: tuple[str, ...]
+    first: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ReadSettings:
+    """What `finops.toml` tells the readers.
+
+    `tag_keys` are normalised tag keys that become ``x_tag_<key>`` columns of bill rows.
+    `attributes` are names of request attributes per context column, tried first to last.
+    `sample_rate` is the share of requests that was exported, if the file does not say.
+    """
+
+    tag_keys: tuple[str, ...] = ()
+    attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    sample_rate: float | None = None
+
+
+class Reader(Protocol):
+    """A source format: a module with these four names.
+
+    `read` returns a LazyFrame with every column of the contract `TABLE` except the source file,
+    in the contract's dtypes, null where a value was blank or could not be read; any further
+    columns worth keeping; `RAW`, the row as delivered; and `REASONS`, a list of what could not be
+    read (``"column: what is wrong"``), empty for a row without such faults.
+    """
+
+    FORMAT: str
+    TABLE: str
+
+    def matches(self, sample: Sample) -> bool: ...
+
+    def read(self, path: Path, settings: ReadSettings) -> pl.LazyFrame: ...
+
+
+def readers() -> list[Reader]:
+    """Return every reader, in the order they are asked."""
+    return [cast("Reader", import_module(f"finops_lab.ingestion.{name}")) for name in _READERS]
+
+
+def inspect(path: Path) -> Sample:
+    """Look at the beginning of a file.
+
+    Raises
+    ------
+    InputError
+        When the file is empty or unreadable.
+    """
+    try:
+        with path.open("rb") as stream:
+            magic = stream.read(4)
+        if magic == b"PAR1":
+            return Sample(path, "parquet", tuple(pl.read_parquet_schema(path)))
+        opened = gzip.open(path) if magic[:2] == b"\x1f\x8b" else path.open("rb")
+        with opened as stream:
+            start = stream.readline(_PROBE_BYTES).decode("utf-8-sig", errors="replace").strip()
+    except (OSError, EOFError, pl.exceptions.PolarsError) as error:
+        raise InputError(f"cannot be read: {_first_line(error)}", file=path) from None
+    if not start:
+        raise InputError("is empty", file=path, hint="remove it, or deliver it again")
+    if start.startswith(("{", "[")):
+        try:
+            first = json.loads(start)
+        except json.JSONDecodeError:
+            first = {}
+        if isinstance(first, dict):
+            return Sample(path, "jsonl", tuple(first), first)
+        return Sample(path, "jsonl", ())
+    mark = _separator(start)
+    header = next(csv.reader([start], delimiter=mark), [])
+    return Sample(path, "csv", tuple(name.strip() for name in header))
+
+
+def separator(path: Path) -> str:
+    """Return the character that separates the columns of a CSV file, read off its header."""
+    with path.open("rb") as stream:
+        zipped = stream.read(2) == b"\x1f\x8b"
+    with gzip.open(path) if zipped else path.open("rb") as stream:
+        return _separator(stream.readline(_PROBE_BYTES).decode("utf-8", errors="replace"))
+
+
+def _separator(header: str) -> str:
+    return max(",;\t|", key=header.count)
+
+
+def detect(path: Path) -> Reader:
+    """Return the reader of a file.
+
+    Raises
+    ------
+    InputError
+        When no reader knows the content; the message names what was seen.
+    """
+    sample = inspect(path)
+    for reader in readers():
+        if reader.matches(sample):
+            return reader
+    seen = ", ".join(sample.columns[:8]) or "no columns"
+    raise InputError(
+        f"no reader knows this {sample.kind} file (columns: {seen})",
+        file=path,
+        hint="a bill needs at least FOCUS's BilledCost and ChargePeriodStart; see the README for the formats read",
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
