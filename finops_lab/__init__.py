@@ -1,0 +1,57 @@
+"""finops_lab: analysis and forecasting of AI spend, from bills to a reproducible monthly review.
+
+>>> import finops_lab as fl
+>>> sorted(name for name in fl.__all__ if name.islower())[:4]
+['allocate', 'allocation', 'forecast', 'forecasting']
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from finops_lab import allocation, forecasting, tradeoffs
+    from finops_lab.api import allocate, variants
+    from finops_lab.forecasting import forecast
+    from finops_lab.lab import Lab, open_lab
+    from finops_lab.reporting import check_parameters, review
+
+# Names are imported when first used, so that `import finops_lab` costs hardly more than nothing.
+_HOMES = {
+    "Lab": "lab",
+    "allocate": "api",
+    "allocation": "",
+    "check_parameters": "reporting",
+    "forecast": "forecasting",
+    "forecasting": "",
+    "open_lab": "lab",
+    "review": "reporting",
+    "tradeoffs": "",
+    "variants": "api",
+}
+
+__all__ = [
+    "Lab",
+    "allocate",
+    "allocation",
+    "check_parameters",
+    "forecast",
+    "forecasting",
+    "open_lab",
+    "review",
+    "tradeoffs",
+    "variants",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'finops_lab' has no attribute {name!r}")
+    module = import_module(f"finops_lab.{home or name}")
+    return getattr(module, name) if home else module
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -23,7 +23,7 @@ RAW = "_raw"
 REASONS = "_reasons"
 NOTES = "_notes"
 
-_READERS = ("focus", "otlp", "litellm", "canonical")
+_READERS = ("focus",)
 _PROBE_BYTES = 1 << 20
 
 
@@ -70,7 +70,8 @@ class Reader(Protocol):
 
 def readers() -> list[Reader]:
     """Return every reader, in the order they are asked."""
-    return [cast("Reader", import_module(f"finops_lab.ingestion.{name}")) for name in _READERS]
+    modules = [import_module(f"finops_lab.ingestion.{name}") for name in _READERS]
+    return [cast("Reader", reader) for module in modules for reader in getattr(module, "READERS", (module,))]
 
 
 def inspect(path: Path) -> Sample:

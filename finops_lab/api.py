@@ -1,0 +1,69 @@
+"""The front door's functions that take a lab: thin wrappers over the rooms."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+
+import polars as pl
+
+from finops_lab import allocation, tradeoffs
+from finops_lab.calendar import parse_month
+from finops_lab.errors import NoDataError
+from finops_lab.lab import Lab
+
+__all__ = ["allocate", "variants"]
+
+
+def allocate(lab: Lab) -> allocation.Ledger:
+    """Put every cent of the lab's bills on an owner, in the lab's currency.
+
+    Parameters
+    ----------
+    lab : Lab
+        An opened lab.
+
+    Returns
+    -------
+    finops_lab.allocation.Ledger
+        Entries, receipt and rule report. With ``[[rates]]`` in `finops.toml` the entries are
+        converted; without them they keep their currencies. The receipt is always in the currencies
+        of the bills.
+
+    Raises
+    ------
+    NoDataError
+        When the lab holds no bills.
+    """
+    costs = lab.costs()
+    if costs.select(pl.len()).collect().item() == 0:
+        raise NoDataError("the lab holds no bill rows", file=lab.folder, hint="put FOCUS exports into exports/")
+    ledger = allocation.allocate(costs, lab.config.dimensions)
+    if lab.config.rates:
+        return replace(ledger, entries=allocation.convert(ledger.entries, lab.config.rates, lab.currency))
+    return ledger
+
+
+def variants(
+    lab: Lab, first: str | date, last: str | date, *, metric: str = "EffectiveCost"
+) -> pl.DataFrame:
+    """Compare model variants over some months: see `finops_lab.tradeoffs.variants`.
+
+    Parameters
+    ----------
+    lab : Lab
+        An opened lab.
+    first, last : str or datetime.date
+        First and last month, such as ``2026-08``; both included.
+    metric : str
+        The cost column to compare.
+    """
+    months = [m if isinstance(m, date) else parse_month(m) for m in (first, last)]
+    return tradeoffs.variants(
+        allocate(lab).entries.lazy(),
+        lab.table("inference_requests"),
+        lab.table("accuracy_samples"),
+        first=months[0],
+        last=months[1],
+        metric=metric,
+    )

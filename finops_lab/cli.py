@@ -1,0 +1,210 @@
+"""The command line: thin over the public functions.
+
+Exit codes: 0 done, 1 a run failed, 2 bad parameters or bad input, 3 over budget (only with
+``--fail-on over-budget``).
+"""
+
+from __future__ import annotations
+
+import sys
+from datetime import date
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from finops_lab.errors import FinopsError, InputError
+
+if TYPE_CHECKING:
+    from finops_lab.ingestion.run import IngestSummary
+    from finops_lab.lab import Lab
+    from finops_lab.reporting.run import ReportFiles
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="finops-lab",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Analysis and forecasting of AI spend: bills and telemetry in, a ledger that adds up and a "
+    "reproducible monthly review out.\n\n"
+    "A lab is a folder with finops.toml and exports/. Start with `finops-lab review --month 2026-10` "
+    "on the packaged synthetic sample lab, or write a lab of your own with `finops-lab sample --out DIR`.",
+    epilog="Exit codes: 0 done; 1 a run failed; 2 bad parameters or bad input; 3 over budget (with --fail-on).",
+)
+
+LabOption = Annotated[
+    Path | None,
+    typer.Option("--lab", help="The lab's folder. Default: the packaged synthetic sample lab.", metavar="DIR"),
+]
+
+
+class Metric(StrEnum):
+    """Cost columns a review can show."""
+
+    EffectiveCost = "EffectiveCost"
+    BilledCost = "BilledCost"
+
+
+class FailOn(StrEnum):
+    """Findings that can fail a run."""
+
+    over_budget = "over-budget"
+
+
+@app.command()
+def sample(
+    out: Annotated[Path, typer.Option("--out", help="Folder to write; must be new or empty.", metavar="DIR")],
+    seed: Annotated[int, typer.Option("--seed", help="The same seed writes the same bytes.")] = 1,
+) -> None:
+    """Write a synthetic lab: 30 months of bills, 3 months of telemetry, planted truths.
+
+    Example: finops-lab sample --out my-lab --seed 1
+    """
+    from finops_lab.samples import generate
+
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError("exists and is not an empty folder", file=out, hint="choose another --out")
+    with _spinner("writing the synthetic lab"):
+        generate(out, seed)
+    typer.echo(f"wrote the synthetic lab {out}")
+
+
+@app.command()
+def ingest(lab: LabOption = None) -> None:
+    """Read new and changed exports into the lake and say what became of every row.
+
+    Example: finops-lab ingest --lab my-lab
+    """
+    from finops_lab.lab import open_lab
+
+    opened = open_lab(lab, progress=sys.stderr.isatty())
+    _print_summary(opened.summary)
+
+
+@app.command()
+def review(
+    lab: LabOption = None,
+    month: Annotated[
+        str | None,
+        typer.Option("--month", help="Month of use to review, such as 2026-10, or `previous`.", metavar="YYYY-MM"),
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option("--since", help="Review every closed month from here on that has no review yet.", metavar="YYYY-MM"),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder of reports.", metavar="DIR")] = Path("reports"),
+    metric: Annotated[Metric, typer.Option("--metric", help="Cost column: amortised or invoiced.")] = Metric.EffectiveCost,
+    today: Annotated[
+        str | None,
+        typer.Option("--today", help="The date that `previous`, closed and future refer to.", metavar="YYYY-MM-DD"),
+    ] = None,
+    fail_on: Annotated[
+        FailOn | None, typer.Option("--fail-on", help="Exit with 3 when the month is over its budget.")
+    ] = None,
+) -> None:
+    """Run the monthly review: one offline HTML page, the notebook and its figures as JSON.
+
+    Examples: finops-lab review --month 2026-10; finops-lab review --lab my-lab --month previous;
+    finops-lab review --lab my-lab --since 2026-07 --out reports
+    """
+    from finops_lab.calendar import format_month, last_closed_month, parse_month
+    from finops_lab.lab import open_lab
+    from finops_lab.reporting.run import due
+
+    if (month is None) == (since is None):
+        raise InputError("give either --month or --since", hint="for example --month 2026-10")
+    now = _date(today)
+    if month == "previous":
+        month = format_month(last_closed_month(now))
+    start = parse_month(month if month is not None else since)
+    if start > now:
+        raise InputError(f"{format_month(start)} is in the future", hint="--today sets another date")
+    opened = open_lab(lab, progress=sys.stderr.isatty())
+    months = [month] if month is not None else due(opened, start, now, out)
+    if not months:
+        typer.echo(f"every closed month since {since} has its review in {out}")
+    over = [m for m in months if _review_one(opened, m, out, metric)]
+    if fail_on is FailOn.over_budget and over:
+        typer.echo(f"over budget: {', '.join(over)}", err=True)
+        raise typer.Exit(3)
+
+
+def _review_one(lab: Lab, month: str, out: Path, metric: Metric) -> bool:
+    from finops_lab.reporting.run import run_review
+
+    done = run_review(lab, month, out, metric=metric.value, progress=sys.stderr.isatty())
+    typer.echo(f"review of {month}: {done.html}")
+    typer.echo(f"  notebook {done.ipynb}, figures {done.json}")
+    return _over_budget(done)
+
+
+def _over_budget(done: ReportFiles) -> bool:
+    from decimal import Decimal
+
+    headline = done.results["headline"]
+    return headline["budget"] is not None and Decimal(headline["spend"]) > Decimal(headline["budget"])
+
+
+def _date(text: str | None) -> date:
+    if text is None:
+        return date.today()
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise InputError(f"--today must be written like 2026-11-05, not {text!r}") from None
+
+
+def _spinner(text: str):  # type: ignore[no-untyped-def]
+    from rich.console import Console
+
+    return Console(stderr=True).status(text)
+
+
+def _print_summary(summary: IngestSummary) -> None:
+    import polars as pl
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    table = Table(title="Exports")
+    for name in ("file", "status"):
+        table.add_column(name, overflow="fold")
+    fates = ("read", "accepted", "quarantined", "superseded")
+    for name in fates:
+        table.add_column(name, justify="right")
+    files = summary.files.group_by("file", "status", maintain_order=True).agg(pl.col("^rows_.*$").sum())
+    for file, status, *counts in files.sort("file").iter_rows():
+        table.add_row(file, status, *[f"{n:,}" for n in counts])
+    console.print(table)
+    for title, frame in (("rejected", summary.reasons), ("mended", summary.notes)):
+        for path, text, rows in frame.iter_rows():
+            console.print(f"{title}: {path}: {text} ({rows:,} rows)", markup=False, highlight=False)
+    totals = summary.files.select("rows_read", "rows_accepted", "rows_quarantined", "rows_superseded").sum().row(0)
+    console.print(
+        f"{totals[0]:,} rows read = {totals[1]:,} accepted + {totals[2]:,} quarantined + {totals[3]:,} superseded",
+        markup=False,
+    )
+    for (currency,), part in summary.files.drop_nulls("currency").group_by("currency", maintain_order=True):
+        names = [f"BilledCost_{fate}" for fate in ("read", "accepted", "quarantined", "superseded")]
+        read, *fates = (_amount(part[name].sum(), str(currency)) for name in names)
+        console.print(
+            f"BilledCost {read} read = {fates[0]} accepted + {fates[1]} quarantined + {fates[2]} superseded",
+            markup=False,
+        )
+
+
+def _amount(amount: object, currency: str | None) -> str:
+    return "" if amount is None else f"{amount.normalize():f} {currency}"  # type: ignore[attr-defined]
+
+
+def main() -> None:
+    """Run the command line; a user's mistake ends in one line, never in a traceback."""
+    try:
+        app()
+    except FinopsError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)

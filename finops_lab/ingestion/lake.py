@@ -1,0 +1,213 @@
+"""The lake: one Delta table per contract, replaced atomically, every older version kept.
+
+What was ingested from which file is written into the metadata of the commit that brought the
+rows, so data and log can never disagree: a crash leaves the last version and its log.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from finops_lab import contracts
+from finops_lab.errors import InputError, NoDataError
+
+__all__ = ["FileEntry", "Unit", "commit", "exists", "files", "scan", "version"]
+
+_KEY = "finops_lab"
+_PARTITIONS = {
+    "costs": ["ProviderName", "x_BillingMonth"],
+    "inference_requests": ["day"],
+    "gpu_samples": ["day"],
+}
+# Logs are the ingestion log and old versions are evidence: neither may expire.
+_FOREVER = {
+    "delta.logRetentionDuration": "interval 36500 days",
+    "delta.deletedFileRetentionDuration": "interval 36500 days",
+}
+
+
+@dataclass(frozen=True, order=True)
+class Unit:
+    """What one delivery replaces of an older one: a provider's account in a billing month."""
+
+    provider: str
+    account: str
+    month: str
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """One file of the ingestion log, with the rows and money it brought.
+
+    `money` holds exact decimal strings per currency and fate: ``read``, ``accepted``,
+    ``quarantined``, ``superseded``; amounts are ``BilledCost`` and exist for bills only.
+    """
+
+    path: str
+    sha256: str
+    settings: str
+    format: str
+    stream: str
+    delivered_on: str | None
+    rows_read: int
+    rows_accepted: int
+    rows_quarantined: int
+    rows_superseded: int = 0
+    money: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    notes: Mapping[str, int] = field(default_factory=dict)
+    units: Sequence[Unit] = ()
+
+
+def exists(lake: Path, table: str) -> bool:
+    """Tell whether the lake holds the table."""
+    return (lake / table / "_delta_log").is_dir()
+
+
+def version(lake: Path, table: str) -> int | None:
+    """Return the table's newest version, None when there is no table."""
+    return _open(lake, table).version() if exists(lake, table) else None
+
+
+def scan(lake: Path, table: str, as_of: date | None = None) -> pl.LazyFrame:
+    """Read a table of the lake.
+
+    Parameters
+    ----------
+    lake : pathlib.Path
+        The lake's folder.
+    table : str
+        Name of a contract.
+    as_of : datetime.date, optional
+        Read the last version that holds no delivery later than this date.
+
+    Returns
+    -------
+    polars.LazyFrame
+        The contract's columns; further columns after them. Empty when the lake has no such table.
+
+    Raises
+    ------
+    NoDataError
+        When every version holds a delivery later than `as_of`.
+    """
+    if not exists(lake, table):
+        return pl.LazyFrame(schema=contracts.dtypes(table))
+    wanted = None if as_of is None else _version_as_of(lake, table, as_of)
+    frame = pl.scan_delta(str(lake / table), version=wanted)
+    found = frame.collect_schema().names()
+    known = [name for name in contracts.dtypes(table) if name in found]
+    return frame.select(*known, pl.exclude(known))
+
+
+def files(lake: Path, table: str) -> dict[str, FileEntry]:
+    """Return the ingestion log of a table: the newest entry of each file, by path."""
+    log: dict[str, FileEntry] = {}
+    for _, entries in _history(lake, table):
+        log |= {entry.path: entry for entry in entries}
+    return log
+
+
+def commit(
+    lake: Path,
+    table: str,
+    rows: pl.LazyFrame,
+    entries: Sequence[FileEntry],
+    superseded: Mapping[str, Iterable[Unit]],
+) -> None:
+    """Write the rows of some files in one atomic step, replacing what they replace.
+
+    Parameters
+    ----------
+    lake, table
+        Where to.
+    rows : polars.LazyFrame
+        Accepted rows of exactly the files in `entries`.
+    entries : sequence of FileEntry
+        The log entries of those files. Rows of earlier versions of the files are replaced.
+    superseded : mapping
+        Older files and the units of theirs that these files replace.
+    """
+    from deltalake import CommitProperties
+
+    lake.mkdir(parents=True, exist_ok=True)
+    source = "x_SourceFile" if table == "costs" else "source_file"
+    log = files(lake, table)
+    stale = [entry.path for entry in entries if entry.path in log]
+    conditions = [f"{source} = {_quoted(path)}" for path in stale]
+    conditions += [
+        f"({source} = {_quoted(path)} AND ProviderName = {_quoted(unit.provider)}"
+        f" AND BillingAccountId = {_quoted(unit.account)} AND x_BillingMonth = {_quoted(unit.month)})"
+        for path, units in sorted(superseded.items())
+        for unit in sorted(units)
+    ]
+    partitions = _PARTITIONS.get(table)
+    options: dict[str, Any] = {
+        "schema_mode": "merge",
+        "commit_properties": CommitProperties(
+            custom_metadata={_KEY: json.dumps([asdict(entry) for entry in entries], sort_keys=True)}
+        ),
+    }
+    if partitions:
+        options["partition_by"] = partitions
+    if not exists(lake, table):
+        options["configuration"] = _FOREVER
+    if conditions:
+        # New rows must satisfy the predicate as well.
+        mine = [f"{source} = {_quoted(entry.path)}" for entry in entries if entry.path not in log]
+        options["predicate"] = " OR ".join(conditions + mine)
+    rows.sink_delta(
+        str(lake / table), mode="overwrite" if conditions else "append", delta_write_options=options
+    )
+
+
+def _open(lake: Path, table: str) -> Any:
+    from deltalake import DeltaTable
+    from deltalake.exceptions import DeltaError
+
+    try:
+        return DeltaTable(str(lake / table))
+    except (DeltaError, OSError) as error:
+        raise InputError(
+            f"the lake's table {table} cannot be opened: {str(error).splitlines()[0]}",
+            file=lake / table,
+            hint="delete the lake folder to have it built again from exports/",
+        ) from None
+
+
+def _history(lake: Path, table: str) -> list[tuple[int, list[FileEntry]]]:
+    if not exists(lake, table):
+        return []
+    found = [
+        (int(done["version"]), [_entry(e) for e in json.loads(done[_KEY])])
+        for done in _open(lake, table).history()
+        if _KEY in done
+    ]
+    return sorted(found, key=lambda pair: pair[0])
+
+
+def _entry(values: dict[str, Any]) -> FileEntry:
+    units = tuple(Unit(**unit) for unit in values.pop("units"))
+    return FileEntry(**values, units=units)
+
+
+def _version_as_of(lake: Path, table: str, as_of: date) -> int:
+    found = None
+    for number, entries in _history(lake, table):
+        if any(e.delivered_on is not None and e.delivered_on > as_of.isoformat() for e in entries):
+            break
+        found = number
+    if found is None:
+        raise NoDataError(f"the lake holds no {table} delivered by {as_of.isoformat()}")
+    return found
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

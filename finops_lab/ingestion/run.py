@@ -1,0 +1,381 @@
+"""Ingest a lab's exports: read, check, quarantine, and commit to the lake."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from fnmatch import fnmatch
+from hashlib import file_digest, sha256
+from pathlib import Path
+
+import polars as pl
+
+from finops_lab import contracts
+from finops_lab.config import Config
+from finops_lab.errors import FinopsError, InputError
+from finops_lab.ingestion import lake, quarantine, registry
+from finops_lab.ingestion.lake import FileEntry, Unit
+from finops_lab.ingestion.registry import NOTES, RAW, REASONS, ReadSettings
+
+__all__ = ["IngestSummary", "ingest"]
+
+# Raised when readers change what they make of a file, so that labs are read again.
+_READER_VERSION = 1
+_DELIVERED = re.compile(r"delivered=(\d{4}-\d{2}-\d{2})")
+_NOT_DATA = ("*.md", "*.txt", "*manifest*.json", "_SUCCESS", ".*", "*.crc")
+
+_FATES = ("accepted", "quarantined", "superseded")
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class IngestSummary:
+    """What one run of `ingest` did.
+
+    `files` has one row per file looked at: ``file``, ``table``, ``format``, ``status``
+    (``ingested``, ``unchanged``, ``duplicate``), rows and ``BilledCost`` read, accepted,
+    quarantined and superseded, per currency (a file in two currencies has two rows).
+    """
+
+    files: pl.DataFrame
+    reasons: pl.DataFrame
+    notes: pl.DataFrame
+
+
+@dataclass(frozen=True)
+class _Delivered:
+    """A file of the exports folder and what its place and content say."""
+
+    path: Path
+    name: str
+    sha256: str
+    stream: str
+    delivered_on: str | None
+    settings: ReadSettings
+
+    @property
+    def fingerprint(self) -> str:
+        attributes = sorted((k, tuple(v)) for k, v in self.settings.attributes.items())
+        said = (_READER_VERSION, self.settings.tag_keys, attributes, self.settings.sample_rate)
+        return sha256(repr(said).encode()).hexdigest()[:16]
+
+
+def ingest(folder: Path, config: Config, progress: Progress | None = None) -> IngestSummary:
+    """Bring every new or changed file of ``exports/`` into the lake.
+
+    Unchanged files cost their hash only; a changed file replaces its own rows; a newer delivery
+    (a path part ``delivered=YYYY-MM-DD``) replaces the provider's account and billing month of the
+    older one in the same stream. Rows that break the contract go to ``quarantine/``.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The lab's folder.
+    config : Config
+        Its `finops.toml`.
+    progress : callable, optional
+        Called with (files done, files in all, name of the next file).
+
+    Returns
+    -------
+    IngestSummary
+
+    Raises
+    ------
+    InputError
+        When a file cannot be read or no reader knows it; nothing of that run is kept for its
+        table, earlier versions stay.
+    """
+    with _only_one(folder / "lake"):
+        return _ingest(folder, config, progress or (lambda done, total, name: None))
+
+
+def _ingest(folder: Path, config: Config, progress: Progress) -> IngestSummary:
+    exports = folder / "exports"
+    if not exports.is_dir():
+        raise InputError("the lab has no exports/ folder", file=folder, hint="put bills and telemetry there")
+    delivered = [_look(path, exports, config) for path in _data_files(exports)]
+    log = {t: lake.files(folder / "lake", t) for t in contracts.TABLES if lake.exists(folder / "lake", t)}
+    known = {entry.path: (table, entry) for table, entries in log.items() for entry in entries.values()}
+    done: dict[str, tuple[str, FileEntry, str]] = {}
+    todo: list[_Delivered] = []
+    first_with: dict[str, str] = {}
+    for item in delivered:
+        table, entry = known.get(item.name, ("", None))
+        twin = first_with.setdefault(item.sha256, item.name)
+        if twin != item.name:
+            done[item.name] = ("", _duplicate(item, twin), "duplicate")
+        elif entry is not None and (entry.sha256, entry.settings) == (item.sha256, item.fingerprint):
+            done[item.name] = (table, entry, "unchanged")
+        else:
+            todo.append(item)
+    staging = folder / "lake" / ".staging"
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
+    staged: dict[str, list[tuple[_Delivered, FileEntry]]] = {}
+    for number, item in enumerate(todo):
+        progress(number, len(todo), item.name)
+        reader = registry.detect(item.path)
+        staged.setdefault(reader.TABLE, []).append((item, _stage(item, reader, staging)))
+    for table, items in staged.items():
+        for entry in _settle(folder, table, items, staging):
+            done[entry.path] = (table, entry, "ingested")
+    progress(len(todo), len(todo), "")
+    shutil.rmtree(staging)
+    return _summary([done[item.name] for item in delivered])
+
+
+def _data_files(exports: Path) -> list[Path]:
+    found = (p for p in exports.rglob("*") if p.is_file())
+    return sorted(
+        p for p in found if not any(fnmatch(part, pattern) for part in (p.name,) for pattern in _NOT_DATA)
+    )
+
+
+def _look(path: Path, exports: Path, config: Config) -> _Delivered:
+    name = path.relative_to(exports).as_posix()
+    try:
+        with path.open("rb") as stream:
+            digest = file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", file=path) from None
+    dates = _DELIVERED.findall(name)
+    stream_name = "/".join(p for p in Path(name).parent.parts if not _DELIVERED.fullmatch(p))
+    rate = next((s.rate for s in config.telemetry.sampling if fnmatch(name, s.path)), None)
+    settings = ReadSettings(config.tag_keys(), {str(k): v for k, v in config.telemetry.attributes.items()}, rate)
+    return _Delivered(path, name, digest, stream_name, max(dates, default=None), settings)
+
+
+def _duplicate(item: _Delivered, twin: str) -> FileEntry:
+    entry = FileEntry(
+        item.name, item.sha256, item.fingerprint, "", item.stream, item.delivered_on, 0, 0, 0
+    )
+    return replace(entry, notes={f"same content as {twin}: read once": 1})
+
+
+def _stage(item: _Delivered, reader: registry.Reader, staging: Path) -> FileEntry:
+    """Read one file once: good rows, bad rows and notes into staging files."""
+    table = reader.TABLE
+    source = "x_SourceFile" if table == "costs" else "source_file"
+    stem = sha256(item.name.encode()).hexdigest()[:16]
+    try:
+        frame = reader.read(item.path, item.settings).with_columns(pl.lit(item.name).alias(source))
+        columns = frame.collect_schema().names()
+        rules = contracts.reasons(table)
+        frame = frame.with_columns(_both(pl.col(REASONS), rules).alias(REASONS))
+        bad = pl.col(REASONS).list.len().fill_null(0) > 0
+        ours = [name for name in contracts.dtypes(table)]
+        extra = [n for n in columns if n not in (*ours, RAW, REASONS, NOTES)]
+        note = pl.col(NOTES) if NOTES in columns else pl.lit(None, dtype=pl.List(pl.String)).alias(NOTES)
+        pl.collect_all(
+            [
+                frame.filter(~bad).select(*ours, *extra).sink_parquet(staging / f"{stem}.good", lazy=True),
+                quarantine.rejected(frame.filter(bad), table).sink_parquet(staging / f"{stem}.bad", lazy=True),
+                frame.select(note)
+                .filter(pl.col(NOTES).is_not_null())
+                .sink_parquet(staging / f"{stem}.notes", lazy=True),
+            ]
+        )
+    except FinopsError:
+        raise
+    except (pl.exceptions.PolarsError, OSError, EOFError) as error:
+        raise _unreadable(item.path, error) from None
+    return _entry(item, reader, staging, stem)
+
+
+def _both(left: pl.Expr, right: pl.Expr) -> pl.Expr:
+    """Join two lists of reasons; a value that could not be read is not also reported missing."""
+
+    def join(columns: Sequence[pl.Series]) -> pl.Series:
+        first, second = columns
+        if first.null_count() == first.len() and second.null_count() == second.len():
+            return first
+        merged: list[list[str] | None] = []
+        for a, b in zip(first.to_list(), second.to_list(), strict=True):
+            told = {text.partition(":")[0] for text in a or ()}
+            merged.append([*(a or ()), *(t for t in b or () if t.partition(":")[0] not in told)] or None)
+        return pl.Series(merged, dtype=pl.List(pl.String))
+
+    return pl.map_batches([left, right], join, return_dtype=pl.List(pl.String), is_elementwise=True)
+
+
+def _entry(item: _Delivered, reader: registry.Reader, staging: Path, stem: str) -> FileEntry:
+    good, bad = (pl.scan_parquet(staging / f"{stem}.{kind}") for kind in ("good", "bad"))
+    accepted = good.select(pl.len()).collect().item()
+    refused = bad.select(pl.len()).collect().item()
+    money: dict[str, dict[str, str]] = {}
+    units: list[Unit] = []
+    if reader.TABLE == "costs":
+        for fate, frame in (("accepted", good), ("quarantined", bad)):
+            sums = frame.group_by("BillingCurrency").agg(pl.col("BilledCost").sum()).collect()
+            for currency, amount in sums.iter_rows():
+                money.setdefault(currency or "unknown", {})[fate] = str(amount)
+        found = good.select("ProviderName", "BillingAccountId", "x_BillingMonth").unique().collect()
+        units = sorted(Unit(*row) for row in found.iter_rows())
+    return FileEntry(
+        path=item.name,
+        sha256=item.sha256,
+        settings=item.fingerprint,
+        format=reader.FORMAT,
+        stream=item.stream,
+        delivered_on=item.delivered_on,
+        rows_read=accepted + refused,
+        rows_accepted=accepted,
+        rows_quarantined=refused,
+        money=money,
+        reasons=_counts(bad.select(pl.col("reason").str.split("; ")), "reason"),
+        notes=_counts(pl.scan_parquet(staging / f"{stem}.notes"), NOTES),
+        units=tuple(units),
+    )
+
+
+def _counts(frame: pl.LazyFrame, column: str) -> dict[str, int]:
+    found = frame.explode(column, empty_as_null=False).group_by(column).agg(pl.len()).collect().sort(column)
+    return {str(text): int(n) for text, n in found.iter_rows()}
+
+
+def _settle(
+    folder: Path, table: str, items: Sequence[tuple[_Delivered, FileEntry]], staging: Path
+) -> Iterator[FileEntry]:
+    """Commit the staged files of a table, older deliveries first, one version per delivery date."""
+    for item, _ in items:
+        stem = sha256(item.name.encode()).hexdigest()[:16]
+        target = quarantine.file_for(folder / "quarantine", table, item.name)
+        quarantine.settle(staging / f"{stem}.bad", target)
+    for day in sorted({entry.delivered_on or "" for _, entry in items}):
+        batch = [(i, e) for i, e in items if (e.delivered_on or "") == day]
+        log = lake.files(folder / "lake", table)
+        frames: list[pl.LazyFrame] = []
+        entries: list[FileEntry] = []
+        superseded: dict[str, set[Unit]] = {}
+        for item, entry in batch:
+            stem = sha256(item.name.encode()).hexdigest()[:16]
+            rows = pl.scan_parquet(staging / f"{stem}.good")
+            others = [e for e in log.values() if e.stream == entry.stream and e.path != entry.path]
+            late = {u for e in others if (e.delivered_on or "") > day for u in e.units} & set(entry.units)
+            if late:
+                rows, entry = _drop_late(rows, entry, late)
+            frames.append(rows)
+            entries.append(entry)
+            for other in others:
+                if (other.delivered_on or "") < day and (units := set(other.units) & set(entry.units)):
+                    superseded.setdefault(other.path, set()).update(units)
+        lake.commit(
+            folder / "lake", table, pl.concat(frames, how="diagonal"), entries, superseded
+        )
+        yield from entries
+
+
+def _drop_late(
+    rows: pl.LazyFrame, entry: FileEntry, late: set[Unit]
+) -> tuple[pl.LazyFrame, FileEntry]:
+    """Leave out units of which the lake already holds a newer delivery, and say so."""
+    keys = pl.DataFrame(
+        [(u.provider, u.account, u.month) for u in sorted(late)],
+        schema=["ProviderName", "BillingAccountId", "x_BillingMonth"],
+        orient="row",
+    ).lazy()
+    old = rows.join(keys, on=keys.collect_schema().names(), how="semi")
+    rows = rows.join(keys, on=keys.collect_schema().names(), how="anti")
+    count = old.select(pl.len()).collect().item()
+    money = {currency: dict(fates) for currency, fates in entry.money.items()}
+    for currency, amount in old.group_by("BillingCurrency").agg(pl.col("BilledCost").sum()).collect().iter_rows():
+        money[currency]["superseded"] = str(amount)
+        money[currency]["accepted"] = str(Decimal(money[currency]["accepted"]) - amount)
+    done = replace(
+        entry, rows_accepted=entry.rows_accepted - count, rows_superseded=count, money=money,
+        units=tuple(u for u in entry.units if u not in late),
+    )  # fmt: skip
+    return rows, done
+
+
+def _unreadable(path: Path, error: BaseException) -> InputError:
+    row = _ragged_row(path)
+    if row is not None:
+        return InputError(
+            "the row has more fields than the header",
+            file=path,
+            row=row,
+            hint="a text field with a comma or line break is not quoted; export the file again",
+        )
+    said = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+    return InputError(f"cannot be read: {said}", file=path, hint="deliver the file again")
+
+
+def _ragged_row(path: Path) -> int | None:
+    """Find the first row with too many fields, to name it in the error."""
+    try:
+        mark = registry.separator(path)
+        with path.open("rb") as probe:
+            zipped = probe.read(2) == b"\x1f\x8b"
+        with gzip.open(path, "rt", newline="") if zipped else path.open(newline="") as stream:
+            lines = csv.reader(stream, delimiter=mark)
+            width = len(next(lines))
+            return next((n for n, fields in enumerate(lines, 1) if len(fields) > width), None)
+    except (OSError, EOFError, UnicodeDecodeError, StopIteration, csv.Error):
+        return None
+
+
+def _summary(done: Sequence[tuple[str, FileEntry, str]]) -> IngestSummary:
+    rows: list[dict[str, object]] = []
+    for table, entry, status in done:
+        currencies: list[tuple[str | None, Mapping[str, str]]] = [*entry.money.items()] or [(None, {})]
+        for place, (currency, fates) in enumerate(currencies):
+            first = place == 0
+            exact = {fate: Decimal(amount) for fate, amount in fates.items()}
+            rows.append(
+                {
+                    "file": entry.path,
+                    "table": table,
+                    "format": entry.format,
+                    "status": status,
+                    "rows_read": entry.rows_read if first else 0,
+                    "rows_accepted": entry.rows_accepted if first else 0,
+                    "rows_quarantined": entry.rows_quarantined if first else 0,
+                    "rows_superseded": entry.rows_superseded if first else 0,
+                    "currency": currency,
+                    "BilledCost_read": sum(exact.values(), Decimal(0)) if exact else None,
+                    **{f"BilledCost_{fate}": exact.get(fate) for fate in _FATES},
+                }
+            )
+    schema: dict[str, pl.DataType | type[pl.DataType]] = {
+        **dict.fromkeys(("file", "table", "format", "status"), pl.String),
+        **dict.fromkeys(("rows_read", "rows_accepted", "rows_quarantined", "rows_superseded"), pl.Int64),
+        "currency": pl.String,
+        **dict.fromkeys(("BilledCost_read", *(f"BilledCost_{fate}" for fate in _FATES)), pl.Decimal(38, 18)),
+    }
+    told = {"file": pl.String, "text": pl.String, "rows": pl.Int64}
+    return IngestSummary(
+        files=pl.DataFrame(rows, schema=schema),
+        reasons=pl.DataFrame([(e.path, *p) for _, e, _ in done for p in e.reasons.items()], told, orient="row"),
+        notes=pl.DataFrame([(e.path, *p) for _, e, _ in done for p in e.notes.items()], told, orient="row"),
+    )
+
+
+@contextmanager
+def _only_one(folder: Path) -> Iterator[None]:
+    """Hold the lake's lock: two ingests of one lab must not run at once."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        stream = (folder / ".lock").open("w")
+    except OSError as error:
+        raise InputError(f"the lake cannot be written: {error.strerror}", file=folder) from None
+    with stream:
+        if os.name == "posix":
+            import fcntl
+
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise InputError(
+                    "another ingest of this lab is running", file=folder, hint="wait until it is done"
+                ) from None
+        yield

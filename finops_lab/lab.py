@@ -1,0 +1,204 @@
+"""A lab: a folder with `finops.toml`, exports and a lake. The one object an analyst opens."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from hashlib import file_digest
+from importlib.metadata import version as package_version
+from pathlib import Path
+
+import polars as pl
+
+from finops_lab import config as _config
+from finops_lab import contracts
+from finops_lab.calendar import format_month, months_from
+from finops_lab.config import Config
+from finops_lab.errors import InputError
+from finops_lab.ingestion import lake, quarantine
+from finops_lab.ingestion.lake import FileEntry
+from finops_lab.ingestion.run import IngestSummary, Progress, ingest
+
+__all__ = ["Lab", "open_lab", "packaged", "sample_lab"]
+
+_PACKAGE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Lab:
+    """An opened lab.
+
+    Attributes
+    ----------
+    folder : pathlib.Path
+        Where it is.
+    config : Config
+        Its `finops.toml`.
+    summary : IngestSummary
+        What the last ingest did.
+    """
+
+    folder: Path
+    config: Config
+    summary: IngestSummary
+
+    @property
+    def name(self) -> str:
+        """The lab's name, as reports show it."""
+        return self.config.lab.name
+
+    @property
+    def currency(self) -> str:
+        """ISO 4217 code that totals are in."""
+        return self.config.lab.currency
+
+    def table(self, name: str, as_of: date | None = None) -> pl.LazyFrame:
+        """Return a table of the lake; empty when the lab has no such data.
+
+        Parameters
+        ----------
+        name : str
+            A contract's name, such as ``costs`` or ``inference_requests``.
+        as_of : datetime.date, optional
+            Read the last version that holds no delivery later than this date.
+
+        Raises
+        ------
+        InputError
+            When there is no such contract.
+        """
+        if name == "budgets":
+            return self.budgets().lazy()
+        if name == "slos":
+            return self.slos().lazy()
+        if name not in contracts.TABLES:
+            raise InputError(f"there is no table {name!r}", hint=f"tables: {', '.join(contracts.TABLES)}")
+        return lake.scan(self.folder / "lake", name, as_of)
+
+    def costs(self) -> pl.LazyFrame:
+        """Return the bill rows: the `costs` contract."""
+        return self.table("costs")
+
+    def budgets(self) -> pl.DataFrame:
+        """Return the planned spend, one row per month and team: the `budgets` contract."""
+        rows = [
+            (format_month(month), budget.team, budget.amount, budget.currency or self.currency)
+            for budget in self.config.budgets
+            for month in months_from(budget.first, budget.last)
+        ]
+        return pl.DataFrame(rows, schema=contracts.dtypes("budgets"), orient="row")
+
+    def slos(self) -> pl.DataFrame:
+        """Return the service level objectives: the `slos` contract."""
+        rows = [tuple(slo.model_dump().values()) for slo in self.config.slos]
+        return pl.DataFrame(rows, schema=contracts.dtypes("slos"), orient="row")
+
+    def quarantine(self) -> pl.LazyFrame:
+        """Return the rows that were rejected, with reason, place and money at stake."""
+        return quarantine.read(self.folder / "quarantine")
+
+    def files(self) -> dict[str, tuple[str, FileEntry]]:
+        """Return the ingestion log: table and entry of every file, by path."""
+        logs = {table: lake.files(self.folder / "lake", table) for table in contracts.TABLES}
+        found = {path: (table, entry) for table, log in logs.items() for path, entry in log.items()}
+        return dict(sorted(found.items()))
+
+    def versions(self) -> dict[str, int]:
+        """Return the lake's version of every table it holds."""
+        found = {table: lake.version(self.folder / "lake", table) for table in contracts.TABLES}
+        return {table: number for table, number in found.items() if number is not None}
+
+    def months(self) -> list[date]:
+        """Return the months of use that bills cover, in order."""
+        month = pl.col("ChargePeriodStart").dt.date().dt.month_start()
+        return self.costs().select(month.unique().sort()).collect().to_series().to_list()
+
+
+def open_lab(path: str | Path | None = None, *, progress: bool = True) -> Lab:
+    """Open a lab, after bringing new and changed exports into its lake.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path, optional
+        The lab's folder; the packaged synthetic sample lab by default.
+    progress : bool
+        Show a progress bar while files are read.
+
+    Returns
+    -------
+    Lab
+
+    Raises
+    ------
+    InputError
+        When the folder is no lab, `finops.toml` is wrong, or a file cannot be read.
+    """
+    folder = sample_lab() if path is None or str(path) == "" else Path(path)
+    if folder.is_file():
+        raise InputError("a lab is a folder, this is a file", file=folder)
+    if not folder.is_dir():
+        raise InputError(
+            "there is no such lab folder", file=folder, hint="`finops-lab sample --out DIR` writes an example"
+        )
+    config = _config.load(folder)
+    with _bar(progress) as report:
+        summary = ingest(folder, config, report)
+    return Lab(folder, config, summary)
+
+
+def packaged(kind: str) -> Path:
+    """Return the folder of the notebooks or samples that ship with the package.
+
+    Parameters
+    ----------
+    kind : str
+        ``notebooks`` or ``samples``.
+    """
+    installed = _PACKAGE / f"_{kind}"
+    if installed.is_dir():
+        return installed
+    return _PACKAGE.parent / ("data/samples" if kind == "samples" else kind)
+
+
+def sample_lab() -> Path:
+    """Return the sample lab in a writable place.
+
+    A checkout uses its own ``data/samples``. An installed package copies its samples to the user's
+    data folder once per release and content, since site-packages is no place for a lake.
+    """
+    source = packaged("samples")
+    if source.parent != _PACKAGE:
+        return source
+    import platformdirs
+
+    truth = source / "truth.json"
+    with truth.open("rb") as stream:
+        digest = file_digest(stream, "sha256").hexdigest()[:8]
+    base = Path(platformdirs.user_data_dir("finops_lab", appauthor=False))
+    target = base / f"samples-{package_version('finops-lab')}-{digest}"
+    if not target.exists():
+        partial = target.with_name(target.name + ".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.copytree(source, partial)
+        partial.rename(target)
+    return target
+
+
+@contextmanager
+def _bar(wanted: bool) -> Iterator[Progress | None]:
+    if not wanted:
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+    from rich.progress import Progress as Bar
+
+    columns = (TextColumn("reading exports"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None, visible=False)
+        yield lambda done, total, name: bar.update(
+            task, completed=done, total=total, description=name, visible=total > 0
+        )

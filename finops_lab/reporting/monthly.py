@@ -1,0 +1,258 @@
+"""The monthly review: everything its sections need, computed once from a lab."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from functools import cached_property
+from typing import Any
+
+import polars as pl
+
+from finops_lab import allocation
+from finops_lab.allocation import Ledger
+from finops_lab.calendar import add_months, format_month, month_name, parse_month
+from finops_lab.errors import CurrencyError, InputError, NoDataError
+from finops_lab.lab import Lab, open_lab
+from finops_lab.money import one_currency
+from finops_lab.reporting.section import Section
+
+__all__ = ["METRICS", "Review", "check_month", "check_parameters", "prepare", "review"]
+
+METRICS = {"EffectiveCost": "effective cost", "BilledCost": "billed cost"}
+_PARAMETERS = ("lab", "month", "metric")
+
+
+@dataclass(frozen=True)
+class Review:
+    """A monthly review of a lab; each method builds one section.
+
+    Attributes
+    ----------
+    lab : Lab
+        The opened lab.
+    month : datetime.date
+        First day of the month under review (charges by `ChargePeriodStart`).
+    metric : str
+        ``EffectiveCost`` or ``BilledCost``.
+    ledger : Ledger
+        All charges of the lab, in one currency.
+    """
+
+    lab: Lab
+    month: date
+    metric: str
+    ledger: Ledger
+
+    @property
+    def currency(self) -> str:
+        """ISO 4217 code of all amounts."""
+        return self.lab.currency
+
+    @property
+    def month_name(self) -> str:
+        """The month in words."""
+        return month_name(self.month)
+
+    @property
+    def metric_name(self) -> str:
+        """The metric in words."""
+        return METRICS[self.metric]
+
+    @cached_property
+    def past(self) -> pl.DataFrame:
+        """Ledger entries up to and including the month."""
+        return self.ledger.entries.filter(pl.col("x_ChargeMonth") <= format_month(self.month))
+
+    @cached_property
+    def entries(self) -> pl.DataFrame:
+        """Ledger entries of the month."""
+        return self.of(self.month)
+
+    def of(self, month: date) -> pl.DataFrame:
+        """Return the ledger entries of a month."""
+        return self.past.filter(pl.col("x_ChargeMonth") == format_month(month))
+
+    def panel(self, by: str | None) -> pl.DataFrame:
+        """Return the history up to the month per value of a dimension, as forecasting takes it."""
+        return allocation.monthly(self.past, by, self.metric)
+
+    def total(self, month: date) -> Decimal | None:
+        """Return the spend of a month, None when the lab has no charges for it."""
+        found = self.panel(None).filter(pl.col("ds") == month)["y"]
+        return found[0] if found.len() else None
+
+    @property
+    def previous(self) -> date:
+        """The month before."""
+        return add_months(self.month, -1)
+
+    def budget(self, team: str | None) -> Decimal | None:
+        """Return the month's budget of a team, or of all; None when none was set.
+
+        Without a budget for all, the budgets of the teams add up to it.
+        """
+        month = self.lab.budgets().filter(pl.col("month") == format_month(self.month))
+        if (foreign := month.filter(pl.col("currency") != self.currency)).height:
+            raise CurrencyError(
+                f"a budget is in {foreign['currency'][0]}, the review in {self.currency}",
+                hint="write budgets in the lab's currency",
+            )
+        mine = month.filter(pl.col("team").eq_missing(pl.lit(team)))
+        if mine.height == 0 and team is None:
+            mine = month
+        return sum(mine["amount"].to_list(), Decimal(0)) if mine.height else None
+
+    def headline(self) -> Section:
+        """Spend, change, budget, forecast and coverage at a glance."""
+        from finops_lab.reporting.sections import headline
+
+        return headline.build(self)
+
+    def owners(self) -> Section:
+        """Spend by team, model and provider."""
+        from finops_lab.reporting.sections import owners
+
+        return owners.build(self)
+
+    def receipt(self) -> Section:
+        """Proof that the ledger adds up to the bill, and what each rule caught."""
+        from finops_lab.reporting.sections import receipt
+
+        return receipt.build(self)
+
+    def forecast(self) -> Section:
+        """Next six months per team and in total, with intervals and a backtest."""
+        from finops_lab.reporting.sections import outlook
+
+        return outlook.build(self)
+
+    def tradeoffs(self) -> Section:
+        """Cost, accuracy and latency of model variants."""
+        from finops_lab.reporting.sections import variants
+
+        return variants.build(self)
+
+    def data_quality(self) -> Section:
+        """What was read, mended and rejected, and what is missing."""
+        from finops_lab.reporting.sections import quality
+
+        return quality.build(self)
+
+    def provenance(self) -> Section:
+        """Inputs, versions and parameters that reproduce this report."""
+        from finops_lab.reporting.sections import provenance
+
+        return provenance.build(self)
+
+
+def check_parameters(namespace: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the review's parameters from a notebook's namespace, refusing unknown ones.
+
+    papermill injects a misspelt parameter as a variable of its own and runs on with the default,
+    so any other variable in the first cell is a mistake.
+
+    Parameters
+    ----------
+    namespace : mapping
+        The notebook's ``globals()`` right after the parameters cell.
+
+    Returns
+    -------
+    dict
+        ``lab``, ``month`` and ``metric`` as given, not yet checked for their values.
+
+    Raises
+    ------
+    InputError
+        When there is a variable that is no parameter.
+
+    Examples
+    --------
+    >>> check_parameters({"lab": "", "montth": "2026-09", "month": "2026-10", "metric": "BilledCost"})
+    Traceback (most recent call last):
+    finops_lab.errors.InputError: unknown parameter 'montth'. Hint: parameters are lab, month, metric
+    """
+    shell = {"In", "Out", "get_ipython", "exit", "quit", "open", "fl"}
+    for name in namespace:
+        if not name.startswith("_") and name not in shell and name not in _PARAMETERS:
+            raise InputError(f"unknown parameter {name!r}", hint=f"parameters are {', '.join(_PARAMETERS)}")
+    return {name: namespace[name] for name in _PARAMETERS}
+
+
+def review(lab: str | Lab = "", month: str = "", metric: str = "EffectiveCost") -> Review:
+    """Prepare the monthly review of a lab.
+
+    Parameters
+    ----------
+    lab : str or Lab
+        The lab or its folder; the packaged sample lab when empty.
+    month : str
+        The month under review, such as ``2026-10``.
+    metric : str
+        ``EffectiveCost`` (amortised) or ``BilledCost`` (invoiced).
+
+    Returns
+    -------
+    Review
+
+    Raises
+    ------
+    InputError
+        When a parameter is wrong or the lab has no data for the month.
+    CurrencyError
+        When the bills are in several currencies and `finops.toml` has no rates.
+    """
+    opened, start = prepare(lab, month, metric)
+    ledger = allocation.allocate(opened.costs(), opened.config.dimensions)
+    entries = allocation.convert(ledger.entries, opened.config.rates, opened.currency)
+    return Review(opened, start, metric, Ledger(entries, ledger.receipt, ledger.rules))
+
+
+def prepare(lab: str | Lab, month: str, metric: str) -> tuple[Lab, date]:
+    """Open the lab and check the review's parameters against it, before any work.
+
+    Raises
+    ------
+    InputError, CurrencyError, NoDataError
+        As `review`.
+    """
+    if metric not in METRICS:
+        raise InputError(f"metric must be one of {', '.join(METRICS)}, not {metric!r}")
+    start = parse_month(month)
+    if not isinstance(lab, str | Lab):
+        raise InputError(f"lab must be the path of a folder, not {lab!r}")
+    opened = lab if isinstance(lab, Lab) else open_lab(lab, progress=False)
+    check_month(opened, start)
+    currencies = opened.costs().select(pl.col("BillingCurrency").unique()).collect()["BillingCurrency"]
+    if not opened.config.rates:
+        found = one_currency(currencies)
+        if found != opened.currency:
+            raise CurrencyError(
+                f"the bills are in {found}, the lab in {opened.currency}",
+                file=opened.folder / "finops.toml",
+                hint=f'set currency = "{found}" under [lab], or add [[rates]]',
+            )
+    return opened, start
+
+
+def check_month(lab: Lab, month: date) -> None:
+    """Refuse a month for which the lab has no charges.
+
+    Raises
+    ------
+    NoDataError
+        Naming the months that there are.
+    """
+    months = lab.months()
+    if not months:
+        raise NoDataError("the lab holds no bill rows", file=lab.folder, hint="put FOCUS exports into exports/")
+    if month not in months:
+        raise NoDataError(
+            f"the lab has no charges for {format_month(month)}",
+            file=lab.folder,
+            hint=f"it has charges from {format_month(months[0])} to {format_month(months[-1])}",
+        )
+

@@ -1,0 +1,90 @@
+"""A section of a report: a finding, tables and charts, and the values behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from finops_lab.money import format_money
+
+__all__ = ["Section", "change_words", "money", "percent"]
+
+
+@dataclass(frozen=True)
+class Section:
+    """What a notebook cell of a report shows.
+
+    Attributes
+    ----------
+    key : str
+        Name of the section in the report's JSON.
+    finding : str
+        What the data say, in Markdown, one or a few sentences.
+    parts : tuple
+        Tables and charts, in order.
+    values : mapping
+        The figures for the report's JSON; amounts stay exact decimals.
+    """
+
+    key: str
+    finding: str
+    parts: tuple[Any, ...] = ()
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+    def _ipython_display_(self) -> None:
+        from IPython.display import Markdown, display
+
+        from finops_lab.charts import use_report_renderer
+        from finops_lab.reporting.record import record
+
+        use_report_renderer()
+        text = Markdown(self.finding)  # type: ignore[no-untyped-call]
+        for part in (text, *self.parts):
+            display(part)  # type: ignore[no-untyped-call]
+        record(**{self.key: dict(self.values)})
+
+
+def money(amount: Decimal | float | None, currency: str, *, exact: bool = False) -> str:
+    """Write an amount for a sentence: whole units from 1,000 on, unless `exact`.
+
+    Examples
+    --------
+    >>> money(Decimal("1234.5"), "USD"), money(12.345, "USD")
+    ('$1,234', '$12.34')
+    """
+    if amount is None:
+        return "unknown"
+    decimal = amount if isinstance(amount, Decimal) else Decimal(repr(float(amount)))
+    return format_money(decimal, currency, decimals=None if exact or abs(decimal) < 1000 else 0)
+
+
+def percent(part: Decimal | None, whole: Decimal | None, decimals: int = 1) -> str:
+    """Write a share of two exact amounts; undefined without a denominator.
+
+    Examples
+    --------
+    >>> percent(Decimal(1), Decimal(3)), percent(Decimal(1), Decimal(0))
+    ('33.3 %', 'undefined')
+    """
+    if part is None or not whole:
+        return "undefined"
+    return f"{part / whole * 100:.{decimals}f} %"
+
+
+def change_words(now: Decimal, before: Decimal | None, currency: str) -> str:
+    """Say how an amount moved.
+
+    Examples
+    --------
+    >>> change_words(Decimal(110), Decimal(100), "USD")
+    '$10.00 (10.0 %) more'
+    """
+    if before is None:
+        return "with nothing to compare to"
+    moved = now - before
+    if moved == 0:
+        return "the same"
+    share = f" ({percent(abs(moved), abs(before))})" if before else ""
+    return f"{money(abs(moved), currency)}{share} {'more' if moved > 0 else 'less'}"

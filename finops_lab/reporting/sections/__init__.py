@@ -1,0 +1,1 @@
+"""The sections of the monthly review: one module each, `build(review) -> Section`."""

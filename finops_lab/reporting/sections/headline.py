@@ -1,0 +1,152 @@
+"""Headline: the month at a glance."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from finops_lab.allocation import UNALLOCATED
+from finops_lab.calendar import add_months, days_in_month, month_name
+from finops_lab.charts import spend_trend
+from finops_lab.forecasting import forecast
+from finops_lab.reporting.section import Section, change_words, money, percent
+from finops_lab.tables import money_table
+
+if TYPE_CHECKING:
+    from finops_lab.reporting.monthly import Review
+
+_TREND_MONTHS = 24
+
+
+def build(review: Review) -> Section:
+    """Build the section."""
+    now = review.total(review.month) or Decimal(0)
+    before = review.total(review.previous)
+    budget = review.budget(None)
+    said = _forecast_of_the_month(review)
+    coverage = _coverage(review)
+    finding = [
+        f"**{review.month_name} cost {money(now, review.currency)}** ({review.metric_name}), "
+        f"{change_words(now, before, review.currency)} than {month_name(review.previous)}"
+        if before is not None
+        else f"**{review.month_name} cost {money(now, review.currency)}** ({review.metric_name}); "
+        "there is no month before to compare to"
+    ]
+    if budget is not None:
+        over = now - budget
+        finding.append(
+            f"{money(abs(over), review.currency)} ({percent(abs(over), budget)}) "
+            f"{'over' if over > 0 else 'under'} the budget of {money(budget, review.currency)}"
+        )
+    if coverage["gross"] is not None:
+        finding.append(f"{coverage['gross'] * 100:.1f} % of gross spend has an owner")
+    rows = _scorecard(review, now, before, budget, said, coverage)
+    table = money_table(
+        pl.DataFrame(rows, schema=["Measure", "Value", "Compared with"], orient="row"),
+        title=f"{review.month_name} at a glance",
+        id="headline",
+        currency=review.currency,
+        money_columns=(),
+    )
+    return Section(
+        "headline",
+        "; ".join(finding) + ".",
+        (table, _trend(review)),
+        {
+            "month": f"{review.month:%Y-%m}",
+            "metric": review.metric,
+            "currency": review.currency,
+            "spend": now,
+            "spend_previous_month": before,
+            "budget": budget,
+            "forecast_made_a_month_ago": said,
+            "coverage": coverage,
+        },
+    )
+
+
+def _scorecard(
+    review: Review,
+    now: Decimal,
+    before: Decimal | None,
+    budget: Decimal | None,
+    said: dict[str, float] | None,
+    coverage: dict[str, Decimal | None],
+) -> list[tuple[str, str, str]]:
+    currency = review.currency
+    days, days_before = days_in_month(review.month), days_in_month(review.previous)
+    daily = now / days
+    daily_before = None if before is None else before / days_before
+    year_ago = review.total(add_months(review.month, -12))
+    rows = [
+        (f"Spend ({review.metric_name})", money(now, currency, exact=True), _versus(now, before, "last month", currency)),
+        ("Spend per day", money(daily, currency), _versus(daily, daily_before, "last month", currency)),
+        ("Same month last year", money(year_ago, currency), _versus(now, year_ago, "then", currency)),
+    ]  # fmt: skip
+    if budget is None:
+        rows.append(("Budget", "none set", "add [[budgets]] to finops.toml"))
+    else:
+        rows.append(("Budget", money(budget, currency), f"{percent(now, budget)} of it spent"))
+    if said is None:
+        rows.append(("Forecast made a month ago", "none", "needs at least one earlier month"))
+    else:
+        inside = said["lo_80"] <= float(now) <= said["hi_80"]
+        band = f"{money(said['lo_80'], currency)} to {money(said['hi_80'], currency)}"
+        rows.append(
+            (
+                "Forecast made a month ago",
+                money(said["yhat"], currency),
+                f"actual {'inside' if inside else 'outside'} the 80 % interval {band}",
+            )
+        )
+    names = {"gross": "of gross spend", "absolute": "of absolute amounts", "rows": "of bill rows"}
+    for kind, words in names.items():
+        share = coverage[kind]
+        rows.append(
+            (f"Allocation coverage {words}", "undefined" if share is None else f"{share * 100:.1f} %", "target over 95 %")
+        )
+    return rows
+
+
+def _versus(now: Decimal, then: Decimal | None, what: str, currency: str) -> str:
+    return "unknown" if then is None else f"{change_words(now, then, currency)} than {what}"
+
+
+def _coverage(review: Review) -> dict[str, Decimal | None]:
+    """Coverage by three definitions, never on net cost: credits would push it over 100 %."""
+    owned = pl.col("x_team") != UNALLOCATED
+    amount = pl.col(review.metric)
+    sums = review.entries.select(
+        gross=amount.filter(amount > 0).sum(),
+        gross_owned=amount.filter((amount > 0) & owned).sum(),
+        absolute=amount.abs().sum(),
+        absolute_owned=amount.abs().filter(owned).sum(),
+        rows=pl.col("x_Rows").sum(),
+        rows_owned=pl.col("x_Rows").filter(owned).sum(),
+    ).row(0, named=True)
+    return {
+        kind: Decimal(sums[f"{kind}_owned"]) / Decimal(sums[kind]) if sums[kind] else None
+        for kind in ("gross", "absolute", "rows")
+    }
+
+
+def _forecast_of_the_month(review: Review) -> dict[str, float] | None:
+    history = review.panel(None).filter(pl.col("ds") < review.month)
+    if history.height == 0:
+        return None
+    found = forecast(history, months=1).filter(pl.col("ds") == review.month)
+    return found.row(0, named=True) if found.height else None
+
+
+def _trend(review: Review) -> object:
+    first = add_months(review.month, 1 - _TREND_MONTHS)
+    panel = review.panel("ProviderName").filter(pl.col("ds") >= first)
+    frame = panel.select(month="ds", group="unique_id", amount="y")
+    return spend_trend(
+        frame,
+        title="Spend per month by provider",
+        subtitle=f"{review.metric_name.capitalize()}, last {_TREND_MONTHS} months",
+        unit=review.currency,
+    )

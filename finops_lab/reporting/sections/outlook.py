@@ -1,0 +1,160 @@
+"""Outlook: the next months in total and per team, with intervals, a baseline and a backtest."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from finops_lab.calendar import month_name
+from finops_lab.charts import forecast_fan
+from finops_lab.forecasting import backtest, forecast, seasonal_naive
+from finops_lab.reporting.section import Section, money
+from finops_lab.tables import Table, money_table
+
+if TYPE_CHECKING:
+    from finops_lab.reporting.monthly import Review
+
+MONTHS = 6
+_HISTORY = 36
+_LEAST = 3
+_NAMES = {
+    "combination": "Combination (used)",
+    "seasonal_naive": "Same month last year",
+    "last_month_flat": "Last month repeated",
+}
+
+
+def build(review: Review) -> Section:
+    """Build the section."""
+    total = review.panel(None)
+    if total.height < _LEAST:
+        return Section(
+            "forecast",
+            f"**No forecast**: the lab has {total.height} month(s) of charges up to {review.month_name}, "
+            f"at least {_LEAST} are needed. Put older exports into `exports/` to get one.",
+            values={"missing": "history"},
+        )
+    panel = pl.concat([total, review.panel("team")])
+    ahead = forecast(panel, months=MONTHS)
+    ahead = ahead.filter(pl.col("ds") > review.month)
+    base = seasonal_naive(total, months=MONTHS).filter(pl.col("ds") > review.month)
+    judged = backtest(panel, months=MONTHS)
+    whole = ahead.filter(pl.col("unique_id") == "total")
+    return Section(
+        "forecast",
+        _finding(review, whole, judged),
+        (
+            _chart(review, total, whole, base),
+            _months_table(review, whole),
+            _teams_table(review, ahead),
+            _backtest_table(review, judged),
+        ),
+        {"months": ahead.to_dicts(), "baseline": base.to_dicts(), "backtest": judged.to_dicts()},
+    )
+
+
+def _finding(review: Review, whole: pl.DataFrame, judged: pl.DataFrame) -> str:
+    first = whole.row(0, named=True)
+    text = (
+        f"**{month_name(first['ds'])} is expected to cost {money(first['yhat'], review.currency)}** "
+        f"(80 % interval {money(first['lo_80'], review.currency)} to {money(first['hi_80'], review.currency)}); "
+        f"the next {whole.height} months {money(whole['yhat'].sum(), review.currency)} in all."
+    )
+    scores = dict(
+        judged.filter((pl.col("unique_id") == "total") & pl.col("smape").is_not_null())
+        .select("model", "smape")
+        .iter_rows()
+    )
+    if {"combination", "seasonal_naive"} <= set(scores):
+        text += (
+            f" Checked on past months, forecasts of the total were {scores['combination']:.1f} % off on average (sMAPE), "
+            f"against {scores['seasonal_naive']:.1f} % for the same month last year."
+        )
+    return text
+
+
+def _exact(frame: pl.DataFrame, *names: str) -> pl.DataFrame:
+    """Bring statistics back to decimals for display only."""
+    return frame.with_columns(
+        pl.Series(n, [None if v is None else Decimal(f"{v:.2f}") for v in frame[n]], dtype=pl.Decimal(38, 2))
+        for n in names
+    )
+
+
+def _chart(review: Review, total: pl.DataFrame, whole: pl.DataFrame, base: pl.DataFrame) -> object:
+    return forecast_fan(
+        total.select("ds", "y").tail(_HISTORY),
+        whole,
+        base,
+        title=f"Forecast of {review.metric_name}, all teams",
+        subtitle=f"Last {min(_HISTORY, total.height)} months and the next {whole.height}, with 80 % and 95 % intervals",
+        unit=review.currency,
+    )
+
+
+def _months_table(review: Review, whole: pl.DataFrame) -> Table:
+    names = ["yhat", "lo_80", "hi_80", "lo_95", "hi_95"]
+    shown = _exact(whole, *names).select(
+        pl.Series("month", [month_name(m) for m in whole["ds"]]), *names
+    )
+    return money_table(
+        shown,
+        title="Forecast per month, all teams",
+        id="forecast-months",
+        currency=review.currency,
+        money_columns=dict.fromkeys(names, 0),
+        labels={"yhat": "Expected", "lo_80": "80 % from", "hi_80": "80 % to", "lo_95": "95 % from", "hi_95": "95 % to"},
+    )
+
+
+def _teams_table(review: Review, ahead: pl.DataFrame) -> Table:
+    teams = ahead.filter(pl.col("unique_id") != "total")
+    first = teams.filter(pl.col("ds") == teams["ds"].min()).select(
+        "unique_id", "lo_80", "hi_80", next_month="yhat"
+    )
+    sums = teams.group_by("unique_id").agg(pl.col("yhat").sum().alias("all_months"))
+    shown = first.join(sums, on="unique_id").sort("all_months", "unique_id", descending=[True, False])
+    names = ["next_month", "lo_80", "hi_80", "all_months"]
+    return money_table(
+        _exact(shown, *names).select("unique_id", *names).head(40),
+        title="Forecast per team",
+        subtitle="Teams are forecast one by one, so they need not add up to the total's forecast",
+        id="forecast-teams",
+        currency=review.currency,
+        money_columns=dict.fromkeys(names, 0),
+        labels={
+            "unique_id": "Team",
+            "next_month": "Next month",
+            "lo_80": "80 % from",
+            "hi_80": "80 % to",
+            "all_months": f"Next {MONTHS} months",
+        },
+    )
+
+
+def _backtest_table(review: Review, judged: pl.DataFrame) -> Table:
+    shown = judged.filter(pl.col("unique_id") == "total").select(
+        pl.col("model").replace(_NAMES), "n", "mase", "smape", "bias", "coverage_80", "coverage_95", "note"
+    )
+    shown = shown if shown["note"].null_count() < shown.height else shown.drop("note")
+    return money_table(
+        shown,
+        title="How good such forecasts were, all teams",
+        subtitle="Rolling-origin backtest: each forecast saw only what was known at its time",
+        id="backtest",
+        currency=review.currency,
+        money_columns=(),
+        number_columns={"n": 0, "mase": 2, "smape": 1},
+        percent_columns=["bias", "coverage_80", "coverage_95"],
+        labels={
+            "n": "Months judged",
+            "mase": "MASE",
+            "smape": "sMAPE %",
+            "coverage_80": "Inside 80 %",
+            "coverage_95": "Inside 95 %",
+        },
+        unknown="not defined for this model or history",
+        note="MASE below 1 beats repeating last year's months; bias above 0 means forecasts were too high.",
+    )

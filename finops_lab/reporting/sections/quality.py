@@ -1,0 +1,118 @@
+"""Data quality: what was read, mended and rejected, and which days are missing."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from finops_lab.calendar import days_in_month
+from finops_lab.ingestion.lake import FileEntry
+from finops_lab.reporting.section import Section, money
+from finops_lab.tables import money_table
+
+if TYPE_CHECKING:
+    from finops_lab.reporting.monthly import Review
+
+
+def build(review: Review) -> Section:
+    """Build the section."""
+    log = list(review.lab.files().values())
+    tables = _by_table(log)
+    rejected = sum(entry.rows_quarantined for _, entry in log)
+    read = sum(entry.rows_read for _, entry in log)
+    at_stake = _money(log, "quarantined")
+    gaps = _missing_days(review)
+    finding = f"**{read:,} rows were read from {len(log)} files, {rejected:,} of them are in quarantine**"
+    if rejected:
+        sums = ", ".join(money(v, c if len(c) == 3 else "USD", exact=True) for c, v in at_stake.items())
+        finding += f" ({sums or 'amount unknown'} billed)" if at_stake else ""
+    restated = sum(1 for _, e in log if e.delivered_on) and _restated(log)
+    if restated:
+        finding += f"; {restated}"
+    finding += f"; {len(gaps)} provider(s) lack days of {review.month_name}." if gaps else "."
+    parts: list[object] = [
+        money_table(
+            tables,
+            title="Rows by table",
+            id="ingested",
+            currency=review.currency,
+            money_columns=(),
+            number_columns=["files", "rows_read", "rows_accepted", "rows_quarantined", "rows_superseded"],
+        )
+    ]
+    findings = _findings(log, gaps, review)
+    if findings.height:
+        parts.append(
+            money_table(
+                findings.head(60),
+                title="Findings",
+                id="findings",
+                currency=review.currency,
+                money_columns=(),
+                number_columns=["rows"],
+                unknown="not a matter of rows",
+            )
+        )
+    return Section(
+        "data_quality",
+        finding,
+        tuple(parts),
+        {
+            "tables": tables.to_dicts(),
+            "findings": findings.to_dicts(),
+            "billed_in_quarantine": at_stake,
+            "missing_days": gaps,
+        },
+    )
+
+
+def _by_table(log: list[tuple[str, FileEntry]]) -> pl.DataFrame:
+    names = ("rows_read", "rows_accepted", "rows_quarantined", "rows_superseded")
+    rows = [(table, *(getattr(entry, name) for name in names)) for table, entry in log]
+    frame = pl.DataFrame(rows, schema={"table": pl.String, **dict.fromkeys(names, pl.Int64)}, orient="row")
+    return frame.group_by("table").agg(pl.len().cast(pl.Int64).alias("files"), pl.col(*names).sum()).sort("table")
+
+
+def _money(log: list[tuple[str, FileEntry]], fate: str) -> dict[str, Decimal]:
+    sums: dict[str, Decimal] = {}
+    for _, entry in log:
+        for currency, fates in entry.money.items():
+            if fate in fates:
+                sums[currency] = sums.get(currency, Decimal(0)) + Decimal(fates[fate])
+    return dict(sorted(sums.items()))
+
+
+def _restated(log: list[tuple[str, FileEntry]]) -> str:
+    """Say which billing months were delivered more than once."""
+    seen: dict[tuple[str, str, str, str], set[str]] = {}
+    for _, entry in log:
+        for unit in entry.units:
+            key = (entry.stream, unit.provider, unit.account, unit.month)
+            seen.setdefault(key, set()).add(entry.delivered_on or "")
+    again = sorted({(key[1], key[3]) for key, dates in seen.items() if len(dates) > 1})
+    if not again:
+        return ""
+    return "restated by a newer delivery: " + ", ".join(f"{provider} {month}" for provider, month in again[:5])
+
+
+def _missing_days(review: Review) -> dict[str, int]:
+    """Count the days of the month without a charge, per provider that had charges before."""
+    days = review.entries.group_by("ProviderName").agg(pl.col("x_ChargeDate").n_unique().cast(pl.Int64))
+    before = review.of(review.previous)["ProviderName"].unique().to_list()
+    found = dict(days.iter_rows()) | {p: 0 for p in before if p not in set(days["ProviderName"])}
+    whole = days_in_month(review.month)
+    return {p: whole - n for p, n in sorted(found.items()) if n < whole}
+
+
+def _findings(log: list[tuple[str, FileEntry]], gaps: dict[str, int], review: Review) -> pl.DataFrame:
+    rows: list[tuple[str, str, str, int | None]] = []
+    for _, entry in log:
+        rows += [("rejected", entry.path, text, n) for text, n in entry.reasons.items()]
+        rows += [("mended", entry.path, text, n) for text, n in entry.notes.items()]
+        if entry.rows_superseded:
+            rows.append(("superseded", entry.path, "a newer delivery was there first", entry.rows_superseded))
+    rows += [("missing", p, f"{n} day(s) of {review.month_name} without a charge", None) for p, n in gaps.items()]
+    schema = {"what": pl.String, "where": pl.String, "finding": pl.String, "rows": pl.Int64}
+    return pl.DataFrame(rows, schema=schema, orient="row")
