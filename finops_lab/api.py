@@ -37,16 +37,16 @@ def allocate(lab: Lab) -> allocation.Ledger:
     """
     costs = lab.costs()
     if costs.select(pl.len()).collect().item() == 0:
-        raise NoDataError("the lab holds no bill rows", file=lab.folder, hint="put FOCUS exports into exports/")
+        raise NoDataError(
+            "the lab holds no bill rows", file=lab.folder, hint="put FOCUS exports into exports/"
+        )
     ledger = allocation.allocate(costs, lab.config.dimensions)
     if lab.config.rates:
         return replace(ledger, entries=allocation.convert(ledger.entries, lab.config.rates, lab.currency))
     return ledger
 
 
-def variants(
-    lab: Lab, first: str | date, last: str | date, *, metric: str = "EffectiveCost"
-) -> pl.DataFrame:
+def variants(lab: Lab, first: str | date, last: str | date, *, metric: str = "EffectiveCost") -> pl.DataFrame:
     """Compare model variants over some months: see `finops_lab.tradeoffs.variants`.
 
     Parameters

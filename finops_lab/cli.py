@@ -38,7 +38,9 @@ app = typer.Typer(
 
 LabOption = Annotated[
     Path | None,
-    typer.Option("--lab", help="The lab's folder. Default: the packaged synthetic sample lab.", metavar="DIR"),
+    typer.Option(
+        "--lab", help="The lab's folder. Default: the packaged synthetic sample lab.", metavar="DIR"
+    ),
 ]
 
 
@@ -90,17 +92,27 @@ def review(
     lab: LabOption = None,
     month: Annotated[
         str | None,
-        typer.Option("--month", help="Month of use to review, such as 2026-10, or `previous`.", metavar="YYYY-MM"),
+        typer.Option(
+            "--month", help="Month of use to review, such as 2026-10, or `previous`.", metavar="YYYY-MM"
+        ),
     ] = None,
     since: Annotated[
         str | None,
-        typer.Option("--since", help="Review every closed month from here on that has no review yet.", metavar="YYYY-MM"),
+        typer.Option(
+            "--since",
+            help="Review every closed month from here on that has no review yet.",
+            metavar="YYYY-MM",
+        ),
     ] = None,
     out: Annotated[Path, typer.Option("--out", help="Folder of reports.", metavar="DIR")] = Path("reports"),
-    metric: Annotated[Metric, typer.Option("--metric", help="Cost column: amortised or invoiced.")] = Metric.EffectiveCost,
+    metric: Annotated[
+        Metric, typer.Option("--metric", help="Cost column: amortised or invoiced.")
+    ] = Metric.EffectiveCost,
     today: Annotated[
         str | None,
-        typer.Option("--today", help="The date that `previous`, closed and future refer to.", metavar="YYYY-MM-DD"),
+        typer.Option(
+            "--today", help="The date that `previous`, closed and future refer to.", metavar="YYYY-MM-DD"
+        ),
     ] = None,
     fail_on: Annotated[
         FailOn | None, typer.Option("--fail-on", help="Exit with 3 when the month is over its budget.")
@@ -183,16 +195,17 @@ def _print_summary(summary: IngestSummary) -> None:
     for title, frame in (("rejected", summary.reasons), ("mended", summary.notes)):
         for path, text, rows in frame.iter_rows():
             console.print(f"{title}: {path}: {text} ({rows:,} rows)", markup=False, highlight=False)
-    totals = summary.files.select("rows_read", "rows_accepted", "rows_quarantined", "rows_superseded").sum().row(0)
+    totals = (
+        summary.files.select("rows_read", "rows_accepted", "rows_quarantined", "rows_superseded").sum().row(0)
+    )
     console.print(
         f"{totals[0]:,} rows read = {totals[1]:,} accepted + {totals[2]:,} quarantined + {totals[3]:,} superseded",
         markup=False,
     )
     for (currency,), part in summary.files.drop_nulls("currency").group_by("currency", maintain_order=True):
-        names = [f"BilledCost_{fate}" for fate in ("read", "accepted", "quarantined", "superseded")]
-        read, *fates = (_amount(part[name].sum(), str(currency)) for name in names)
+        read, *rest = (_amount(part[f"BilledCost_{fate}"].sum(), str(currency)) for fate in fates)
         console.print(
-            f"BilledCost {read} read = {fates[0]} accepted + {fates[1]} quarantined + {fates[2]} superseded",
+            f"BilledCost {read} read = {rest[0]} accepted + {rest[1]} quarantined + {rest[2]} superseded",
             markup=False,
         )
 

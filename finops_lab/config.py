@@ -44,7 +44,7 @@ def _month(value: object) -> date:
 
 def _exact(value: object) -> object:
     if isinstance(value, float):
-        raise ValueError(f"write the amount as a string to keep it exact, such as \"{value}\"")
+        raise ValueError(f'write the amount as a string to keep it exact, such as "{value}"')
     return value
 
 
@@ -194,7 +194,9 @@ class Config(_Model):
 
     def tag_keys(self) -> tuple[str, ...]:
         """Return every tag key the rules name, normalised, in order of first use."""
-        rules = [rule for name in type(self.dimensions).model_fields for rule in getattr(self.dimensions, name)]
+        rules = [
+            rule for name in type(self.dimensions).model_fields for rule in getattr(self.dimensions, name)
+        ]
         return tuple(dict.fromkeys(normalise_tag_key(key) for rule in rules for key in rule.tag))
 
 
@@ -233,7 +235,7 @@ def load(lab: Path) -> Config:
         raise ConfigError(
             f"{CONFIG_FILE} is missing",
             file=lab,
-            hint="create one with at least [lab] name and currency, or run `finops-lab sample --out DIR` for an example",
+            hint="it needs at least [lab] name and currency; `finops-lab sample --out DIR` writes an example",
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot be read: {error}", file=path) from None
@@ -276,9 +278,7 @@ def _known_keys(location: tuple[int | str, ...]) -> list[str]:
             (f for f in model.model_fields.values() if f.alias == part), None
         )
         annotation = field.annotation if field else None
-        model = next(
-            (a for a in getattr(annotation, "__args__", ()) if isinstance(a, type)), annotation
-        )
+        model = next((a for a in getattr(annotation, "__args__", ()) if isinstance(a, type)), annotation)
     if isinstance(model, type) and issubclass(model, BaseModel):
         return [f.alias or name for name, f in model.model_fields.items()]
     return []
@@ -300,7 +300,7 @@ def _line_of(text: str, location: tuple[int | str, ...]) -> int | None:
                 best = number
             continue
         found = re.match(r"\s*[\"']?([\w.-]+?)[\"']?\s*=", line)
-        if found and names[: len(section) + 1] == [*section, found[1]]:
-            if not section or seen.get(".".join(section), 0) == index:
-                return number
+        here = not section or seen.get(".".join(section), 0) == index
+        if found and here and names[: len(section) + 1] == [*section, found[1]]:
+            return number
     return best

@@ -42,7 +42,9 @@ def convert(entries: pl.DataFrame, rates: Sequence[Rate], currency: str) -> pl.D
     """
     table = {(format_month(r.month), r.source): r.rate for r in rates if r.target == currency}
     foreign = entries.filter(pl.col("BillingCurrency") != currency)
-    for month, source in foreign.select("x_ChargeMonth", "BillingCurrency").unique().sort(pl.all()).iter_rows():
+    for month, source in (
+        foreign.select("x_ChargeMonth", "BillingCurrency").unique().sort(pl.all()).iter_rows()
+    ):
         if (month, source) not in table:
             raise CurrencyError(
                 f"there is no rate from {source} to {currency} for {month}",

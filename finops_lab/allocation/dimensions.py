@@ -10,11 +10,21 @@ import polars as pl
 from finops_lab.config import Dimensions, Rule, normalise_tag_key
 from finops_lab.contracts import DIMENSIONS
 from finops_lab.errors import ConfigError
+from finops_lab.money import MONEY
 
 __all__ = ["assign", "inputs", "rule_column", "rule_report"]
 
 # Ways exports spell "nobody" (billing facts, trap 29), compared lower-cased.
 _NOBODY = ("", "null", "(null)", "none", "-", "-2", "n/a", "na", "unassigned", "unknown", "untagged")
+
+
+_REPORT: dict[str, pl.DataType | type[pl.DataType]] = {
+    "dimension": pl.String,
+    "rule": pl.String,
+    "BillingCurrency": pl.String,
+    "rows": pl.Int64,
+    "amount": MONEY,
+}
 
 
 def rule_column(dimension: str) -> str:
@@ -121,7 +131,9 @@ def _holds(column: pl.Expr, values: tuple[str, ...]) -> pl.Expr:
     return pl.any_horizontal(text.is_in(plain), *[text.str.contains(pattern) for pattern in patterns])
 
 
-def rule_report(assigned: pl.LazyFrame, dimensions: Dimensions, metric: str = "EffectiveCost") -> pl.DataFrame:
+def rule_report(
+    assigned: pl.LazyFrame, dimensions: Dimensions, metric: str = "EffectiveCost"
+) -> pl.DataFrame:
     """Report what each rule caught, rules that caught nothing included.
 
     Parameters
@@ -148,11 +160,15 @@ def rule_report(assigned: pl.LazyFrame, dimensions: Dimensions, metric: str = "E
         .with_columns(pl.lit(d).alias("dimension"))
         for d in used
     ]
-    names = [(d, rule.name, n) for n, (d, rule) in enumerate(_rules(dimensions))]
+    names: list[tuple[str, str | None, int]] = [
+        (d, rule.name, n) for n, (d, rule) in enumerate(_rules(dimensions))
+    ]
     names += [(d, None, len(names) + n) for n, d in enumerate(used)]
-    order = pl.LazyFrame(names, schema={"dimension": pl.String, "rule": pl.String, "_order": pl.Int64}, orient="row")
+    order = pl.LazyFrame(
+        names, schema={"dimension": pl.String, "rule": pl.String, "_order": pl.Int64}, orient="row"
+    )
     if not parts:
-        return order.drop("_order").collect()
+        return pl.DataFrame(schema=_REPORT)
     found = order.join(pl.concat(parts), on=["dimension", "rule"], how="left", nulls_equal=True)
     return (
         found.with_columns(
@@ -161,6 +177,6 @@ def rule_report(assigned: pl.LazyFrame, dimensions: Dimensions, metric: str = "E
             pl.col("rule").fill_null("(no rule)"),
         )
         .sort("_dimension", "_order", "BillingCurrency")
-        .select("dimension", "rule", "BillingCurrency", "rows", "amount")
+        .select(*_REPORT)
         .collect()
     )

@@ -110,8 +110,7 @@ def allocate(costs: pl.LazyFrame, dimensions: Dimensions) -> Ledger:
 def _totals(frame: pl.LazyFrame, keys: list[str], rows: pl.Expr) -> pl.LazyFrame:
     # The sum of nothing but nulls is unknown, not zero.
     sums = [
-        pl.when(pl.col(name).count() > 0).then(pl.col(name).sum()).cast(MONEY).alias(name)
-        for name in AMOUNTS
+        pl.when(pl.col(name).count() > 0).then(pl.col(name).sum()).cast(MONEY).alias(name) for name in AMOUNTS
     ]
     return frame.group_by(keys).agg(*sums, rows.cast(pl.Int64).alias("x_Rows"))
 
@@ -198,7 +197,9 @@ def monthly(
     column = f"x_{by}" if by in DIMENSIONS else by
     for name in (metric, *([column] if column else [])):
         if name not in known:
-            raise InputError(f"the ledger has no column {name!r}", hint=f"dimensions: {', '.join(DIMENSIONS)}")
+            raise InputError(
+                f"the ledger has no column {name!r}", hint=f"dimensions: {', '.join(DIMENSIONS)}"
+            )
     one_currency(frame.select(pl.col("BillingCurrency").unique()).collect()["BillingCurrency"])
     label = pl.col(column).fill_null("unknown") if column else pl.lit("total")
     return (

@@ -97,9 +97,9 @@ class Costs(dy.Schema):
     x_SourceRow = dy.Int64(nullable=False)
 
     @dy.rule()
-    def ChargePeriodEnd_before_ChargePeriodStart(cls) -> pl.Expr:  # noqa: N802, N805
+    def ChargePeriodEnd_before_ChargePeriodStart(cls) -> pl.Expr:
         return pl.col("ChargePeriodEnd") >= pl.col("ChargePeriodStart")
 
     @dy.rule()
-    def BillingPeriodEnd_before_BillingPeriodStart(cls) -> pl.Expr:  # noqa: N802, N805
+    def BillingPeriodEnd_before_BillingPeriodStart(cls) -> pl.Expr:
         return pl.col("BillingPeriodEnd") >= pl.col("BillingPeriodStart")

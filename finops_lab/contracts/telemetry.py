@@ -78,7 +78,7 @@ class InferenceRequests(dy.Schema):
     source_row = dy.Int64(nullable=False)
 
     @dy.rule()
-    def ts_end_before_ts_start(cls) -> pl.Expr:  # noqa: N805
+    def ts_end_before_ts_start(cls) -> pl.Expr:
         return pl.col("ts_end") >= pl.col("ts_start")
 
 
@@ -137,7 +137,7 @@ class TrainingJobs(dy.Schema):
     source_row = dy.Int64(nullable=False)
 
     @dy.rule()
-    def ts_end_before_ts_start(cls) -> pl.Expr:  # noqa: N805
+    def ts_end_before_ts_start(cls) -> pl.Expr:
         return pl.col("ts_end") >= pl.col("ts_start")
 
 

@@ -27,7 +27,7 @@ TABLE = "inference_requests"
 SELF_HOSTED = frozenset({"vllm", "hosted_vllm", "sglang", "tgi", "triton", "self_hosted"})
 
 _PROBE_BYTES = 1 << 20
-_BATCH = 20_000
+_BATCH = 4_000  # rows held as Python objects at a time
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _LAST_SECOND = 253_402_300_799  # the end of year 9999, the last that Python and Delta can write

@@ -125,8 +125,10 @@ def tag_columns(keys: Sequence[str]) -> pl.Expr:
             {"text": distinct, **{name: [p.get(name[6:]) for p in parsed] for name in fields}},
             schema={"text": pl.String, **fields},
         )
-        joined = texts.alias("text").to_frame().join(
-            table, on="text", how="left", maintain_order="left", nulls_equal=True
+        joined = (
+            texts.alias("text")
+            .to_frame()
+            .join(table, on="text", how="left", maintain_order="left", nulls_equal=True)
         )
         return joined.select(pl.struct(list(fields)).alias(texts.name)).to_series()
 
@@ -142,8 +144,10 @@ def tags_readable() -> pl.Expr:
             {"text": distinct, "good": [_tags(t) is not None for t in distinct.to_list()]},
             schema={"text": pl.String, "good": pl.Boolean},
         )
-        joined = texts.alias("text").to_frame().join(
-            table, on="text", how="left", maintain_order="left", nulls_equal=True
+        joined = (
+            texts.alias("text")
+            .to_frame()
+            .join(table, on="text", how="left", maintain_order="left", nulls_equal=True)
         )
         return joined["good"].alias(texts.name)
 

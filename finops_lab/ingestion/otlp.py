@@ -56,7 +56,7 @@ _STANDARD = {
     "region": ("cloud.region",),
 }
 _CONTEXT = ("team", "feature", "customer", "environment", "region", "variant")
-_SCALARS = ("stringValue", "intValue", "doubleValue", "boolValue", "bytesValue")
+_SCALARS = frozenset({"stringValue", "intValue", "doubleValue", "boolValue", "bytesValue"})
 _OTHER_SIGNALS = ("resourceMetrics", "resourceLogs", "resourceProfiles")
 _THRESHOLD = re.compile(r"[0-9a-f]{1,14}")
 
@@ -159,11 +159,13 @@ def _attributes(holder: Any) -> Attributes:
     if not isinstance(holder, dict):
         raise ValueError("line: resource is not an object")
     found: dict[str, Any] = {}
-    for item in _objects(holder, "attributes"):
-        value = item.get("value")
-        if not isinstance(key := item.get("key"), str) or not isinstance(value, dict | None):
-            raise ValueError("line: an attribute is not a key and a value")
-        found[key] = next((value[kind] for kind in _SCALARS if kind in value), value) if value else None
+    try:
+        for item in holder.get("attributes") or ():
+            # One kind of value per attribute; lists and maps are kept whole.
+            for kind, value in (item.get("value") or {}).items():
+                found[item["key"]] = value if kind in _SCALARS else {kind: value}
+    except (AttributeError, KeyError, TypeError):
+        raise ValueError("line: attributes are not a list of keys and values") from None
     return found
 
 

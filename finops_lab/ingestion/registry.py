@@ -87,8 +87,7 @@ def inspect(path: Path) -> Sample:
             magic = stream.read(4)
         if magic == b"PAR1":
             return Sample(path, "parquet", tuple(pl.read_parquet_schema(path)))
-        opened = gzip.open(path) if magic[:2] == b"\x1f\x8b" else path.open("rb")
-        with opened as stream:
+        with gzip.open(path) if magic[:2] == b"\x1f\x8b" else path.open("rb") as stream:
             start = stream.readline(_PROBE_BYTES).decode("utf-8-sig", errors="replace").strip()
     except (OSError, EOFError, pl.exceptions.PolarsError) as error:
         raise InputError(f"cannot be read: {_first_line(error)}", file=path) from None

@@ -150,14 +150,14 @@ def _look(path: Path, exports: Path, config: Config) -> _Delivered:
     dates = _DELIVERED.findall(name)
     stream_name = "/".join(p for p in Path(name).parent.parts if not _DELIVERED.fullmatch(p))
     rate = next((s.rate for s in config.telemetry.sampling if fnmatch(name, s.path)), None)
-    settings = ReadSettings(config.tag_keys(), {str(k): v for k, v in config.telemetry.attributes.items()}, rate)
+    settings = ReadSettings(
+        config.tag_keys(), {str(k): v for k, v in config.telemetry.attributes.items()}, rate
+    )
     return _Delivered(path, name, digest, stream_name, max(dates, default=None), settings)
 
 
 def _duplicate(item: _Delivered, twin: str) -> FileEntry:
-    entry = FileEntry(
-        item.name, item.sha256, item.fingerprint, "", item.stream, item.delivered_on, 0, 0, 0
-    )
+    entry = FileEntry(item.name, item.sha256, item.fingerprint, "", item.stream, item.delivered_on, 0, 0, 0)
     return replace(entry, notes={f"same content as {twin}: read once": 1})
 
 
@@ -178,7 +178,9 @@ def _stage(item: _Delivered, reader: registry.Reader, staging: Path) -> FileEntr
         pl.collect_all(
             [
                 frame.filter(~bad).select(*ours, *extra).sink_parquet(staging / f"{stem}.good", lazy=True),
-                quarantine.rejected(frame.filter(bad), table).sink_parquet(staging / f"{stem}.bad", lazy=True),
+                quarantine.rejected(frame.filter(bad), table).sink_parquet(
+                    staging / f"{stem}.bad", lazy=True
+                ),
                 frame.select(note)
                 .filter(pl.col(NOTES).is_not_null())
                 .sink_parquet(staging / f"{stem}.notes", lazy=True),
@@ -268,15 +270,11 @@ def _settle(
             for other in others:
                 if (other.delivered_on or "") < day and (units := set(other.units) & set(entry.units)):
                     superseded.setdefault(other.path, set()).update(units)
-        lake.commit(
-            folder / "lake", table, pl.concat(frames, how="diagonal"), entries, superseded
-        )
+        lake.commit(folder / "lake", table, pl.concat(frames, how="diagonal"), entries, superseded)
         yield from entries
 
 
-def _drop_late(
-    rows: pl.LazyFrame, entry: FileEntry, late: set[Unit]
-) -> tuple[pl.LazyFrame, FileEntry]:
+def _drop_late(rows: pl.LazyFrame, entry: FileEntry, late: set[Unit]) -> tuple[pl.LazyFrame, FileEntry]:
     """Leave out units of which the lake already holds a newer delivery, and say so."""
     keys = pl.DataFrame(
         [(u.provider, u.account, u.month) for u in sorted(late)],
@@ -287,7 +285,9 @@ def _drop_late(
     rows = rows.join(keys, on=keys.collect_schema().names(), how="anti")
     count = old.select(pl.len()).collect().item()
     money = {currency: dict(fates) for currency, fates in entry.money.items()}
-    for currency, amount in old.group_by("BillingCurrency").agg(pl.col("BilledCost").sum()).collect().iter_rows():
+    for currency, amount in (
+        old.group_by("BillingCurrency").agg(pl.col("BilledCost").sum()).collect().iter_rows()
+    ):
         money[currency]["superseded"] = str(amount)
         money[currency]["accepted"] = str(Decimal(money[currency]["accepted"]) - amount)
     done = replace(
@@ -355,7 +355,9 @@ def _summary(done: Sequence[tuple[str, FileEntry, str]]) -> IngestSummary:
     told = {"file": pl.String, "text": pl.String, "rows": pl.Int64}
     return IngestSummary(
         files=pl.DataFrame(rows, schema=schema),
-        reasons=pl.DataFrame([(e.path, *p) for _, e, _ in done for p in e.reasons.items()], told, orient="row"),
+        reasons=pl.DataFrame(
+            [(e.path, *p) for _, e, _ in done for p in e.reasons.items()], told, orient="row"
+        ),
         notes=pl.DataFrame([(e.path, *p) for _, e, _ in done for p in e.notes.items()], told, orient="row"),
     )
 

@@ -22,6 +22,7 @@ from finops_lab.reporting.section import Section
 __all__ = ["METRICS", "Review", "check_month", "check_parameters", "prepare", "review"]
 
 METRICS = {"EffectiveCost": "effective cost", "BilledCost": "billed cost"}
+_LARGE = 10_000
 _PARAMETERS = ("lab", "month", "metric")
 
 
@@ -60,6 +61,15 @@ class Review:
     def metric_name(self) -> str:
         """The metric in words."""
         return METRICS[self.metric]
+
+    @property
+    def decimals(self) -> int | None:
+        """Decimals of amounts in tables: none for a large bill, the currency's own for a small one."""
+        return 0 if abs(self.total(self.month) or Decimal(0)) >= _LARGE else None
+
+    def _repr_markdown_(self) -> str:
+        note = f"  \n{self.lab.config.lab.note}" if self.lab.config.lab.note else ""
+        return f"**{self.lab.name}** · {self.month_name} · {self.metric_name} in {self.currency}{note}"
 
     @cached_property
     def past(self) -> pl.DataFrame:
@@ -136,13 +146,13 @@ class Review:
         return variants.build(self)
 
     def data_quality(self) -> Section:
-        """What was read, mended and rejected, and what is missing."""
+        """Show what was read, mended and rejected, and what is missing."""
         from finops_lab.reporting.sections import quality
 
         return quality.build(self)
 
     def provenance(self) -> Section:
-        """Inputs, versions and parameters that reproduce this report."""
+        """Name inputs, versions and parameters that reproduce this report."""
         from finops_lab.reporting.sections import provenance
 
         return provenance.build(self)
@@ -248,11 +258,12 @@ def check_month(lab: Lab, month: date) -> None:
     """
     months = lab.months()
     if not months:
-        raise NoDataError("the lab holds no bill rows", file=lab.folder, hint="put FOCUS exports into exports/")
+        raise NoDataError(
+            "the lab holds no bill rows", file=lab.folder, hint="put FOCUS exports into exports/"
+        )
     if month not in months:
         raise NoDataError(
             f"the lab has no charges for {format_month(month)}",
             file=lab.folder,
             hint=f"it has charges from {format_month(months[0])} to {format_month(months[-1])}",
         )
-

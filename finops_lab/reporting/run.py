@@ -15,9 +15,9 @@ from finops_lab.calendar import format_month, is_closed, month_name
 from finops_lab.errors import RunError
 from finops_lab.lab import Lab, packaged
 from finops_lab.reporting.freeze import freeze
+from finops_lab.reporting.monthly import prepare
 from finops_lab.reporting.record import results
 from finops_lab.reporting.render import to_html
-from finops_lab.reporting.monthly import prepare
 
 __all__ = ["ReportFiles", "due", "run_review"]
 
@@ -116,7 +116,7 @@ def _execute(lab: Lab, month: str, metric: str, partial: Path, target: Path, pro
         kept = _keep_failed(executed, target)
         said = f"{error.ename}: {error.evalue}".strip().splitlines()[0]
         raise RunError(f"cell {error.exec_count} of the review failed: {said}", hint=f"see {kept}") from None
-    notebook = nbformat.read(executed, as_version=4)  # type: ignore[no-untyped-call]
+    notebook = nbformat.read(executed, as_version=4)
     undone = [c for c in _code(notebook) if c.metadata.get("papermill", {}).get("status") != "completed"]
     if undone:
         kept = _keep_failed(executed, target)
@@ -138,7 +138,7 @@ def _keep_failed(executed: Path, target: Path) -> Path:
 def _write_notebook(notebook: Any, path: Path) -> None:
     import nbformat
 
-    text = nbformat.writes(notebook, version=4)  # type: ignore[no-untyped-call]
+    text = nbformat.writes(notebook, version=4)
     path.write_text(text + ("" if text.endswith("\n") else "\n"), encoding="utf-8", newline="\n")
 
 

@@ -40,9 +40,9 @@ class Section:
         from finops_lab.reporting.record import record
 
         use_report_renderer()
-        text = Markdown(self.finding)  # type: ignore[no-untyped-call]
+        text = Markdown(self.finding)
         for part in (text, *self.parts):
-            display(part)  # type: ignore[no-untyped-call]
+            display(part)
         record(**{self.key: dict(self.values)})
 
 

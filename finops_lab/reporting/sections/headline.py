@@ -81,7 +81,11 @@ def _scorecard(
     daily_before = None if before is None else before / days_before
     year_ago = review.total(add_months(review.month, -12))
     rows = [
-        (f"Spend ({review.metric_name})", money(now, currency, exact=True), _versus(now, before, "last month", currency)),
+        (
+            f"Spend ({review.metric_name})",
+            money(now, currency, exact=True),
+            _versus(now, before, "last month", currency),
+        ),
         ("Spend per day", money(daily, currency), _versus(daily, daily_before, "last month", currency)),
         ("Same month last year", money(year_ago, currency), _versus(now, year_ago, "then", currency)),
     ]  # fmt: skip
@@ -105,7 +109,11 @@ def _scorecard(
     for kind, words in names.items():
         share = coverage[kind]
         rows.append(
-            (f"Allocation coverage {words}", "undefined" if share is None else f"{share * 100:.1f} %", "target over 95 %")
+            (
+                f"Allocation coverage {words}",
+                "undefined" if share is None else f"{share * 100:.1f} %",
+                "target over 95 %",
+            )
         )
     return rows
 

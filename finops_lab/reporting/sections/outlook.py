@@ -69,8 +69,8 @@ def _finding(review: Review, whole: pl.DataFrame, judged: pl.DataFrame) -> str:
     )
     if {"combination", "seasonal_naive"} <= set(scores):
         text += (
-            f" Checked on past months, forecasts of the total were {scores['combination']:.1f} % off on average (sMAPE), "
-            f"against {scores['seasonal_naive']:.1f} % for the same month last year."
+            f" Checked on past months, forecasts of the total were {scores['combination']:.1f} % off on average "
+            f"(sMAPE), against {scores['seasonal_naive']:.1f} % for the same month last year."
         )
     return text
 
@@ -96,16 +96,20 @@ def _chart(review: Review, total: pl.DataFrame, whole: pl.DataFrame, base: pl.Da
 
 def _months_table(review: Review, whole: pl.DataFrame) -> Table:
     names = ["yhat", "lo_80", "hi_80", "lo_95", "hi_95"]
-    shown = _exact(whole, *names).select(
-        pl.Series("month", [month_name(m) for m in whole["ds"]]), *names
-    )
+    shown = _exact(whole, *names).select(pl.Series("month", [month_name(m) for m in whole["ds"]]), *names)
     return money_table(
         shown,
         title="Forecast per month, all teams",
         id="forecast-months",
         currency=review.currency,
-        money_columns=dict.fromkeys(names, 0),
-        labels={"yhat": "Expected", "lo_80": "80 % from", "hi_80": "80 % to", "lo_95": "95 % from", "hi_95": "95 % to"},
+        money_columns=dict.fromkeys(names, review.decimals),
+        labels={
+            "yhat": "Expected",
+            "lo_80": "80 % from",
+            "hi_80": "80 % to",
+            "lo_95": "95 % from",
+            "hi_95": "95 % to",
+        },
     )
 
 
@@ -123,7 +127,7 @@ def _teams_table(review: Review, ahead: pl.DataFrame) -> Table:
         subtitle="Teams are forecast one by one, so they need not add up to the total's forecast",
         id="forecast-teams",
         currency=review.currency,
-        money_columns=dict.fromkeys(names, 0),
+        money_columns=dict.fromkeys(names, review.decimals),
         labels={
             "unique_id": "Team",
             "next_month": "Next month",

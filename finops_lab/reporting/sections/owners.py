@@ -30,7 +30,7 @@ def build(review: Review) -> Section:
         _finding(review, frames["team"], total),
         (_team_chart(review, teams), *[_table(review, n, teams if n == "team" else f) for n, f in frames.items()],
          _model_chart(review, frames["model"])),
-        {name: [dict(row) for row in frame.iter_rows(named=True)] for name, frame in (frames | {"team": teams}).items()},
+        {name: frame.to_dicts() for name, frame in (frames | {"team": teams}).items()},
     )  # fmt: skip
 
 
@@ -61,8 +61,7 @@ def _finding(review: Review, teams: pl.DataFrame, total: Decimal) -> str:
         top = named.row(0, named=True)
         parts.append(
             f"**{top['label']}** is the largest team with {money(top['now'], review.currency)} "
-            f"({percent(top['now'], total)} of the total)"
-            + _moved(review, top)
+            f"({percent(top['now'], total)} of the total)" + _moved(review, top)
         )
         moved = named.sort(pl.col("change").abs(), "label", descending=[True, False]).row(0, named=True)
         if moved["label"] != top["label"] and moved["change"]:
@@ -88,8 +87,12 @@ def _table(review: Review, name: str, frame: pl.DataFrame) -> Table:
     whole = sum(frame["now"].to_list(), Decimal(0))
     shown = frame.with_columns(
         pl.Series("share", [_share(v, whole) for v in frame["now"]], dtype=pl.Float64),
-        pl.Series("change_share", [_share(c, b) for c, b in frame.select("change", "before").iter_rows()], dtype=pl.Float64),
-    )  # fmt: skip
+        pl.Series(
+            "change_share",
+            [_share(c, b) for c, b in frame.select("change", "before").iter_rows()],
+            dtype=pl.Float64,
+        ),
+    )
     columns = ["label", "now", "share", "before", "change", "change_share"]
     columns += ["budget"] if "budget" in frame.columns else []
     known = frame["before"].null_count() == 0
@@ -99,7 +102,9 @@ def _table(review: Review, name: str, frame: pl.DataFrame) -> Table:
         title=f"{review.metric_name.capitalize()} by {name}",
         id=f"by-{name}",
         currency=review.currency,
-        money_columns=dict.fromkeys([c for c in ("now", "before", "change", "budget") if c in columns], 0),
+        money_columns=dict.fromkeys(
+            [c for c in ("now", "before", "change", "budget") if c in columns], review.decimals
+        ),
         percent_columns=["share", "change_share"],
         labels={
             "label": name.capitalize(),

@@ -14,7 +14,16 @@ from finops_lab.tables import money_table
 if TYPE_CHECKING:
     from finops_lab.reporting.monthly import Review
 
-_PACKAGES = ("finops-lab", "polars", "deltalake", "statsmodels", "altair", "great-tables", "papermill", "nbconvert")
+_PACKAGES = (
+    "finops-lab",
+    "polars",
+    "deltalake",
+    "statsmodels",
+    "altair",
+    "great-tables",
+    "papermill",
+    "nbconvert",
+)
 
 
 def build(review: Review) -> Section:

@@ -72,7 +72,11 @@ def _by_table(log: list[tuple[str, FileEntry]]) -> pl.DataFrame:
     names = ("rows_read", "rows_accepted", "rows_quarantined", "rows_superseded")
     rows = [(table, *(getattr(entry, name) for name in names)) for table, entry in log]
     frame = pl.DataFrame(rows, schema={"table": pl.String, **dict.fromkeys(names, pl.Int64)}, orient="row")
-    return frame.group_by("table").agg(pl.len().cast(pl.Int64).alias("files"), pl.col(*names).sum()).sort("table")
+    return (
+        frame.group_by("table")
+        .agg(pl.len().cast(pl.Int64).alias("files"), pl.col(*names).sum())
+        .sort("table")
+    )
 
 
 def _money(log: list[tuple[str, FileEntry]], fate: str) -> dict[str, Decimal]:
@@ -94,7 +98,9 @@ def _restated(log: list[tuple[str, FileEntry]]) -> str:
     again = sorted({(key[1], key[3]) for key, dates in seen.items() if len(dates) > 1})
     if not again:
         return ""
-    return "restated by a newer delivery: " + ", ".join(f"{provider} {month}" for provider, month in again[:5])
+    return "restated by a newer delivery: " + ", ".join(
+        f"{provider} {month}" for provider, month in again[:5]
+    )
 
 
 def _missing_days(review: Review) -> dict[str, int]:
@@ -113,6 +119,8 @@ def _findings(log: list[tuple[str, FileEntry]], gaps: dict[str, int], review: Re
         rows += [("mended", entry.path, text, n) for text, n in entry.notes.items()]
         if entry.rows_superseded:
             rows.append(("superseded", entry.path, "a newer delivery was there first", entry.rows_superseded))
-    rows += [("missing", p, f"{n} day(s) of {review.month_name} without a charge", None) for p, n in gaps.items()]
+    rows += [
+        ("missing", p, f"{n} day(s) of {review.month_name} without a charge", None) for p, n in gaps.items()
+    ]
     schema = {"what": pl.String, "where": pl.String, "finding": pl.String, "rows": pl.Int64}
     return pl.DataFrame(rows, schema=schema, orient="row")

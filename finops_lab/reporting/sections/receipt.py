@@ -76,7 +76,7 @@ def _rules(review: Review, rules: pl.DataFrame) -> Table:
         subtitle="Rules of a dimension are tried from the top; EffectiveCost",
         id="rules",
         currency=review.currency,
-        money_columns={"amount": 0} if not several else (),
+        money_columns={"amount": review.decimals} if not several else (),
         number_columns=["rows"],
         unknown="the rule caught nothing",
     )

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from finops_lab.reporting.monthly import Review
 
 _MONTHS = 3
+_QUALITY = "accuracy"
 _NEEDED = {
     "inference_requests": "requests (OTLP/JSON or LiteLLM spend logs)",
     "accuracy_samples": "model evaluations (`accuracy_samples`)",
@@ -35,18 +36,29 @@ def build(review: Review) -> Section:
             values={"missing": missing},
         )
     first = add_months(review.month, 1 - _MONTHS)
+    metrics = (
+        tables["accuracy_samples"].select(pl.col("metric").unique().sort()).collect()["metric"].to_list()
+    )
+    quality = _QUALITY if _QUALITY in metrics else metrics[0]
     found = tradeoffs.variants(
-        review.past.lazy(), *tables.values(), first=first, last=review.month, metric=review.metric
+        review.past.lazy(),
+        *tables.values(),
+        first=first,
+        last=review.month,
+        metric=review.metric,
+        quality=quality,
     )
     span = f"{month_name(first)} to {review.month_name}"
     if found.height == 0:
         return Section(
-            "tradeoffs", f"**No comparison of model variants**: no requests from {span}.", values={"missing": ["requests"]}
+            "tradeoffs",
+            f"**No comparison of model variants**: no requests from {span}.",
+            values={"missing": ["requests"]},
         )
     return Section(
         "tradeoffs",
         _finding(found),
-        (*_chart(review, found, span), _table(review, found, span)),
+        (*_chart(review, found, span, quality), _table(review, found, span, quality)),
         {"variants": found.to_dicts()},
     )
 
@@ -71,7 +83,7 @@ def _finding(found: pl.DataFrame) -> str:
     return text + (f"; {unknown} lack a figure and are not compared." if unknown else ".")
 
 
-def _chart(review: Review, found: pl.DataFrame, span: str) -> tuple[object, ...]:
+def _chart(review: Review, found: pl.DataFrame, span: str, quality: str) -> tuple[object, ...]:
     frame = found.filter(pl.col("on_front").is_not_null()).select(
         pl.concat_str("model", "variant", separator=" ", ignore_nulls=True).alias("label"),
         pl.col("model").alias("group"),
@@ -88,28 +100,31 @@ def _chart(review: Review, found: pl.DataFrame, span: str) -> tuple[object, ...]
             title="Cost, accuracy and latency of model variants",
             subtitle=span,
             x_title=f"Cost per 1,000 inferences ({review.currency}, {review.metric_name})",
+            y_title=f"{quality.capitalize()} (share)",
             unit=review.currency,
         ),
     )
 
 
-def _table(review: Review, found: pl.DataFrame, span: str) -> object:
+def _table(review: Review, found: pl.DataFrame, span: str, quality: str) -> object:
     shown = found.select(
         "model", "variant", "amount", "requests", "per_1000_inferences", "quality", "p95_ms", "error_rate",
         pl.when("on_front").then(pl.lit("yes")).when(pl.col("on_front").is_not_null()).then(pl.lit("no")).alias("on_front"),
+        "note",
     )  # fmt: skip
+    shown = shown if shown["note"].drop_nulls().len() else shown.drop("note")
     return money_table(
         shown.head(100),
         title=f"Model variants, {span}",
         id="variants",
         currency=review.currency,
-        money_columns={"amount": 0},
+        money_columns={"amount": review.decimals},
         number_columns={"requests": 0, "per_1000_inferences": 4, "p95_ms": 0},
         percent_columns={"quality": 1, "error_rate": 2},
         labels={
             "amount": review.metric_name.capitalize(),
             "per_1000_inferences": f"{review.currency} per 1,000 inferences",
-            "quality": "Accuracy",
+            "quality": quality.capitalize(),
             "p95_ms": "P95 latency, ms",
             "on_front": "On the front",
         },

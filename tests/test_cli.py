@@ -1,0 +1,173 @@
+"""The command line: what it prints, and one clear line with the right exit code for every mistake."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from helpers import PLAIN_TOML, focus_row, write_lab
+
+PROGRAM = Path(sys.executable).parent / "finops-lab"
+TODAY = ("--today", "2026-11-05")
+
+
+def bill(month: str = "2026-10", **overrides: str) -> list[dict[str, str | None]]:
+    """Return a bill of three charges."""
+    return [focus_row(month=month, SkuId=str(n), **overrides) for n in range(3)]
+
+
+def run(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    env = os.environ | {"COLUMNS": "200", "NO_COLOR": "1"}
+    return subprocess.run([PROGRAM, *map(str, arguments)], capture_output=True, text=True, cwd=cwd, env=env)
+
+
+def refused(done: subprocess.CompletedProcess[str], *said: str, code: int = 2) -> None:
+    """Assert one clear line on standard error and no traceback."""
+    assert done.returncode == code, done.stderr
+    assert done.stderr.startswith("error: ")
+    assert len(done.stderr.strip().splitlines()) == 1
+    for text in said:
+        assert text in done.stderr
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Path:
+    return write_lab(tmp_path / "lab", {"bill.csv": bill(month="2026-10")})
+
+
+def review(lab: Path, *arguments: str, month: str = "2026-10") -> subprocess.CompletedProcess[str]:
+    return run("review", "--lab", lab, "--month", month, "--out", lab.parent / "out", *TODAY, *arguments)
+
+
+def test_missing_config(lab: Path) -> None:
+    (lab / "finops.toml").unlink()
+    refused(review(lab), "finops.toml is missing", "Hint: ")
+
+
+def test_unknown_key(lab: Path) -> None:
+    (lab / "finops.toml").write_text('[lab]\nname = "x"\ncurency = "USD"\n')
+    refused(review(lab), "finops.toml, line 3", "unknown key 'lab.curency'", "did you mean 'currency'?")
+
+
+def test_month_without_data(lab: Path) -> None:
+    refused(review(lab, month="2025-01"), "no charges for 2025-01", "from 2026-10 to 2026-10")
+
+
+def test_month_in_the_future(lab: Path) -> None:
+    refused(review(lab, month="2026-12"), "2026-12 is in the future")
+
+
+def test_month_that_is_none(lab: Path) -> None:
+    refused(review(lab, month="10/2026"), "month must be written like 2026-10, not '10/2026'")
+
+
+def test_malformed_csv(lab: Path) -> None:
+    path = lab / "exports" / "bill.csv"
+    path.write_text(path.read_text() + "1,2,3" + ",4" * 60 + "\n")
+    refused(review(lab), "bill.csv", "the row has more fields than the header")
+
+
+def test_bill_without_billed_cost(lab: Path) -> None:
+    path = lab / "exports" / "bill.csv"
+    path.write_text(path.read_text().replace("BilledCost", "PaidCost", 1))
+    refused(review(lab), "bill.csv", "no column BilledCost")
+
+
+def test_two_currencies_without_rates(lab: Path) -> None:
+    folder = write_lab(
+        lab.parent / "two",
+        {"a.csv": bill(month="2026-10"), "b.csv": bill(month="2026-10", BillingCurrency="EUR")},
+    )
+    refused(review(folder), "amounts in EUR, USD cannot be added", "[[rates]]")
+
+
+def test_unreadable_parquet(lab: Path) -> None:
+    (lab / "exports" / "broken.parquet").write_bytes(b"PAR1 but nothing that follows")
+    refused(review(lab), "broken.parquet", "cannot be read")
+
+
+def test_lab_that_is_a_file(lab: Path) -> None:
+    refused(review(lab / "finops.toml"), "a lab is a folder, this is a file")
+
+
+def test_lab_that_is_not_there(tmp_path: Path) -> None:
+    refused(review(tmp_path / "none"), "there is no such lab folder")
+
+
+def test_neither_month_nor_since(lab: Path) -> None:
+    refused(run("review", "--lab", lab), "give either --month or --since")
+
+
+def test_unknown_option_and_metric(lab: Path) -> None:
+    assert run("review", "--lab", lab, "--montth", "2026-10").returncode == 2
+    assert review(lab, "--metric", "Cost").returncode == 2
+
+
+def test_ingest_shows_what_became_of_every_row(tmp_path: Path) -> None:
+    rows = [*bill(month="2026-10"), *bill(month="2026-10", BilledCost="12,5x", EffectiveCost="3")]
+    lab = write_lab(tmp_path / "lab", {"bill.csv": rows})
+    done = run("ingest", "--lab", lab)
+    assert done.returncode == 0, done.stderr
+    good, bad = len(bill(month="2026-10")), len(bill(month="2026-10"))
+    assert f"{good + bad:,} rows read = {good:,} accepted + {bad:,} quarantined + 0 superseded" in done.stdout
+    assert "BilledCost: '12,5x' is not a number" in done.stdout
+    assert "unchanged" in run("ingest", "--lab", lab).stdout
+
+
+def test_since_reviews_each_closed_month_once(tmp_path: Path) -> None:
+    months = {f"{m}.csv": bill(month=m) for m in ("2026-09", "2026-10", "2026-11")}
+    lab = write_lab(tmp_path / "lab", months)
+    arguments = ("review", "--lab", lab, "--since", "2026-10", "--out", tmp_path / "out", *TODAY)
+    first = run(*arguments)
+    assert first.returncode == 0, first.stderr
+    assert [p.name for p in sorted((tmp_path / "out").iterdir())] == ["2026-10"]
+    page = tmp_path / "out" / "2026-10" / "monthly-review.html"
+    assert str(page) in first.stdout
+    second = run(*arguments)
+    assert second.returncode == 0
+    assert "every closed month since 2026-10 has its review" in second.stdout
+
+
+def test_over_budget_fails_only_when_asked(tmp_path: Path) -> None:
+    toml = PLAIN_TOML + '[[budgets]]\nfrom = "2026-10"\nto = "2026-10"\namount = "0.01"\n'
+    lab = write_lab(tmp_path / "lab", {"bill.csv": bill(month="2026-10")}, toml)
+    done = review(lab, "--fail-on", "over-budget")
+    assert done.returncode == 3, done.stderr
+    assert "over budget: 2026-10" in done.stderr
+    assert (tmp_path / "out" / "2026-10" / "monthly-review.html").exists()
+    assert review(lab).returncode == 0
+
+
+def test_sample_writes_a_lab_and_never_over_something(tmp_path: Path) -> None:
+    done = run("sample", "--out", tmp_path / "made", "--seed", "1")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "made" / "finops.toml").exists()
+    refused(run("sample", "--out", tmp_path / "made"), "exists and is not an empty folder")
+
+
+def test_help_teaches() -> None:
+    for command in ([], ["sample"], ["ingest"], ["review"]):
+        shown = run(*command, "--help")
+        assert shown.returncode == 0
+        assert "finops-lab" in shown.stdout
+    assert "Exit codes" in run("--help").stdout
+    assert "--since" in run("review", "--help").stdout
+
+
+def test_installed_read_only_the_samples_are_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from finops_lab import lab as module
+
+    package = tmp_path / "site-packages" / "finops_lab"
+    shutil.copytree(
+        module.packaged("samples"), package / "_samples", ignore=shutil.ignore_patterns("lake", "quarantine")
+    )
+    monkeypatch.setattr(module, "_PACKAGE", package)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    copied = module.sample_lab()
+    assert copied.is_relative_to(tmp_path / "data")
+    assert (copied / "finops.toml").read_bytes() == (package / "_samples" / "finops.toml").read_bytes()
+    assert module.sample_lab() == copied
