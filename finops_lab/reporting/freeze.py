@@ -46,7 +46,7 @@ def freeze(nb: NotebookNode, *, parameters: Mapping[str, Any]) -> NotebookNode:
     >>> cell = v4.new_code_cell("lab = '/home/a/lab'", metadata={"tags": ["injected-parameters"]})
     >>> frozen = freeze(v4.new_notebook(cells=[cell]), parameters={"lab": "Sample"})
     >>> frozen.cells[0].id, frozen.cells[0].source
-    ('injected-parameters', '# Parameters\\nlab = "Sample"\n')
+    ('injected-parameters', '# Parameters\nlab = "Sample"\n')
     """
     frozen = copy.deepcopy(nb)
     frozen.metadata["papermill"] = {"parameters": dict(parameters)}

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from finops_lab.calendar import format_month, is_closed, month_name
@@ -104,14 +105,15 @@ def _execute(lab: Lab, month: str, metric: str, partial: Path, target: Path, pro
 
     executed = partial / "executed.ipynb"
     try:
-        papermill.execute_notebook(
-            str(packaged("notebooks") / "monthly_review.ipynb"),
-            str(executed),
-            parameters={"lab": str(lab.folder.resolve()), "month": month, "metric": metric},
-            kernel_name="python3",
-            kernel_manager_class=_kernel_manager(),
-            progress_bar={"desc": "Monthly review"} if progress else False,
-        )
+        with TemporaryDirectory(prefix="finops-") as sockets:
+            papermill.execute_notebook(
+                str(packaged("notebooks") / "monthly_review.ipynb"),
+                str(executed),
+                parameters={"lab": str(lab.folder.resolve()), "month": month, "metric": metric},
+                kernel_name="python3",
+                kernel_manager_class=_kernel_manager(Path(sockets)),
+                progress_bar={"desc": "Monthly review"} if progress else False,
+            )
     except PapermillExecutionError as error:
         kept = _keep_failed(executed, target)
         said = f"{error.ename}: {error.evalue}".strip().splitlines()[0]
@@ -142,14 +144,17 @@ def _write_notebook(notebook: Any, path: Path) -> None:
     path.write_text(text + ("" if text.endswith("\n") else "\n"), encoding="utf-8", newline="\n")
 
 
-def _kernel_manager() -> Any:
-    """Talk to the kernel over local sockets: over TCP ipykernel warns on every run."""
+def _kernel_manager(sockets: Path) -> Any:
+    """Talk to the kernel over local sockets: over TCP ipykernel warns on every run.
+
+    Their paths must be short, so they do not lie below the reports.
+    """
     from jupyter_client.manager import AsyncKernelManager
 
     class LocalKernelManager(AsyncKernelManager):
         def __init__(self, **kwargs: Any) -> None:
             super().__init__(**kwargs)
             if os.name == "posix":
-                self.transport = "ipc"
+                self.transport, self.ip = "ipc", str(sockets / "kernel")
 
     return LocalKernelManager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -9,7 +10,7 @@ import polars as pl
 from finops_lab import tradeoffs
 from finops_lab.calendar import add_months, month_name
 from finops_lab.charts import pareto
-from finops_lab.reporting.section import Section
+from finops_lab.reporting.section import Section, money
 from finops_lab.tables import money_table
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ def build(review: Review) -> Section:
         quality=quality,
     )
     span = f"{month_name(first)} to {review.month_name}"
+    uncalled = found.filter(pl.col("requests").is_null())
+    found = found.filter(pl.col("requests").is_not_null())
     if found.height == 0:
         return Section(
             "tradeoffs",
@@ -58,7 +61,7 @@ def build(review: Review) -> Section:
     return Section(
         "tradeoffs",
         _finding(found),
-        (*_chart(review, found, span, quality), _table(review, found, span, quality)),
+        (*_chart(review, found, span, quality), _table(review, found, uncalled, span, quality)),
         {"variants": found.to_dicts()},
     )
 
@@ -106,13 +109,19 @@ def _chart(review: Review, found: pl.DataFrame, span: str, quality: str) -> tupl
     )
 
 
-def _table(review: Review, found: pl.DataFrame, span: str, quality: str) -> object:
+def _table(
+    review: Review, found: pl.DataFrame, uncalled: pl.DataFrame, span: str, quality: str
+) -> object:
     shown = found.select(
         "model", "variant", "amount", "requests", "per_1000_inferences", "quality", "p95_ms", "error_rate",
         pl.when("on_front").then(pl.lit("yes")).when(pl.col("on_front").is_not_null()).then(pl.lit("no")).alias("on_front"),
         "note",
     )  # fmt: skip
     shown = shown if shown["note"].drop_nulls().len() else shown.drop("note")
+    notes = ["Point values without a statistical test: a small difference in accuracy may be chance."]
+    if uncalled.height:
+        amount = money(sum(uncalled["amount"].drop_nulls().to_list(), Decimal(0)), review.currency)
+        notes.append(f"Not shown: {amount} on models without calls of a variant, such as training.")
     return money_table(
         shown.head(100),
         title=f"Model variants, {span}",
@@ -128,5 +137,5 @@ def _table(review: Review, found: pl.DataFrame, span: str, quality: str) -> obje
             "p95_ms": "P95 latency, ms",
             "on_front": "On the front",
         },
-        note="Point values without a statistical test: a small difference in accuracy may be chance.",
+        note=" ".join(notes),
     )

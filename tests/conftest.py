@@ -1,0 +1,34 @@
+"""Settings of every test: UTC, hypothesis profiles, real data, a browser in CI."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+from browser import CHROMIUM
+from hypothesis import settings
+
+IN_CI = os.environ.get("CI", "").lower() not in ("", "0", "false")
+
+os.environ["TZ"] = "UTC"
+time.tzset()
+settings.register_profile("dev", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True)
+settings.load_profile("ci" if IN_CI else "dev")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse to run in CI without a browser: there a skipped browser test is a failure."""
+    if IN_CI and not Path(CHROMIUM).exists():
+        raise pytest.UsageError(f"CI must run the browser tests, and there is no {CHROMIUM}")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Return the folder of real bills and telemetry beside the checkout, or skip the test."""
+    folder = Path(__file__).parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("no real data beside this checkout (shared/data)")
+    return folder
