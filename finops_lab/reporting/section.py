@@ -40,7 +40,8 @@ class Section:
         from finops_lab.reporting.record import record
 
         use_report_renderer()
-        text = Markdown(self.finding)
+        # JupyterLab would read the text between two dollar signs as a formula.
+        text = Markdown(self.finding.replace("$", "\\$"))
         for part in (text, *self.parts):
             display(part)
         record(**{self.key: dict(self.values)})
@@ -66,11 +67,11 @@ def percent(part: Decimal | None, whole: Decimal | None, decimals: int = 1) -> s
     Examples
     --------
     >>> percent(Decimal(1), Decimal(3)), percent(Decimal(1), Decimal(0))
-    ('33.3 %', 'undefined')
+    ('33.3%', 'undefined')
     """
     if part is None or not whole:
         return "undefined"
-    return f"{part / whole * 100:.{decimals}f} %"
+    return f"{part / whole * 100:.{decimals}f}%"
 
 
 def change_words(now: Decimal, before: Decimal | None, currency: str) -> str:
@@ -79,7 +80,7 @@ def change_words(now: Decimal, before: Decimal | None, currency: str) -> str:
     Examples
     --------
     >>> change_words(Decimal(110), Decimal(100), "USD")
-    '$10.00 (10.0 %) more'
+    '$10.00 (10.0%) more'
     """
     if before is None:
         return "with nothing to compare to"

@@ -41,7 +41,7 @@ def build(review: Review) -> Section:
             f"{'over' if over > 0 else 'under'} the budget of {money(budget, review.currency)}"
         )
     if coverage["gross"] is not None:
-        finding.append(f"{coverage['gross'] * 100:.1f} % of gross spend has an owner")
+        finding.append(f"{coverage['gross'] * 100:.1f}% of gross spend has an owner")
     rows = _scorecard(review, now, before, budget, said, coverage)
     table = money_table(
         pl.DataFrame(rows, schema=["Measure", "Value", "Compared with"], orient="row"),
@@ -102,7 +102,7 @@ def _scorecard(
             (
                 "Forecast made a month ago",
                 money(said["yhat"], currency),
-                f"actual {'inside' if inside else 'outside'} the 80 % interval {band}",
+                f"actual {'inside' if inside else 'outside'} the 80% interval {band}",
             )
         )
     names = {"gross": "of gross spend", "absolute": "of absolute amounts", "rows": "of bill rows"}
@@ -111,8 +111,8 @@ def _scorecard(
         rows.append(
             (
                 f"Allocation coverage {words}",
-                "undefined" if share is None else f"{share * 100:.1f} %",
-                "target over 95 %",
+                "undefined" if share is None else f"{share * 100:.1f}%",
+                "target over 95%",
             )
         )
     return rows
@@ -123,7 +123,7 @@ def _versus(now: Decimal, then: Decimal | None, what: str, currency: str) -> str
 
 
 def _coverage(review: Review) -> dict[str, Decimal | None]:
-    """Coverage by three definitions, never on net cost: credits would push it over 100 %."""
+    """Coverage by three definitions, never on net cost: credits would push it over 100%."""
     owned = pl.col("x_team") != UNALLOCATED
     amount = pl.col(review.metric)
     sums = review.entries.select(

@@ -59,7 +59,7 @@ def _finding(review: Review, whole: pl.DataFrame, judged: pl.DataFrame) -> str:
     first = whole.row(0, named=True)
     text = (
         f"**{month_name(first['ds'])} is expected to cost {money(first['yhat'], review.currency)}** "
-        f"(80 % interval {money(first['lo_80'], review.currency)} to {money(first['hi_80'], review.currency)}); "
+        f"(80% interval {money(first['lo_80'], review.currency)} to {money(first['hi_80'], review.currency)}); "
         f"the next {whole.height} months {money(whole['yhat'].sum(), review.currency)} in all."
     )
     scores = dict(
@@ -69,8 +69,8 @@ def _finding(review: Review, whole: pl.DataFrame, judged: pl.DataFrame) -> str:
     )
     if {"combination", "seasonal_naive"} <= set(scores):
         text += (
-            f" Checked on past months, forecasts of the total were {scores['combination']:.1f} % off on average "
-            f"(sMAPE), against {scores['seasonal_naive']:.1f} % for the same month last year."
+            f" Checked on past months, forecasts of the total were {scores['combination']:.1f}% off on average "
+            f"(sMAPE), against {scores['seasonal_naive']:.1f}% for the same month last year."
         )
     return text
 
@@ -89,7 +89,7 @@ def _chart(review: Review, total: pl.DataFrame, whole: pl.DataFrame, base: pl.Da
         whole,
         base,
         title=f"Forecast of {review.metric_name}, all teams",
-        subtitle=f"Last {min(_HISTORY, total.height)} months and the next {whole.height}, with 80 % and 95 % intervals",
+        subtitle=f"Last {min(_HISTORY, total.height)} months and the next {whole.height}, with 80% and 95% intervals",
         unit=review.currency,
     )
 
@@ -105,10 +105,10 @@ def _months_table(review: Review, whole: pl.DataFrame) -> Table:
         money_columns=dict.fromkeys(names, review.decimals),
         labels={
             "yhat": "Expected",
-            "lo_80": "80 % from",
-            "hi_80": "80 % to",
-            "lo_95": "95 % from",
-            "hi_95": "95 % to",
+            "lo_80": "80% from",
+            "hi_80": "80% to",
+            "lo_95": "95% from",
+            "hi_95": "95% to",
         },
     )
 
@@ -131,8 +131,8 @@ def _teams_table(review: Review, ahead: pl.DataFrame) -> Table:
         labels={
             "unique_id": "Team",
             "next_month": "Next month",
-            "lo_80": "80 % from",
-            "hi_80": "80 % to",
+            "lo_80": "80% from",
+            "hi_80": "80% to",
             "all_months": f"Next {MONTHS} months",
         },
     )
@@ -156,8 +156,8 @@ def _backtest_table(review: Review, judged: pl.DataFrame) -> Table:
             "n": "Months judged",
             "mase": "MASE",
             "smape": "sMAPE %",
-            "coverage_80": "Inside 80 %",
-            "coverage_95": "Inside 95 %",
+            "coverage_80": "Inside 80%",
+            "coverage_95": "Inside 95%",
         },
         unknown="not defined for this model or history",
         note="MASE below 1 beats repeating last year's months; bias above 0 means forecasts were too high.",

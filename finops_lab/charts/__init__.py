@@ -1,0 +1,26 @@
+"""Drawing only: small frames in, Altair charts out, with titles, units and alt text.
+
+Every function takes a frame that is already aggregated (at most 5,000 rows), casts money to floats
+once, and returns a chart whose specification is the same for the same data. Altair is imported when
+a chart is drawn, not when this package is.
+"""
+
+from finops_lab.charts.forecast import forecast_fan
+from finops_lab.charts.labels import compact
+from finops_lab.charts.renderer import CHART_MIME, use_report_renderer
+from finops_lab.charts.spend import ranked_bars, spend_trend
+from finops_lab.charts.theme import PALETTE
+from finops_lab.charts.tradeoff import pareto
+from finops_lab.charts.variance import variance_bars
+
+__all__ = [
+    "CHART_MIME",
+    "PALETTE",
+    "compact",
+    "forecast_fan",
+    "pareto",
+    "ranked_bars",
+    "spend_trend",
+    "use_report_renderer",
+    "variance_bars",
+]
