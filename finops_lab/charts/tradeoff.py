@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import polars as pl
 
@@ -95,7 +95,7 @@ def pareto(
     place, order = fold(list(totals([row | {"n": 1.0} for row in rows], "group", "n")), len(SHAPES))
     drawn = _drawn(rows, place, unit)
     stairs = _stairs(drawn)
-    slowness = "log" if _spread(row["size"] for row in rows) >= _LOG_FROM else "linear"
+    slowness: Literal["log", "linear"] = "log" if _spread(row["size"] for row in rows) >= _LOG_FROM else "linear"
     across, up = _cost_axis(rows), _accuracy_axis(rows)
     ticks = {"values": _ticks(across)} if across.log else {"tickCount": 7}
     x = alt.X(

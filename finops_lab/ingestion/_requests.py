@@ -18,7 +18,6 @@ from typing import Any
 import polars as pl
 
 from finops_lab import contracts
-from finops_lab.contracts import listed
 from finops_lab.errors import InputError
 from finops_lab.ingestion.registry import NOTES, RAW, REASONS, Sample
 from finops_lab.money import _BLANKS, MONEY, excess_digits, is_blank, parse
@@ -30,7 +29,8 @@ _PROBE_BYTES = 1 << 20
 _BATCH = 4_000  # rows held as Python objects at a time
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_LAST_SECOND = 253_402_300_799  # the end of year 9999, the last that Python and Delta can write
+# The years 1 to 9999 are those that Python and Delta can write.
+_FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799
 _WHOLE = re.compile(r"[+-]?[0-9]{1,19}(\.0*)?")
 # OpenTelemetry's error.type may be an HTTP status: 408 and 504 are the two that mean "too late".
 _TIMEOUT = re.compile(r"time.?out|timed.?out|deadline|^(408|504)$", re.IGNORECASE)
@@ -58,7 +58,7 @@ def decode(text: str) -> Any:
     try:
         value = json.loads(text, parse_float=Decimal)
     except json.JSONDecodeError as error:
-        raise ValueError(f"{error.msg} at character {error.pos + 1}") from None
+        raise ValueError(f"{error.msg.removesuffix(' at')} at character {error.pos + 1}") from None
     except RecursionError:
         raise ValueError("nested too deeply") from None
     except ArithmeticError:
@@ -223,7 +223,7 @@ def moment(value: Any, column: str, faults: list[str]) -> int | None:
         seconds = Decimal(value)
         if abs(seconds) <= _LAST_SECOND:
             found = int(seconds * 1_000_000)
-    if found is None or found > _LAST_SECOND * 1_000_000:
+    if found is None or not _FIRST_SECOND * 1_000_000 <= found <= _LAST_SECOND * 1_000_000:
         faults.append(f"{column}: '{_short(value)}' is not a date and time")
         return None
     return found
@@ -234,7 +234,7 @@ def _blank(value: Any) -> bool:
 
 
 def _short(value: Any) -> str:
-    said = value if isinstance(value, str) else compact(value)
+    said = str(value) if isinstance(value, str | Decimal) else compact(value)
     return said if len(said) <= 60 else f"{said[:59]}…"
 
 
@@ -349,7 +349,7 @@ def _batch(rows: list[dict[str, Any]], wanted: Mapping[str, pl.DataType]) -> pl.
         ],
         RAW,
         REASONS,
-        listed(
-            [(excess_digits(pl.col(cost.name)), pl.lit(f"{cost.name}: more than 18 decimals, rounded to 18"))]
-        ).alias(NOTES),
+        pl.when(excess_digits(pl.col(cost.name)))
+        .then(pl.concat_list(pl.lit(f"{cost.name}: more than 18 decimals, rounded to 18")))
+        .alias(NOTES),
     )

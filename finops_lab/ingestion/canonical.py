@@ -155,6 +155,7 @@ class CanonicalReader:
 
 READERS: tuple[CanonicalReader, ...] = tuple(CanonicalReader(table) for table in _TELLING)
 
+
 def _scan(path: Path) -> tuple[pl.LazyFrame, dict[str, pl.DataType]]:
     """Scan a file with a row number; CSV columns stay text, names lose blanks around them."""
     try:

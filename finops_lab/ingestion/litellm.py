@@ -121,7 +121,8 @@ def _request(record: Mapping[str, Any], settings: ReadSettings, weight: float) -
     end = requests.moment(own("endTime"), "ts_end", faults)
     first = requests.moment(own("completionStartTime"), "ttft_ms", faults)
     latency = requests.number(own("request_duration_ms"), "latency_ms", faults)
-    if latency is None and start is not None and end is not None and end >= start:
+    logged = requests.text(own("request_duration_ms")) is not None
+    if not logged and start is not None and end is not None and end >= start:
         latency = (end - start) / 1000
     # Without streaming LiteLLM writes the end as the moment of the first token.
     streamed = start is not None and first is not None and end is not None and start <= first < end

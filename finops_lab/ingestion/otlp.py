@@ -170,7 +170,7 @@ def _attributes(holder: Any) -> Attributes:
 
 
 def _is_call(attributes: Attributes) -> bool:
-    operation = attributes.get("gen_ai.operation.name")
+    operation = requests.text(attributes.get("gen_ai.operation.name"))
     if operation in _CALLS:
         return True
     used = any(attributes.get(name) is not None for name in (*_INPUT, *_OUTPUT))

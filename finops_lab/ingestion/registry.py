@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -15,7 +16,18 @@ import polars as pl
 
 from finops_lab.errors import InputError
 
-__all__ = ["NOTES", "RAW", "REASONS", "ReadSettings", "Reader", "Sample", "detect", "inspect", "separator"]
+__all__ = [
+    "NOTES",
+    "RAW",
+    "REASONS",
+    "ReadSettings",
+    "Reader",
+    "Sample",
+    "detect",
+    "inspect",
+    "separator",
+    "unreadable",
+]
 
 # Columns every reader adds: the row as delivered (a struct), and why it cannot be accepted. A
 # reader may also note what it mended on an accepted row.
@@ -23,7 +35,7 @@ RAW = "_raw"
 REASONS = "_reasons"
 NOTES = "_notes"
 
-_READERS = ("focus",)
+_READERS = ("focus", "otlp", "litellm", "canonical")
 _PROBE_BYTES = 1 << 20
 
 
@@ -89,7 +101,7 @@ def inspect(path: Path) -> Sample:
             return Sample(path, "parquet", tuple(pl.read_parquet_schema(path)))
         with gzip.open(path) if magic[:2] == b"\x1f\x8b" else path.open("rb") as stream:
             start = stream.readline(_PROBE_BYTES).decode("utf-8-sig", errors="replace").strip()
-    except (OSError, EOFError, pl.exceptions.PolarsError) as error:
+    except (OSError, EOFError, zlib.error, pl.exceptions.PolarsError) as error:
         raise InputError(f"cannot be read: {_first_line(error)}", file=path) from None
     if not start:
         raise InputError("is empty", file=path, hint="remove it, or deliver it again")
@@ -136,6 +148,33 @@ def detect(path: Path) -> Reader:
         file=path,
         hint="a bill needs at least FOCUS's BilledCost and ChargePeriodStart; see the README for the formats read",
     )
+
+
+def unreadable(path: Path, error: BaseException) -> InputError:
+    """Say why a file could not be read, naming the row where it is one row's fault."""
+    row = _ragged_row(path)
+    if row is not None:
+        return InputError(
+            "the row has more fields than the header",
+            file=path,
+            row=row,
+            hint="a text field with a comma or line break is not quoted; export the file again",
+        )
+    return InputError(f"cannot be read: {_first_line(error)[:200]}", file=path, hint="deliver the file again")
+
+
+def _ragged_row(path: Path) -> int | None:
+    """Find the first row with too many fields, to name it in the error."""
+    try:
+        mark = separator(path)
+        with path.open("rb") as probe:
+            zipped = probe.read(2) == b"\x1f\x8b"
+        with gzip.open(path, "rt", newline="") if zipped else path.open(newline="") as stream:
+            lines = csv.reader(stream, delimiter=mark)
+            width = len(next(lines))
+            return next((n for n, fields in enumerate(lines, 1) if len(fields) > width), None)
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError, StopIteration, csv.Error):
+        return None
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,0 +1,289 @@
+"""LiteLLM spend logs become requests: tokens out of metadata, money to the last digit."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from finops_lab import contracts
+from finops_lab.ingestion import litellm, registry
+from finops_lab.ingestion.registry import NOTES, RAW, REASONS, ReadSettings
+
+EXAMPLE = Path(__file__).parent / "data" / "telemetry" / "spend_logs.jsonl"
+FIXTURE = Path(__file__).parents[2] / "shared" / "data" / "billing" / "llm_vendor" / "litellm_spend.json"
+BASE: dict[str, Any] = {
+    "request_id": "r",
+    "call_type": "completion",
+    "startTime": "2026-08-03T11:00:00Z",
+    "endTime": "2026-08-03T11:00:02Z",
+    "model": "m",
+    "custom_llm_provider": "openai",
+    "spend": 0.5,
+    "prompt_tokens": 10,
+    "completion_tokens": 5,
+    "status": "success",
+}
+
+
+def rows(tmp_path: Path, *lines: str, **settings: Any) -> list[dict[str, Any]]:
+    path = tmp_path / "t.jsonl"
+    path.write_text("\n".join(lines) + "\n")
+    return litellm.read(path, ReadSettings(**settings)).collect().rows(named=True)
+
+
+def one(tmp_path: Path, changes: dict[str, Any], **settings: Any) -> dict[str, Any]:
+    record = {k: v for k, v in {**BASE, **changes}.items() if v != "ABSENT"}
+    (row,) = rows(tmp_path, json.dumps(record), **settings)
+    return row
+
+
+def test_frame_has_the_contract_in_order_and_in_its_dtypes() -> None:
+    schema = dict(litellm.read(EXAMPLE, ReadSettings()).collect_schema())
+    wanted = {n: t for n, t in contracts.dtypes("inference_requests").items() if n != "source_file"}
+    assert list(schema) == [*wanted, RAW, REASONS, NOTES]
+    assert {name: schema[name] for name in wanted} == wanted
+
+
+def test_golden_example_keeps_every_contract_rule() -> None:
+    frame = litellm.read(EXAMPLE, ReadSettings()).with_columns(pl.lit("f").alias("source_file")).collect()
+    broken = frame.select(contracts.reasons("inference_requests").alias("r"))["r"]
+    assert broken.null_count() == frame[REASONS].null_count() == 4
+    first, anthropic, failed, cached = frame.rows(named=True)
+    expected = {
+        "ts_start": datetime(2026, 8, 3, 11, 2, 11, tzinfo=UTC),
+        "ts_end": datetime(2026, 8, 3, 11, 2, 13, 500000, tzinfo=UTC),
+        "day": date(2026, 8, 3),
+        "request_id": "chatcmpl-1",
+        "session_id": "s-1",
+        "provider": "azure",
+        "model": "gpt-4o",
+        "response_model": "azure/gpt-4o-eu",
+        "operation": "chat",
+        "hosting": "api",
+        "team": "search",
+        "customer": "c-7",
+        "feature": "rerank",
+        "environment": "prod",
+        "variant": "full",
+        "input_uncached_tokens": 600,
+        "cache_read_tokens": 400,
+        "cache_write_tokens": None,
+        "output_tokens": 200,
+        "reasoning_tokens": 50,
+        "latency_ms": 2500.0,
+        "ttft_ms": 250.0,
+        "status": "ok",
+        "served_from_cache": False,
+        "cost_reported_usd": Decimal("0.000012345"),
+        "n_requests": 1,
+        "sample_weight": 1.0,
+        "source_row": 1,
+    }
+    assert {name: first[name] for name in expected} == expected
+    # Without streaming the first token is no moment of its own; the logged duration wins.
+    assert (anthropic["ttft_ms"], anthropic["latency_ms"]) == (None, 3900.0)
+    tokens = ("input_uncached_tokens", "cache_read_tokens", "cache_write_tokens")
+    assert [anthropic[n] for n in tokens] == [500, 2000, 500]
+    assert [anthropic[n] for n in ("team", "customer", "feature", "response_model")] == [None] * 4
+    assert anthropic["cost_reported_usd"] == Decimal("0.0105")
+    named = ("status", "error_type", "hosting", "served_from_cache", "operation")
+    assert [failed[n] for n in named] == ["timeout", "Timeout", "self_hosted", None, "chat"]
+    assert (cached["served_from_cache"], cached["operation"]) == (True, "embedding")
+    assert cached["ts_start"] == datetime(2026, 8, 3, 9, 6, tzinfo=UTC)
+    assert (cached["latency_ms"], cached["cost_reported_usd"]) == (10.0, Decimal(0))
+
+
+def test_money_keeps_the_literal_and_says_when_it_had_to_round(tmp_path: Path) -> None:
+    exact, long = rows(
+        tmp_path,
+        json.dumps({**BASE, "spend": "@"}).replace('"@"', "0.123456789012345678"),
+        json.dumps({**BASE, "spend": "@"}).replace('"@"', "1.3500000000000001e-05"),
+    )
+    assert (exact["cost_reported_usd"], exact[NOTES]) == (Decimal("0.123456789012345678"), None)
+    assert long["cost_reported_usd"] == Decimal("0.000013500000000000")
+    assert long[NOTES] == ["cost_reported_usd: more than 18 decimals, rounded to 18"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"spend": "5 USD"}, "cost_reported_usd: '5 USD' is not a number"),
+        ({"prompt_tokens": 1.5}, "input_uncached_tokens: '1.5' is not a whole number"),
+        ({"prompt_tokens": -1}, "input_uncached_tokens: -1 is negative"),
+        ({"completion_tokens": True}, "output_tokens: 'true' is not a whole number"),
+        ({"startTime": "yesterday"}, "ts_start: 'yesterday' is not a date and time"),
+        ({"startTime": 1e300}, "ts_start: '1E+300' is not a date and time"),
+        ({"startTime": "0001-01-01T00:00:00+05:00"}, "ts_start: '0001-01-01T00:00:00+05:00' is not a date"),
+        ({"request_duration_ms": [1]}, "latency_ms: '[1]' is not a number"),
+        ({"metadata": "{'a': 1}"}, "metadata: is not JSON"),
+        ({"metadata": '{"a": "\\ud800"}'}, "metadata: is not JSON (half of a surrogate pair)"),
+        ({"request_tags": "[feature"}, "request_tags: is not JSON"),
+        ({"status": "perhaps"}, "status: 'perhaps' is not success or failure"),
+        ({"metadata": {"usage_object": {"prompt_tokens_details": {"cached_tokens": 11}}}}, "input_uncached_"),
+    ],
+)
+def test_bad_values_are_null_with_a_reason(tmp_path: Path, changes: dict[str, Any], reason: str) -> None:
+    row = one(tmp_path, changes)
+    assert len(row[REASONS]) == 1
+    assert row[REASONS][0].startswith(reason)
+    column = reason.partition(":")[0]
+    assert row.get(column) is None
+
+
+def test_blank_money_is_unknown_not_zero(tmp_path: Path) -> None:
+    for blank in (None, "", "NULL", "ABSENT"):
+        row = one(tmp_path, {"spend": blank})
+        assert (row["cost_reported_usd"], row[REASONS]) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({"status": "ABSENT"}, "ok"),
+        ({"status": None, "metadata": {"status": "failure"}}, "error"),
+        ({"status": "failure"}, "error"),
+        (
+            {"status": "failure", "metadata": {"error_information": {"error_class": "RateLimitError"}}},
+            "error",
+        ),
+        ({"status": None, "metadata": {"error_information": {"error_class": "ReadTimeout"}}}, "timeout"),
+    ],
+)
+def test_status(tmp_path: Path, changes: dict[str, Any], status: str) -> None:
+    assert one(tmp_path, changes)["status"] == status
+
+
+@pytest.mark.parametrize(
+    ("call", "operation"),
+    [("atext_completion", "completion"), ("arerank", "rerank"), ("aspeech", "audio"),
+     ("aimage_generation", "image"), ("aresponses", "chat"), ("moderation", "other"), (None, "other")],
+)  # fmt: skip
+def test_operations(tmp_path: Path, call: str | None, operation: str) -> None:
+    assert one(tmp_path, {"call_type": call})["operation"] == operation
+
+
+def test_context_names_of_the_lab_come_before_litellms_own(tmp_path: Path) -> None:
+    record = {
+        "team_id": "late",
+        "end_user": "late",
+        "request_tags": ["owner:payments", "owner:second", "plain", "url:https://x"],
+        "metadata": {"requester_metadata": {"tenant": "c-9"}, "feature": "chat", "route": "router-v2"},
+        "model_group": "group",
+    }
+    attributes = {"team": ("owner",), "customer": ("tenant",), "model": ("route",), "variant": ("url",)}
+    row = one(tmp_path, record, attributes=attributes, sample_rate=0.25)
+    context = [row[n] for n in ("team", "customer", "feature", "model", "response_model", "variant")]
+    assert context == ["payments", "c-9", "chat", "router-v2", "m", "https://x"]
+    assert row["sample_weight"] == 4.0
+
+
+def test_epoch_seconds_are_moments(tmp_path: Path) -> None:
+    row = one(tmp_path, {"startTime": 1790000000.25, "endTime": 1790000001})
+    assert row["ts_start"] == datetime(2026, 9, 21, 14, 13, 20, 250000, tzinfo=UTC)
+    assert row["latency_ms"] == 750.0
+
+
+def test_broken_lines_become_rows(tmp_path: Path) -> None:
+    good = json.dumps(BASE)
+    found = rows(tmp_path, good[:30], good, "7", '{"spend": 1e99999999999999999999}', "[" * 100_000)
+    told = [r[REASONS] and r[REASONS][0].split(" (")[0] for r in found]
+    no_json, no_record = "line: is not JSON", "line: is not a spend log record"
+    assert told == [no_json, None, no_record, no_json, no_json]
+    assert [r["source_row"] for r in found] == [1, 2, 3, 4, 5]
+    assert found[0][RAW] == {"line": good[:30]}
+    assert found[1][RAW] == {"line": good}
+
+
+def test_array_wrapper_pretty_and_gzip_read_the_same(tmp_path: Path) -> None:
+    plain = litellm.read(EXAMPLE, ReadSettings()).collect().drop(RAW)
+    # The text of the numbers must not change on the way.
+    texts = EXAMPLE.read_text().splitlines()
+    array = "[" + ", ".join(texts) + "]"
+    for name, content in {
+        "array": array,
+        "wrapped": '{"data": ' + array + "}",
+        "broken over lines": '{\n  "data": [\n' + ",\n".join(texts) + "\n]}\n",
+    }.items():
+        path = tmp_path / f"{name}.csv"
+        path.write_bytes(gzip.compress(content.encode()))
+        assert registry.detect(path).FORMAT == litellm.FORMAT
+        assert litellm.read(path, ReadSettings()).collect().drop(RAW).equals(plain)
+
+
+def test_detected_by_content_under_a_misleading_name(tmp_path: Path) -> None:
+    copy = tmp_path / "traces.parquet"
+    shutil.copy(EXAMPLE, copy)
+    assert registry.detect(copy).FORMAT == litellm.FORMAT
+
+
+def test_spend_summed_by_day_is_not_taken_for_requests(tmp_path: Path) -> None:
+    path = tmp_path / "by_day.json"
+    path.write_text('[{"startTime": "2026-08-03", "spend": 1.5, "models": {"m": 1.5}, "users": {}}]')
+    assert not litellm.matches(registry.inspect(path))
+
+
+@pytest.mark.skipif(not FIXTURE.exists(), reason="the shared vendor fixture is not here")
+def test_gateway_fixture_of_another_project() -> None:
+    assert registry.detect(FIXTURE).FORMAT == litellm.FORMAT
+    frame = litellm.read(FIXTURE, ReadSettings()).with_columns(pl.lit("f").alias("source_file")).collect()
+    assert frame["cost_reported_usd"].sum() == Decimal("11444.27")
+    assert frame["team"].to_list() == ["search", "platform", None, None]
+    assert frame["feature"].to_list() == ["rerank", "agent-loop", None, None]
+    assert frame["served_from_cache"].to_list() == [False, True, False, False]
+    assert frame["latency_ms"].to_list() == [3000.0, 6000.0, 2000.0, 22000.0]
+    assert frame[REASONS].null_count() == 4
+    assert frame.select(contracts.reasons("inference_requests").alias("r"))["r"].null_count() == 4
+
+
+@given(
+    total=st.integers(0, 50),
+    read=st.none() | st.integers(0, 50),
+    write=st.none() | st.integers(0, 50),
+    nested=st.booleans(),
+    as_text=st.booleans(),
+)
+def test_accepted_buckets_add_up_to_the_prompt(
+    tmp_path_factory: pytest.TempPathFactory,
+    total: int,
+    read: int | None,
+    write: int | None,
+    nested: bool,
+    as_text: bool,
+) -> None:
+    usage: dict[str, Any] = (
+        {"usage_object": {"prompt_tokens_details": {"cached_tokens": read, "cache_creation_tokens": write}}}
+        if nested
+        else {
+            "additional_usage_values": {"cache_read_input_tokens": read, "cache_creation_input_tokens": write}
+        }
+    )
+    metadata = json.dumps(usage) if as_text else usage
+    row = one(tmp_path_factory.mktemp("t"), {"prompt_tokens": total, "metadata": metadata})
+    assert (row[REASONS] is None) == ((read or 0) + (write or 0) <= total)
+    if row[REASONS] is None:
+        assert row["cache_read_tokens"] == read
+        assert row["input_uncached_tokens"] + (read or 0) + (write or 0) == total
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=50)
+@given(field=st.sampled_from([*BASE, "metadata", "request_tags", "cache_hit", "team_id"]), value=ANYTHING)
+def test_no_field_stops_the_file(tmp_path_factory: pytest.TempPathFactory, field: str, value: object) -> None:
+    broken, good = rows(tmp_path_factory.mktemp("t"), json.dumps({**BASE, field: value}), json.dumps(BASE))
+    assert (broken["source_row"], good["source_row"], good[REASONS]) == (1, 2, None)
