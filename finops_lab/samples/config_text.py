@@ -1,0 +1,174 @@
+"""The sample's `finops.toml`: rules, budgets and objectives an analyst would write for it."""
+
+from __future__ import annotations
+
+from finops_lab.samples.company import FEATURES, PLATFORM, REGIONS, TEAMS
+from finops_lab.samples.traffic import API_SAMPLING
+
+__all__ = ["BUDGETS", "render"]
+
+# Monthly budgets of 2025 and of the halves of 2026, USD; None is the total.
+BUDGETS: dict[str | None, tuple[int, int, int]] = {
+    None: (280_000, 345_000, 430_000),
+    "search": (72_000, 78_000, 96_000),
+    "assistants": (66_000, 90_000, 130_000),
+    "support": (35_000, 38_000, 46_000),
+    "growth": (17_500, 18_500, 22_000),
+    "research": (46_000, 55_000, 72_000),
+    "platform": (10_500, 12_500, 15_000),
+}
+# Availability target and the latency in ms that 95 % of calls must keep; None where the feature
+# sends work to batch variants, which answer within the hour.
+_SLOS = {
+    "search-answers": ("0.985", "7500"),
+    "semantic-index": ("0.98", None),
+    "chat-assistant": ("0.99", "9000"),
+    "doc-summaries": ("0.98", None),
+    "ticket-triage": ("0.985", "2500"),
+    "reply-drafts": ("0.985", "9000"),
+    "product-copy": ("0.98", None),
+    "code-helper": ("0.985", "3500"),
+}
+
+
+def render() -> str:
+    """Return the text of `finops.toml`."""
+    return "\n".join([_HEAD.format(rate=f"{1 / API_SAMPLING}"), _dimensions(), _budgets(), _slos()])
+
+
+_HEAD = """\
+# The lab of a synthetic company. Every name, price and amount in it is made up.
+
+[lab]
+name = "Synthetic sample lab"
+currency = "USD"
+note = "Synthetic data: a made-up company with planted truths, see README.md and truth.json."
+
+[telemetry.attributes]
+# Costs and requests speak of the same three regions.
+region = ["finops.region"]
+environment = ["env"]
+
+[[telemetry.sampling]]
+# The gateway logs one call in 5,000. OTLP spans carry their own sampling probability.
+path = "requests/litellm/**"
+rate = {rate}
+"""
+
+
+def _table(values: dict[str, str]) -> str:
+    return "{ " + ", ".join(f'"{key}" = "{value}"' for key, value in values.items()) + " }"
+
+
+def _rule(dimension: str, name: str, *lines: str) -> str:
+    return "\n".join([f"[[dimensions.{dimension}]]", f'name = "{name}"', *lines, ""])
+
+
+def _dimensions() -> str:
+    features = "|".join(FEATURES)
+    teams = "|".join([*TEAMS, PLATFORM.name])
+    team_of = {feature.name: feature.team for feature in FEATURES.values()}
+    product_of = {feature.name: feature.product for feature in FEATURES.values()}
+    unit_of = {team.name: team.business_unit for team in (*TEAMS.values(), PLATFORM)}
+    regions = {region: name for cloud in REGIONS.values() for name, region in cloud.items()}
+    feature_name = f"extract = {{ column = \"ResourceName\", pattern = '^({features})-' }}"
+    feature_account = f"extract = {{ column = \"SubAccountName\", pattern = '^({features})$' }}"
+    team_account = f"extract = {{ column = \"SubAccountName\", pattern = '^({teams})-' }}"
+    own_models = (
+        "extract = { column = \"ResourceName\", pattern = '(larch-7b|larch-70b|alder-13b|alder-34b)' }"
+    )
+    api_models = "extract = { column = \"SkuId\", pattern = '^(quill-large|quill-small)-' }"
+    training = 'where = { SubAccountName = "research-training" }'
+    rules = [
+        "# The first rule that gives a value wins. The shared gateway, data transfer, support, tax and\n"
+        "# credits have no team: they stay visible as unallocated.\n",
+        _rule("team", "team tag", 'tag = ["team"]'),
+        _rule("team", "team of the account", team_account),
+        _rule("team", "team of the vendor project", feature_account, f"map = {_table(team_of)}"),
+        _rule("product", "product tag", 'tag = ["product"]'),
+        _rule("product", "product of the vendor project", feature_account, f"map = {_table(product_of)}"),
+        _rule("product", "product of the resource name", feature_name, f"map = {_table(product_of)}"),
+        _rule("model", "model tag", 'tag = ["model"]'),
+        _rule("model", "model of the vendor's SKU", api_models),
+        _rule("model", "model in the resource name", own_models),
+        _rule("variant", "variant tag", 'tag = ["variant"]'),
+        _rule(
+            "variant",
+            "variant of the vendor's SKU",
+            "extract = { column = \"SkuId\", pattern = '^quill-(?:large|small)-(standard|batch|mini)-' }",
+        ),
+        _rule(
+            "variant",
+            "variant in the resource name",
+            "extract = { column = \"ResourceName\", pattern = '-(bf16|int8|int4)$' }",
+        ),
+        _rule("feature", "feature tag", 'tag = ["feature", "project"]'),
+        _rule("feature", "feature of the vendor project", feature_account),
+        _rule("feature", "feature of the resource name", feature_name),
+        _rule("customer", "customer tag", 'tag = ["customer"]'),
+        _rule("environment", "environment tag", 'tag = ["env", "environment"]'),
+        _rule("environment", "training is research", training, 'value = "research"'),
+        _rule(
+            "environment",
+            "environment of the account",
+            "extract = { column = \"SubAccountName\", pattern = '-(prod|staging|dev)$' }",
+        ),
+        _rule(
+            "environment",
+            "the gateway is prod",
+            'where = { SubAccountName = "shared-gateway" }',
+            'value = "prod"',
+        ),
+        _rule("region", "region", 'column = "RegionId"', f"map = {_table(regions)}"),
+        _rule("business_unit", "business unit of the team tag", 'tag = ["team"]', f"map = {_table(unit_of)}"),
+        _rule("business_unit", "business unit of the account", team_account, f"map = {_table(unit_of)}"),
+        _rule(
+            "business_unit",
+            "business unit of the vendor project",
+            feature_account,
+            f"map = {_table({name: unit_of[team] for name, team in team_of.items()})}",
+        ),
+    ]
+    return "\n".join(rules)
+
+
+def _budgets() -> str:
+    lines = ["# Planned effective cost a month."]
+    periods = (("2025-01", "2025-12"), ("2026-01", "2026-06"), ("2026-07", "2026-12"))
+    for team, amounts in BUDGETS.items():
+        for (first, last), amount in zip(periods, amounts, strict=True):
+            owner = [] if team is None else [f'team = "{team}"']
+            lines += [
+                "[[budgets]]",
+                *owner,
+                f'from = "{first}"',
+                f'to = "{last}"',
+                f'amount = "{amount}"',
+                "",
+            ]
+    return "\n".join(lines)
+
+
+def _slos() -> str:
+    lines = ["# Services are features, as in the requests."]
+    for service, (availability, threshold) in _SLOS.items():
+        lines += [
+            "[[slos]]",
+            f'service = "{service}"',
+            'objective = "availability"',
+            f"target = {availability}",
+            "window_days = 28",
+            "",
+        ]
+        if threshold is None:
+            continue
+        lines += [
+            "[[slos]]",
+            f'service = "{service}"',
+            'objective = "latency"',
+            "target = 0.95",
+            f"threshold_ms = {threshold}",
+            "window_days = 28",
+            "",
+        ]
+    return "\n".join(lines).rstrip("\n") + "\n"
