@@ -28,6 +28,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # rendering help with rich would cost more than importing polars
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Analysis and forecasting of AI spend: bills and telemetry in, a ledger that adds up and a "
     "reproducible monthly review out.\n\n"
@@ -62,7 +63,9 @@ def sample(
     out: Annotated[Path, typer.Option("--out", help="Folder to write; must be new or empty.", metavar="DIR")],
     seed: Annotated[int, typer.Option("--seed", help="The same seed writes the same bytes.")] = 1,
 ) -> None:
-    """Write a synthetic lab: 30 months of bills, 3 months of telemetry, planted truths.
+    """Write a synthetic lab to learn from.
+
+    It holds 30 months of bills, 3 months of telemetry and planted truths.
 
     Example: finops-lab sample --out my-lab --seed 1
     """
@@ -77,7 +80,9 @@ def sample(
 
 @app.command()
 def ingest(lab: LabOption = None) -> None:
-    """Read new and changed exports into the lake and say what became of every row.
+    """Read new and changed exports into the lake.
+
+    Says what became of every row: accepted, quarantined with its reason, or superseded.
 
     Example: finops-lab ingest --lab my-lab
     """
@@ -118,7 +123,9 @@ def review(
         FailOn | None, typer.Option("--fail-on", help="Exit with 3 when the month is over its budget.")
     ] = None,
 ) -> None:
-    """Run the monthly review: one offline HTML page, the notebook and its figures as JSON.
+    """Run the monthly review of a lab.
+
+    Writes one offline HTML page, the notebook behind it and its figures as JSON.
 
     Examples: finops-lab review --month 2026-10; finops-lab review --lab my-lab --month previous;
     finops-lab review --lab my-lab --since 2026-07 --out reports

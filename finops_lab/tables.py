@@ -25,6 +25,7 @@ __all__ = ["Table", "money_table", "readable"]
 
 _DASH = "—"
 _MAX_ROWS = 500
+_SHORT = 24
 _FONTS = ["-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Liberation Sans", "Arial", "sans-serif"]
 _ID = re.compile(r"[a-z][a-z0-9-]*")
 Decimals = Sequence[str] | Mapping[str, int | None] | Mapping[str, int]
@@ -213,6 +214,11 @@ def _styled(
     from great_tables import GT, loc, style
 
     first = texts.columns[0]
+    short = texts[first].str.len_chars().max()
+    # Short row names, such as those of models, are not broken at their hyphens.
+    short_names = (
+        [f"#{id} .gt_stub {{ white-space: nowrap; }}"] if short is None or int(str(short)) <= _SHORT else []
+    )
     table = (
         GT(texts, rowname_col=first, id=id)
         .tab_header(title, subtitle)
@@ -251,7 +257,7 @@ def _styled(
             source_notes_padding_horizontal="10px",
             container_padding_x="0px",
             # Its class gt_font_normal undoes heading_title_font_weight.
-            table_additional_css=[f"#{id} .gt_title {{ font-weight: bold; }}"],
+            table_additional_css=[f"#{id} .gt_title {{ font-weight: bold; }}", *short_names],
         )
     )
     if right:

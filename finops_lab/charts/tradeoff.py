@@ -95,7 +95,9 @@ def pareto(
     place, order = fold(list(totals([row | {"n": 1.0} for row in rows], "group", "n")), len(SHAPES))
     drawn = _drawn(rows, place, unit)
     stairs = _stairs(drawn)
-    slowness: Literal["log", "linear"] = "log" if _spread(row["size"] for row in rows) >= _LOG_FROM else "linear"
+    slowness: Literal["log", "linear"] = (
+        "log" if _spread(row["size"] for row in rows) >= _LOG_FROM else "linear"
+    )
     across, up = _cost_axis(rows), _accuracy_axis(rows)
     ticks = {"values": _ticks(across)} if across.log else {"tickCount": 7}
     x = alt.X(
@@ -117,7 +119,9 @@ def pareto(
         "shape": alt.Shape("group:N", sort=order, scale=alt.Scale(domain=order, range=shapes)),
         "size": alt.Size(
             "size:Q",
-            scale=alt.Scale(range=list(_AREAS), zero=False, type=slowness),
+            scale=alt.Scale(
+                range=list(_AREAS), type=slowness, zero=alt.Undefined if slowness == "log" else False
+            ),
             legend=alt.Legend(
                 title=size_title,
                 orient="right",

@@ -24,6 +24,11 @@ _NAMES = {
     "seasonal_naive": "Same month last year",
     "last_month_flat": "Last month repeated",
 }
+_METHODS = {
+    "forecast by combination, combination_no_season": "some origins had under 24 months: no yearly season",
+    "forecast by combination_no_season": "under 24 months: no yearly season",
+    "forecast by flat": "under 8 months: flat",
+}
 
 
 def build(review: Review) -> Section:
@@ -140,7 +145,14 @@ def _teams_table(review: Review, ahead: pl.DataFrame) -> Table:
 
 def _backtest_table(review: Review, judged: pl.DataFrame) -> Table:
     shown = judged.filter(pl.col("unique_id") == "total").select(
-        pl.col("model").replace(_NAMES), "n", "mase", "smape", "bias", "coverage_80", "coverage_95", "note"
+        pl.col("model").replace(_NAMES),
+        "n",
+        "mase",
+        "smape",
+        "bias",
+        "coverage_80",
+        "coverage_95",
+        pl.col("note").str.replace_many(list(_METHODS), list(_METHODS.values()), leftmost=True),
     )
     shown = shown if shown["note"].null_count() < shown.height else shown.drop("note")
     return money_table(

@@ -28,9 +28,9 @@ def build(review: Review) -> Section:
     if rejected:
         sums = ", ".join(money(v, c if len(c) == 3 else "USD", exact=True) for c, v in at_stake.items())
         finding += f" ({sums or 'amount unknown'} billed)" if at_stake else ""
-    restated = sum(1 for _, e in log if e.delivered_on) and _restated(log)
-    if restated:
-        finding += f"; {restated}"
+    replaced = sum(entry.rows_superseded for _, entry in log)
+    if replaced:
+        finding += f"; {replaced:,} rows were replaced by a newer delivery"
     finding += f"; {len(gaps)} provider(s) lack days of {review.month_name}." if gaps else "."
     parts: list[object] = [
         money_table(
@@ -88,21 +88,6 @@ def _money(log: list[tuple[str, FileEntry]], fate: str) -> dict[str, Decimal]:
     return dict(sorted(sums.items()))
 
 
-def _restated(log: list[tuple[str, FileEntry]]) -> str:
-    """Say which billing months were delivered more than once."""
-    seen: dict[tuple[str, str, str, str], set[str]] = {}
-    for _, entry in log:
-        for unit in entry.units:
-            key = (entry.stream, unit.provider, unit.account, unit.month)
-            seen.setdefault(key, set()).add(entry.delivered_on or "")
-    again = sorted({(key[1], key[3]) for key, dates in seen.items() if len(dates) > 1})
-    if not again:
-        return ""
-    return "restated by a newer delivery: " + ", ".join(
-        f"{provider} {month}" for provider, month in again[:5]
-    )
-
-
 def _missing_days(review: Review) -> dict[str, int]:
     """Count the days of the month without a charge, per provider that had charges before."""
     days = review.entries.group_by("ProviderName").agg(pl.col("x_ChargeDate").n_unique().cast(pl.Int64))
@@ -118,7 +103,7 @@ def _findings(log: list[tuple[str, FileEntry]], gaps: dict[str, int], review: Re
         rows += [("rejected", entry.path, text, n) for text, n in entry.reasons.items()]
         rows += [("mended", entry.path, text, n) for text, n in entry.notes.items()]
         if entry.rows_superseded:
-            rows.append(("superseded", entry.path, "a newer delivery was there first", entry.rows_superseded))
+            rows.append(("superseded", entry.path, "replaced by a newer delivery", entry.rows_superseded))
     rows += [
         ("missing", p, f"{n} day(s) of {review.month_name} without a charge", None) for p, n in gaps.items()
     ]

@@ -109,9 +109,7 @@ def _chart(review: Review, found: pl.DataFrame, span: str, quality: str) -> tupl
     )
 
 
-def _table(
-    review: Review, found: pl.DataFrame, uncalled: pl.DataFrame, span: str, quality: str
-) -> object:
+def _table(review: Review, found: pl.DataFrame, uncalled: pl.DataFrame, span: str, quality: str) -> object:
     shown = found.select(
         "model", "variant", "amount", "requests", "per_1000_inferences", "quality", "p95_ms", "error_rate",
         pl.when("on_front").then(pl.lit("yes")).when(pl.col("on_front").is_not_null()).then(pl.lit("no")).alias("on_front"),
