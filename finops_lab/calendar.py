@@ -47,7 +47,7 @@ def parse_month(text: object) -> date:
     >>> parse_month("2026-10")
     datetime.date(2026, 10, 1)
     """
-    if not isinstance(text, str) or not re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", text):
+    if not isinstance(text, str) or not re.fullmatch(r"(19|2[0-9])[0-9]{2}-(0[1-9]|1[0-2])", text):
         raise InputError(f"month must be written like 2026-10, not {text!r}")
     return date(int(text[:4]), int(text[5:]), 1)
 

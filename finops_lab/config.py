@@ -14,6 +14,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import polars as pl
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from finops_lab.calendar import parse_month
@@ -114,9 +115,11 @@ class Rule(_Model):
 
 def _compiled(pattern: str) -> re.Pattern[str]:
     try:
+        pl.Series([""]).str.contains(pattern)  # polars knows no look-around and no back-references
         return re.compile(pattern)
-    except re.error as error:
-        raise ValueError(f"regular expression {pattern!r}: {error}") from None
+    except (re.error, pl.exceptions.ComputeError) as error:
+        said = next((n for n in str(error).splitlines() if n.startswith("error:")), str(error))
+        raise ValueError(f"regular expression {pattern!r}: {said.removeprefix('error: ')}") from None
 
 
 class Dimensions(_Model):
@@ -131,6 +134,17 @@ class Dimensions(_Model):
     environment: tuple[Rule, ...] = ()
     region: tuple[Rule, ...] = ()
     business_unit: tuple[Rule, ...] = ()
+
+    @model_validator(mode="after")
+    def _names_once(self) -> Dimensions:
+        for dimension in type(self).model_fields:
+            names = [rule.name for rule in getattr(self, dimension)]
+            twice = next((name for name in names if names.count(name) > 1), None)
+            if twice is not None:
+                raise ValueError(
+                    f"two rules of {dimension} are named {twice!r}: the ledger could not tell them apart"
+                )
+        return self
 
 
 class Sampling(_Model):
@@ -161,6 +175,12 @@ class Budget(_Model):
     last: Month = Field(alias="to")
     amount: Exact
     currency: Currency | None = None
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Budget:
+        if self.last < self.first:
+            raise ValueError("the month in `to` is before the month in `from`")
+        return self
 
 
 class Slo(_Model):
@@ -197,7 +217,12 @@ class Config(_Model):
         rules = [
             rule for name in type(self.dimensions).model_fields for rule in getattr(self.dimensions, name)
         ]
-        return tuple(dict.fromkeys(normalise_tag_key(key) for rule in rules for key in rule.tag))
+        keys: list[str] = []
+        for rule in rules:
+            looked_at = [rule.column or "", rule.extract.column if rule.extract else "", *rule.where]
+            keys += rule.tag
+            keys += [name.removeprefix("x_tag_") for name in looked_at if name.startswith("x_tag_")]
+        return tuple(dict.fromkeys(normalise_tag_key(key) for key in keys))
 
 
 def normalise_tag_key(key: str) -> str:
@@ -208,7 +233,7 @@ def normalise_tag_key(key: str) -> str:
     >>> normalise_tag_key(" Cost-Center ")
     'cost_center'
     """
-    return re.sub(r"[^a-z0-9]+", "_", key.strip().lower()).strip("_")
+    return re.sub(r"[\W_]+", "_", key.strip().lower()).strip("_")
 
 
 def load(lab: Path) -> Config:
@@ -230,7 +255,7 @@ def load(lab: Path) -> Config:
     """
     path = lab / CONFIG_FILE
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise ConfigError(
             f"{CONFIG_FILE} is missing",
@@ -248,7 +273,8 @@ def load(lab: Path) -> Config:
 
 
 def _explain(error: ValidationError, path: Path, text: str) -> ConfigError:
-    first = error.errors()[0]
+    # A misspelled key is told before the required key that it leaves missing.
+    first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
     location = first["loc"]
     key = ".".join(f"[{part + 1}]" if isinstance(part, int) else str(part) for part in location)
     key = key.replace(".[", "[")

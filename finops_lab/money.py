@@ -43,7 +43,7 @@ _SYMBOLS = {
 }
 _AMOUNT = re.compile(
     r"(?P<open>\()?\s*(?P<sign>[+-])?\s*(?P<symbol>[$€£¥₹])?\s*(?P<sign2>[+-])?"
-    r"(?P<whole>\d{1,3}(?:,\d{3})+|\d*)(?P<fraction>\.\d*)?(?P<exponent>[eE][+-]?\d+)?"
+    r"(?P<whole>\d{1,3}(?:,\d{3})+|\d*)(?P<fraction>\.\d*)?(?P<exponent>[eE][+-]?\d{1,18})?"
     r"\s*(?P<suffix>[$€£¥₹])?\s*(?P<close>\))?"
 )
 _LIMIT = Decimal(10) ** (38 - SCALE)
@@ -110,6 +110,10 @@ def _parse_odd(text: str, currency: str | None) -> Decimal | None:
         return None
     if found["symbol"] and found["suffix"]:
         return None
+    if len(found["exponent"] or "") > len("e-99999"):
+        return None
+    if found["open"] and (found["sign"] or found["sign2"]):
+        return None  # (-5) could mean either sign
     symbol = found["symbol"] or found["suffix"]
     if symbol and currency not in _SYMBOLS[symbol]:
         return None
@@ -117,11 +121,12 @@ def _parse_odd(text: str, currency: str | None) -> Decimal | None:
     digits = found["whole"].replace(",", "") + (found["fraction"] or "") + (found["exponent"] or "")
     with decimal.localcontext(prec=60):
         value = Decimal(sign + digits)
-        if found["open"]:
-            value = -value
-        if abs(value) >= _LIMIT:
+        if value.adjusted() > 38 - SCALE:
             return None
-        return value.quantize(Decimal(1).scaleb(-SCALE), rounding=decimal.ROUND_HALF_EVEN)
+        # Signs are copied, not computed: arithmetic would round to the context first.
+        value = value.copy_negate() if found["open"] else value
+        value = value.quantize(Decimal(1).scaleb(-SCALE), rounding=decimal.ROUND_HALF_EVEN)
+        return None if abs(value) >= _LIMIT else value
 
 
 def excess_digits(text: pl.Expr) -> pl.Expr:
@@ -151,7 +156,7 @@ def _decimals(text: str) -> int:
     if found is None:
         return 0
     digits = found["whole"].replace(",", "") + (found["fraction"] or ".").lstrip(".")
-    scale = len((found["fraction"] or ".")) - 1 - int((found["exponent"] or "e0")[1:])
+    scale = len(found["fraction"] or ".") - 1 - int((found["exponent"] or "e0")[1:])
     return scale - (len(digits) - len(digits.rstrip("0"))) if digits.strip("0") else 0
 
 
@@ -188,9 +193,7 @@ def parse_strict(
     if currency is not None:
         frame = frame.with_columns(currency.alias("currency"))
     code = pl.col("currency") if currency is not None else None
-    done = frame.select(
-        parse(pl.col("text"), code).alias("amount"), is_blank(pl.col("text")).alias("blank")
-    )
+    done = frame.select(parse(pl.col("text"), code).alias("amount"), is_blank(pl.col("text")).alias("blank"))
     refused = (done["amount"].is_null() & ~done["blank"]).arg_true()
     if refused.len():
         row = int(refused[0])
@@ -237,9 +240,7 @@ def one_currency(currencies: Iterable[str | None]) -> str | None:
     return next(iter(found), None)
 
 
-def split(
-    total: Decimal, weights: Sequence[int | Decimal | Fraction], scale: int = SCALE
-) -> list[Decimal]:
+def split(total: Decimal, weights: Sequence[int | Decimal | Fraction], scale: int = SCALE) -> list[Decimal]:
     """Split an amount by weights so that the parts add up to it exactly.
 
     Largest remainder (Hamilton's method): every part is rounded towards zero, then the left-over
@@ -276,6 +277,8 @@ def split(
         raise InputError("an amount cannot be split over no weights")
     if any(isinstance(w, float) for w in weights):
         raise InputError("weights must be int, Decimal or Fraction: floats are not exact")
+    if any(isinstance(number, Decimal) and not number.is_finite() for number in (total, *weights)):
+        raise InputError("an amount cannot be split when it or a weight is not a finite number")
     shares = [Fraction(w) for w in weights]
     if min(shares) < 0:
         raise InputError("weights must not be negative")

@@ -257,7 +257,12 @@ def _styled(
             source_notes_padding_horizontal="10px",
             container_padding_x="0px",
             # Its class gt_font_normal undoes heading_title_font_weight.
-            table_additional_css=[f"#{id} .gt_title {{ font-weight: bold; }}", *short_names],
+            # JupyterLab gives all columns one width, which clips names.
+            table_additional_css=[
+                f"#{id} table {{ table-layout: auto; }}",
+                f"#{id} .gt_title {{ font-weight: bold; }}",
+                *short_names,
+            ],
         )
     )
     if right:

@@ -78,6 +78,10 @@ def open_page(
 
             visit.page.route("**/*", decide)
             visit.page.on(
+                "websocket",
+                lambda socket: None if socket.url.startswith(allow) else visit.outside.append(socket.url),
+            )
+            visit.page.on(
                 "console",
                 lambda message: visit.errors.append(message.text) if message.type == "error" else None,
             )

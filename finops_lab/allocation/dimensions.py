@@ -110,7 +110,7 @@ def _value(rule: Rule) -> pl.Expr:
     elif rule.column is not None:
         value = _named(pl.col(rule.column).cast(pl.String))
     elif rule.extract is not None:
-        value = _named(pl.col(rule.extract.column).str.extract(rule.extract.pattern, 1))
+        value = _named(pl.col(rule.extract.column).cast(pl.String).str.extract(rule.extract.pattern, 1))
     else:
         value = pl.lit(rule.value)
     if rule.map:

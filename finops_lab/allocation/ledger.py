@@ -183,7 +183,8 @@ def monthly(
     -------
     polars.DataFrame
         ``unique_id`` (the value; ``unknown`` where null, ``total`` without `by`), ``ds`` (first of
-        month), ``y`` (Decimal), sorted: the panel that `forecast` takes.
+        month), ``y`` (Decimal; null where the cost of every charge is unknown), sorted: the panel
+        that `forecast` takes.
 
     Raises
     ------
@@ -207,7 +208,7 @@ def monthly(
             label.alias("unique_id"),
             pl.col("x_ChargeDate").dt.month_start().alias("ds"),
         )
-        .agg(pl.col(metric).sum().alias("y"))
+        .agg(pl.when(pl.col(metric).count() > 0).then(pl.col(metric).sum()).alias("y"))
         .sort("unique_id", "ds")
         .collect()
     )

@@ -60,7 +60,10 @@ def _moment(text: str | None) -> datetime | None:
                 continue
         else:
             return None
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    try:
+        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    except OverflowError:  # within a day of the first or last year
+        return None
 
 
 def tags_as_json(dtype: pl.DataType) -> pl.Expr:
@@ -89,7 +92,7 @@ def _tags(text: str | None) -> dict[str, str] | None:
     text = text.strip()
     try:
         found = json.loads(text if text.startswith("{") else "{" + text + "}")
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # no JSON, or a bomb: thousands of digits or levels
         return None
     if not isinstance(found, dict):
         return None
@@ -101,7 +104,9 @@ def _tags(text: str | None) -> dict[str, str] | None:
 
 
 def _tag_text(value: object) -> str:
-    return (value if isinstance(value, str) else json.dumps(value)).strip()
+    text = value if isinstance(value, str) else json.dumps(value)
+    # JSON can escape half a surrogate pair, which is no text.
+    return text.encode("utf-8", "replace").decode().strip()
 
 
 def tag_columns(keys: Sequence[str]) -> pl.Expr:

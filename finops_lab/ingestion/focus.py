@@ -9,8 +9,9 @@ in other cases, duplicate tag keys, tags as a map. Columns that FOCUS does not k
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import polars as pl
@@ -27,7 +28,7 @@ from finops_lab.ingestion._values import (
     tags_readable,
 )
 from finops_lab.ingestion.registry import NOTES, RAW, REASONS, ReadSettings, Sample, separator
-from finops_lab.money import MONEY, excess_digits, is_blank, parse
+from finops_lab.money import MONEY, SCALE, excess_digits, is_blank, parse
 
 __all__ = ["FORMAT", "TABLE", "matches", "read"]
 
@@ -49,6 +50,7 @@ _MARKERS = frozenset(
 _NULLS = ["NULL", "null", "Null", "(null)", ""]
 # FOCUS 1.3 renames the provider, 1.4 drops the old name.
 _PROVIDER = ("ProviderName", "ServiceProviderName", "HostProviderName")
+_ROW = "_row"
 _DERIVED = ("x_BillingMonth", "x_SourceFile", "x_SourceRow")
 _FREQUENCIES = ("One-Time", "Recurring", "Usage-Based")
 
@@ -81,10 +83,12 @@ def read(path: Path, settings: ReadSettings) -> pl.LazyFrame:
     """
     raw = _scan(path)
     schema = dict(raw.collect_schema())
-    names = {name: re.sub(r"[^A-Za-z0-9_.-]+", "_", name.strip('\ufeff" \t')) for name in schema}
+    del schema[_ROW]
+    wanted = contracts.dtypes(TABLE)
+    spelled = {name: re.sub(r"[^\w.-]+", "_", name.strip('\ufeff" \t')) for name in schema}
+    names = _distinct(dict(sorted(spelled.items(), key=lambda pair: pair[1] not in wanted)))
     raw = raw.rename(names)
     schema = {names[name]: dtype for name, dtype in schema.items()}
-    del schema["x_SourceRow"]
     provider = next((name for name in _PROVIDER if name in schema), None)
     needed = [n for n in contracts.required(TABLE) if n not in (*_DERIVED, "ProviderName")]
     missing = [name for name in needed if name not in schema] + ([] if provider else ["ProviderName"])
@@ -96,13 +100,24 @@ def read(path: Path, settings: ReadSettings) -> pl.LazyFrame:
             column=missing[0],
             hint="export the FOCUS dataset with its mandatory columns",
         )
-    wanted = contracts.dtypes(TABLE)
     extra = {n: t for n, t in schema.items() if n not in wanted and n != provider}
+    # Columns that are `x_` already keep their names; ours are taken.
+    own = _distinct(
+        {
+            n: n if n.startswith("x_") else f"x_{n}"
+            for n in sorted(extra, key=lambda n: not n.startswith("x_"))
+        },
+        taken=[*wanted, *(f"x_tag_{key}" for key in settings.tag_keys)],
+    )
     money = [n for n, t in wanted.items() if t == MONEY and n in schema]
     times = [n for n, t in wanted.items() if t == MOMENT and n in schema]
     tags = "Tags" in schema
     frame = raw.with_columns(
-        pl.struct(list(schema)).alias(RAW),
+        # polars cannot write bytes as JSON, which quarantine does with this column.
+        pl.struct(
+            _as_text(name, dtype).alias(name) if "Binary" in str(dtype) else pl.col(name)
+            for name, dtype in schema.items()
+        ).alias(RAW),
         *[_as_text(name, schema[name]).alias(f"{RAW}{name}") for name in (*money, *times)],
     ).with_columns(
         *[_amount(name, schema[name]) for name in money],
@@ -110,12 +125,12 @@ def read(path: Path, settings: ReadSettings) -> pl.LazyFrame:
         *[_text(name, schema[name]) for name, t in wanted.items() if t == pl.String and name in schema
           and name not in ("Tags", "ChargeCategory", "ChargeClass", "ChargeFrequency", "ProviderName")],
         *([tags_as_json(schema["Tags"])] if tags else []),
-        _text(provider, schema[provider]).alias("ProviderName") if provider else pl.lit(None),
+        pl.coalesce(_text(n, schema[n]) for n in _PROVIDER if n in schema).alias("ProviderName"),
         _spelled("ChargeCategory", CHARGE_CATEGORIES),
         *[_spelled(n, v) for n, v in (("ChargeClass", ("Correction",)), ("ChargeFrequency", _FREQUENCIES))
           if n in schema],
-        *[_as_text(name, dtype).alias(_own(name)) for name, dtype in extra.items()],
-        pl.col("x_SourceRow").cast(pl.Int64),
+        *[_as_text(name, dtype).alias(own[name]) for name, dtype in extra.items()],
+        pl.col(_ROW).cast(pl.Int64).alias("x_SourceRow"),
     )  # fmt: skip
     absent = [name for name in wanted if name not in schema and name not in (*_DERIVED, "ProviderName")]
     frame = frame.with_columns(
@@ -125,41 +140,59 @@ def read(path: Path, settings: ReadSettings) -> pl.LazyFrame:
             REASONS
         ),
         listed(
-            [_rounded(name) for name in money if _is_text(schema[name])]
+            [_rounded(name) for name in money if _may_round(schema[name])]
             + ([(~tags_readable(), pl.lit("Tags: not JSON, left unread"))] if tags else [])
         ).alias(NOTES),
     )
     keys = settings.tag_keys
     if keys and tags:
-        frame = frame.with_columns(tag_columns(keys).alias("_tags")).unnest("_tags")
+        frame = frame.with_columns(tag_columns(keys).alias("_tags")).with_columns(
+            pl.col("_tags").struct.field(f"x_tag_{key}") for key in keys
+        )
     elif keys:
         frame = frame.with_columns(pl.lit(None, dtype=pl.String).alias(f"x_tag_{key}") for key in keys)
     ours = [name for name in wanted if name != "x_SourceFile"]
-    others = [_own(name) for name in extra] + [f"x_tag_{key}" for key in keys]
-    return frame.select(*ours, *dict.fromkeys(others), RAW, REASONS, NOTES)
+    others = [own[name] for name in extra] + [f"x_tag_{key}" for key in keys]
+    return frame.select(*ours, *others, RAW, REASONS, NOTES)
 
 
 def _scan(path: Path) -> pl.LazyFrame:
     with path.open("rb") as stream:
         parquet = stream.read(4) == b"PAR1"
     if parquet:
-        return pl.scan_parquet(path, row_index_name="x_SourceRow", row_index_offset=1)
+        texts = pl.col(pl.String)  # null spellings, as `scan_csv` reads them
+        return pl.scan_parquet(path, row_index_name=_ROW, row_index_offset=1).with_columns(
+            pl.when(~texts.is_in(_NULLS)).then(texts).name.keep()
+        )
     return pl.scan_csv(
         path,
         infer_schema=False,
         null_values=_NULLS,
         separator=separator(path),
-        row_index_name="x_SourceRow",
+        row_index_name=_ROW,
         row_index_offset=1,
     )
 
 
-def _own(name: str) -> str:
-    return name if name.startswith("x_") else f"x_{name}"
+def _distinct(names: Mapping[str, str], taken: Iterable[str] = ()) -> dict[str, str]:
+    """Give names that are taken already a number; Delta tells no names apart by case."""
+    used = {name.lower() for name in taken}
+    found = {}
+    for key, name in names.items():
+        free, number = name, 2
+        while free.lower() in used:
+            free, number = f"{name}_{number}", number + 1
+        used.add(free.lower())
+        found[key] = free
+    return found
 
 
 def _is_text(dtype: pl.DataType) -> bool:
     return dtype == pl.String or dtype.is_float()
+
+
+def _may_round(dtype: pl.DataType) -> bool:
+    return _is_text(dtype) or (isinstance(dtype, pl.Decimal) and dtype.scale > SCALE)
 
 
 def _as_text(name: str, dtype: pl.DataType) -> pl.Expr:
@@ -167,23 +200,36 @@ def _as_text(name: str, dtype: pl.DataType) -> pl.Expr:
     if dtype == pl.String or dtype.is_numeric() or dtype.is_temporal() or dtype == pl.Boolean:
         return column.cast(pl.String)
     return column.map_batches(
-        lambda s: pl.Series([None if v is None else str(v) for v in s], dtype=pl.String),
+        lambda s: pl.Series([_json(v) for v in s.to_list()], dtype=pl.String),
         return_dtype=pl.String,
         is_elementwise=True,
     )
 
 
+def _json(value: object) -> str | None:
+    """Write what a Parquet file may hold: maps, lists and structs as JSON, bytes as text or hex."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            return value.hex()
+    nested = isinstance(value, (dict, list))
+    return json.dumps(value, default=_json, ensure_ascii=False) if nested else str(value)
+
+
 def _text(name: str, dtype: pl.DataType) -> pl.Expr:
-    text = pl.col(name).cast(pl.String)
-    # In CSV the null spellings are nulls already; Parquet may still spell them.
-    return pl.when(~text.is_in(_NULLS)).then(text).alias(name) if dtype == pl.String else text
+    if dtype.is_nested() or dtype == pl.Binary:
+        return _as_text(name, dtype).alias(name)
+    return pl.col(name).cast(pl.String)
 
 
 def _amount(name: str, dtype: pl.DataType) -> pl.Expr:
     if _is_text(dtype):
         # A float column is read by its shortest decimal spelling, which is what was meant.
         return parse(pl.col(name).cast(pl.String), pl.col("BillingCurrency").cast(pl.String)).alias(name)
-    return pl.col(name).cast(MONEY)
+    return pl.col(name).cast(MONEY, strict=False)
 
 
 def _moment(name: str, dtype: pl.DataType) -> pl.Expr:

@@ -121,6 +121,7 @@ def commit(
     rows: pl.LazyFrame,
     entries: Sequence[FileEntry],
     superseded: Mapping[str, Iterable[Unit]],
+    amended: Sequence[FileEntry] = (),
 ) -> None:
     """Write the rows of some files in one atomic step, replacing what they replace.
 
@@ -134,6 +135,8 @@ def commit(
         The log entries of those files. Rows of earlier versions of the files are replaced.
     superseded : mapping
         Older files and the units of theirs that these files replace.
+    amended : sequence of FileEntry
+        What the log says of those older files from now on.
     """
     from deltalake import CommitProperties
 
@@ -152,7 +155,9 @@ def commit(
     options: dict[str, Any] = {
         "schema_mode": "merge",
         "commit_properties": CommitProperties(
-            custom_metadata={_KEY: json.dumps([asdict(entry) for entry in entries], sort_keys=True)}
+            custom_metadata={
+                _KEY: json.dumps([asdict(entry) for entry in (*entries, *amended)], sort_keys=True)
+            }
         ),
     }
     if partitions:

@@ -114,7 +114,10 @@ def inspect(path: Path) -> Sample:
             return Sample(path, "jsonl", tuple(first), first)
         return Sample(path, "jsonl", ())
     mark = _separator(start)
-    header = next(csv.reader([start], delimiter=mark), [])
+    try:
+        header = next(csv.reader([start], delimiter=mark), [])
+    except csv.Error:  # a stray line break or an endless field: no table
+        header = []
     return Sample(path, "csv", tuple(name.strip() for name in header))
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
+import decimal
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -107,14 +107,21 @@ def _ingest(folder: Path, config: Config, progress: Progress) -> IngestSummary:
     known = {entry.path: (table, entry) for table, entries in log.items() for entry in entries.values()}
     done: dict[str, tuple[str, FileEntry, str]] = {}
     todo: list[_Delivered] = []
-    first_with: dict[str, str] = {}
+    # What the lake holds already comes first, so that a copy or a renamed file is not read again.
+    present = {item.name: item.sha256 for item in delivered}
+    first_with: dict[str, FileEntry | _Delivered] = {
+        entry.sha256: entry
+        for _, entry in known.values()
+        if present.get(entry.path, entry.sha256) == entry.sha256
+    }
     for item in delivered:
         table, entry = known.get(item.name, ("", None))
-        twin = first_with.setdefault(item.sha256, item.name)
-        if twin != item.name:
-            done[item.name] = ("", _duplicate(item, twin), "duplicate")
-        elif entry is not None and (entry.sha256, entry.settings) == (item.sha256, item.fingerprint):
+        twin = first_with.setdefault(item.sha256, item)
+        held = entry is not None and entry.sha256 == item.sha256
+        if entry is not None and held and entry.settings == item.fingerprint:
             done[item.name] = (table, entry, "unchanged")
+        elif twin is not item and not held and not _delivered_again(twin, item):
+            done[item.name] = ("", _duplicate(item, _path(twin)), "duplicate")
         else:
             todo.append(item)
     staging = folder / "lake" / ".staging"
@@ -127,7 +134,8 @@ def _ingest(folder: Path, config: Config, progress: Progress) -> IngestSummary:
         staged.setdefault(reader.TABLE, []).append((item, _stage(item, reader, staging)))
     for table, items in staged.items():
         for entry in _settle(folder, table, items, staging):
-            done[entry.path] = (table, entry, "ingested")
+            _, _, status = done.get(entry.path, ("", entry, "ingested"))
+            done[entry.path] = (table, entry, status)
     progress(len(todo), len(todo), "")
     shutil.rmtree(staging)
     return _summary([done[item.name] for item in delivered])
@@ -136,7 +144,9 @@ def _ingest(folder: Path, config: Config, progress: Progress) -> IngestSummary:
 def _data_files(exports: Path) -> list[Path]:
     found = (p for p in exports.rglob("*") if p.is_file())
     return sorted(
-        p for p in found if not any(fnmatch(part, pattern) for part in (p.name,) for pattern in _NOT_DATA)
+        p
+        for p in found
+        if not any(fnmatch(part, n) for part in p.relative_to(exports).parts for n in _NOT_DATA)
     )
 
 
@@ -154,6 +164,19 @@ def _look(path: Path, exports: Path, config: Config) -> _Delivered:
         config.tag_keys(), {str(k): v for k, v in config.telemetry.attributes.items()}, rate
     )
     return _Delivered(path, name, digest, stream_name, max(dates, default=None), settings)
+
+
+def _path(file: FileEntry | _Delivered) -> str:
+    return file.path if isinstance(file, FileEntry) else file.name
+
+
+def _delivered_again(twin: FileEntry | _Delivered, item: _Delivered) -> bool:
+    """Tell whether a bill of the same content is a delivery of its own, which may undo one in between."""
+    return (
+        twin.stream == item.stream
+        and twin.delivered_on != item.delivered_on
+        and registry.detect(item.path).TABLE == "costs"
+    )
 
 
 def _duplicate(item: _Delivered, twin: str) -> FileEntry:
@@ -188,8 +211,8 @@ def _stage(item: _Delivered, reader: registry.Reader, staging: Path) -> FileEntr
         )
     except FinopsError:
         raise
-    except (pl.exceptions.PolarsError, OSError, EOFError) as error:
-        raise _unreadable(item.path, error) from None
+    except (pl.exceptions.PolarsError, OSError, EOFError, zlib.error) as error:
+        raise registry.unreadable(item.path, error) from None
     return _entry(item, reader, staging, stem)
 
 
@@ -264,18 +287,24 @@ def _settle(
             others = [e for e in log.values() if e.stream == entry.stream and e.path != entry.path]
             late = {u for e in others if (e.delivered_on or "") > day for u in e.units} & set(entry.units)
             if late:
-                rows, entry = _drop_late(rows, entry, late)
+                rows, entry = _drop(rows, entry, late)
             frames.append(rows)
             entries.append(entry)
             for other in others:
                 if (other.delivered_on or "") < day and (units := set(other.units) & set(entry.units)):
                     superseded.setdefault(other.path, set()).update(units)
-        lake.commit(folder / "lake", table, pl.concat(frames, how="diagonal"), entries, superseded)
-        yield from entries
+        held = lake.scan(folder / "lake", table)
+        amended = [
+            _drop(held.filter(pl.col("x_SourceFile") == path), log[path], units)[1]
+            for path, units in sorted(superseded.items())
+        ]
+        rows = pl.concat(frames, how="diagonal")
+        lake.commit(folder / "lake", table, rows, entries, superseded, amended)
+        yield from (*entries, *amended)
 
 
-def _drop_late(rows: pl.LazyFrame, entry: FileEntry, late: set[Unit]) -> tuple[pl.LazyFrame, FileEntry]:
-    """Leave out units of which the lake already holds a newer delivery, and say so."""
+def _drop(rows: pl.LazyFrame, entry: FileEntry, late: set[Unit]) -> tuple[pl.LazyFrame, FileEntry]:
+    """Leave out units of which there is a newer delivery, and say so."""
     keys = pl.DataFrame(
         [(u.provider, u.account, u.month) for u in sorted(late)],
         schema=["ProviderName", "BillingAccountId", "x_BillingMonth"],
@@ -288,40 +317,20 @@ def _drop_late(rows: pl.LazyFrame, entry: FileEntry, late: set[Unit]) -> tuple[p
     for currency, amount in (
         old.group_by("BillingCurrency").agg(pl.col("BilledCost").sum()).collect().iter_rows()
     ):
-        money[currency]["superseded"] = str(amount)
-        money[currency]["accepted"] = str(Decimal(money[currency]["accepted"]) - amount)
+        fates = money[currency]
+        fates["superseded"] = str(_exact_sum((Decimal(fates.get("superseded", "0")), amount)))
+        fates["accepted"] = str(_exact_sum((Decimal(fates["accepted"]), amount.copy_negate())))
     done = replace(
-        entry, rows_accepted=entry.rows_accepted - count, rows_superseded=count, money=money,
+        entry, rows_accepted=entry.rows_accepted - count, rows_superseded=entry.rows_superseded + count, money=money,
         units=tuple(u for u in entry.units if u not in late),
     )  # fmt: skip
     return rows, done
 
 
-def _unreadable(path: Path, error: BaseException) -> InputError:
-    row = _ragged_row(path)
-    if row is not None:
-        return InputError(
-            "the row has more fields than the header",
-            file=path,
-            row=row,
-            hint="a text field with a comma or line break is not quoted; export the file again",
-        )
-    said = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-    return InputError(f"cannot be read: {said}", file=path, hint="deliver the file again")
-
-
-def _ragged_row(path: Path) -> int | None:
-    """Find the first row with too many fields, to name it in the error."""
-    try:
-        mark = registry.separator(path)
-        with path.open("rb") as probe:
-            zipped = probe.read(2) == b"\x1f\x8b"
-        with gzip.open(path, "rt", newline="") if zipped else path.open(newline="") as stream:
-            lines = csv.reader(stream, delimiter=mark)
-            width = len(next(lines))
-            return next((n for n, fields in enumerate(lines, 1) if len(fields) > width), None)
-    except (OSError, EOFError, UnicodeDecodeError, StopIteration, csv.Error):
-        return None
+def _exact_sum(amounts: Iterable[Decimal]) -> Decimal:
+    # Python's default context keeps 28 digits, fewer than an amount may have.
+    with decimal.localcontext(prec=80):
+        return sum(amounts, Decimal(0))
 
 
 def _summary(done: Sequence[tuple[str, FileEntry, str]]) -> IngestSummary:
@@ -342,7 +351,7 @@ def _summary(done: Sequence[tuple[str, FileEntry, str]]) -> IngestSummary:
                     "rows_quarantined": entry.rows_quarantined if first else 0,
                     "rows_superseded": entry.rows_superseded if first else 0,
                     "currency": currency,
-                    "BilledCost_read": sum(exact.values(), Decimal(0)) if exact else None,
+                    "BilledCost_read": _exact_sum(exact.values()) if exact else None,
                     **{f"BilledCost_{fate}": exact.get(fate) for fate in _FATES},
                 }
             )
