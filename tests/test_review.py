@@ -47,7 +47,7 @@ def test_the_sample_review_has_every_section_and_the_true_total(sample_review: R
     found = json.loads(sample_review.json.read_text())
     assert sorted(found) == SECTIONS
     truth = json.loads((SAMPLES / "truth.json").read_text())
-    expected = truth["totals"]["2026-10"]["EffectiveCost"]
+    expected = truth["totals_by_charge_month"]["2026-10"]["EffectiveCost"]
     assert Decimal(found["headline"]["spend"]) == Decimal(expected)
     assert all(Decimal(row["residual"]) == 0 for row in found["receipt"]["all_months"])
     assert "missing" not in found["forecast"]

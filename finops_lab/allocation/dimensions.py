@@ -23,7 +23,8 @@ _REPORT: dict[str, pl.DataType | type[pl.DataType]] = {
     "rule": pl.String,
     "BillingCurrency": pl.String,
     "rows": pl.Int64,
-    "amount": MONEY,
+    "BilledCost": MONEY,
+    "EffectiveCost": MONEY,
 }
 
 
@@ -131,32 +132,29 @@ def _holds(column: pl.Expr, values: tuple[str, ...]) -> pl.Expr:
     return pl.any_horizontal(text.is_in(plain), *[text.str.contains(pattern) for pattern in patterns])
 
 
-def rule_report(
-    assigned: pl.LazyFrame, dimensions: Dimensions, metric: str = "EffectiveCost"
-) -> pl.DataFrame:
+def rule_report(assigned: pl.LazyFrame, dimensions: Dimensions) -> pl.DataFrame:
     """Report what each rule caught, rules that caught nothing included.
 
     Parameters
     ----------
     assigned : polars.LazyFrame
-        Result of `assign` with `metric`, ``BillingCurrency`` and optionally ``x_Rows``.
+        Result of `assign` with ``BillingCurrency``, ``BilledCost``, ``EffectiveCost`` and
+        optionally ``x_Rows``.
     dimensions : Dimensions
         The rules.
-    metric : str
-        The cost column to add up.
 
     Returns
     -------
     polars.DataFrame
         One row per rule and currency, in the order of the rules: ``dimension``, ``rule``,
-        ``BillingCurrency``, ``rows`` (Int64), ``amount`` (Decimal). A rule that caught nothing
-        has a null currency and no rows; ``(no rule)`` is what no rule caught.
+        ``BillingCurrency``, ``rows`` (Int64), ``BilledCost``, ``EffectiveCost`` (Decimal). A rule
+        that caught nothing has a null currency and no rows; ``(no rule)`` is what no rule caught.
     """
     weight = pl.col("x_Rows") if "x_Rows" in assigned.collect_schema().names() else pl.lit(1, pl.Int64)
     used = [d for d in DIMENSIONS if getattr(dimensions, d)]
     parts = [
         assigned.group_by(pl.col(rule_column(d)).alias("rule"), "BillingCurrency")
-        .agg(weight.cast(pl.Int64).sum().alias("rows"), pl.col(metric).sum().alias("amount"))
+        .agg(weight.cast(pl.Int64).sum().alias("rows"), pl.col("BilledCost", "EffectiveCost").sum())
         .with_columns(pl.lit(d).alias("dimension"))
         for d in used
     ]

@@ -19,7 +19,6 @@ UNALLOCATED = "unallocated"
 
 _BILL_KEYS = (
     "x_BillingMonth",
-    "x_ChargeMonth",
     "x_ChargeDate",
     "BillingCurrency",
     "ProviderName",
@@ -29,6 +28,7 @@ _BILL_KEYS = (
     "ChargeClass",
     "CommitmentDiscountStatus",
 )
+_OWNER = [*(f"x_{name}" for name in DIMENSIONS), "x_AllocationMethod", "x_AllocationRule"]
 _RECEIPT_KEYS = ("BillingCurrency", "x_ChargeMonth", "ChargeCategory")
 
 
@@ -45,7 +45,7 @@ class Ledger:
         ``amount_in``, ``allocated``, ``unallocated``, ``excluded`` and ``residual`` (always 0).
         ``excluded`` is money that a policy takes out; so far no policy does.
     rules : polars.DataFrame
-        `rule_report` over all entries, by EffectiveCost.
+        `rule_report` over all entries.
     """
 
     entries: pl.DataFrame
@@ -79,32 +79,36 @@ def allocate(costs: pl.LazyFrame, dimensions: Dimensions) -> Ledger:
 
     Notes
     -----
-    Charges are added up per day, bill attributes and rule inputs first, so that rules run once per
-    distinct case. Amounts stay ``Decimal(38, 18)``; nothing is divided, so nothing is rounded.
+    Charges are added up per day, bill attributes and rule inputs first, and rules run once per
+    distinct combination of their inputs. Amounts stay ``Decimal(38, 18)``; nothing is divided, so nothing is rounded.
     """
-    dated = costs.with_columns(
-        pl.col("ChargePeriodStart").dt.strftime("%Y-%m").alias("x_ChargeMonth"),
-        pl.col("ChargePeriodStart").dt.date().alias("x_ChargeDate"),
-    )
-    known = dated.collect_schema().names()
-    wanted = [name for name in inputs(dimensions) if name in known or not name.startswith("x_tag_")]
-    keys = list(dict.fromkeys([*_BILL_KEYS, *wanted]))
+    dated = costs.with_columns(pl.col("ChargePeriodStart").dt.date().alias("x_ChargeDate"))
     assign(dated, dimensions)  # refuses rules that name unknown columns, before the work
-    cases = assign(_totals(dated, keys, rows=pl.len()), dimensions).collect(engine="streaming").lazy()
-    owned = cases.with_columns(
+    known = dated.collect_schema().names()
+    seen = [name for name in inputs(dimensions) if name in known] or ["BillingCurrency"]
+    keys = list(dict.fromkeys([*_BILL_KEYS, *seen]))
+    cases = _totals(dated, keys, rows=pl.len()).collect(engine="streaming").lazy()
+    ruled = assign(cases.select(seen).unique(), dimensions).with_columns(
         pl.col("x_team").fill_null(UNALLOCATED),
         _method(dimensions).alias("x_AllocationMethod"),
         pl.col(rule_column("team")).alias("x_AllocationRule"),
     )
+    owners = ruled.select(_OWNER).unique().with_row_index("_owner").collect().lazy()
+    ruled = ruled.join(owners, on=_OWNER, nulls_equal=True).collect().lazy()
+    owned = cases.join(ruled.select(*seen, "_owner"), on=seen, how="left", nulls_equal=True)
     ledger_keys = [n for n in contracts.dtypes("ledger") if n not in (*AMOUNTS, "x_Rows")]
     entries = (
-        _totals(owned, ledger_keys, rows=pl.col("x_Rows").sum())
+        _totals(owned, [*_BILL_KEYS, "_owner"], rows=pl.col("x_Rows").sum())
+        .join(owners, on="_owner", how="left")
+        .with_columns(pl.col("x_ChargeDate").dt.strftime("%Y-%m").alias("x_ChargeMonth"))
         .select(*contracts.dtypes("ledger"))
         .sort(ledger_keys, nulls_last=True)
         .collect()
     )
-    receipt = _receipt(dated, entries)
-    return Ledger(entries, receipt, rule_report(cases, dimensions))
+    receipt = _receipt(costs, entries)
+    caught = _totals(cases, list({*seen, "BillingCurrency"}), rows=pl.col("x_Rows").sum())
+    rules = rule_report(caught.join(ruled, on=seen, how="left", nulls_equal=True), dimensions)
+    return Ledger(entries, receipt, rules)
 
 
 def _totals(frame: pl.LazyFrame, keys: list[str], rows: pl.Expr) -> pl.LazyFrame:
@@ -129,7 +133,8 @@ def _method(dimensions: Dimensions) -> pl.Expr:
 
 def _receipt(costs: pl.LazyFrame, entries: pl.DataFrame) -> pl.DataFrame:
     """Compare the bill's own sums with the ledger's, each added up by itself."""
-    paid = costs.group_by(_RECEIPT_KEYS).agg(
+    dated = costs.with_columns(pl.col("ChargePeriodStart").dt.strftime("%Y-%m").alias("x_ChargeMonth"))
+    paid = dated.group_by(_RECEIPT_KEYS).agg(
         pl.len().cast(pl.Int64).alias("rows_in"), *[pl.col(name).sum() for name in AMOUNTS]
     )
     nobody = pl.col("x_team") == UNALLOCATED

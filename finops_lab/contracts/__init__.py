@@ -107,7 +107,7 @@ def listed(findings: Sequence[tuple[pl.Expr, pl.Expr]]) -> pl.Expr:
 
     def gather(columns: Sequence[pl.Series]) -> pl.Series:
         flags, texts = columns[:count], columns[count:]
-        length = max(column.len() for column in columns)
+        length = flags[0].len()
         if not any(flag.any() for flag in flags):
             return pl.repeat(None, length, dtype=_TEXTS, eager=True)
         found: list[list[str] | None] = [None] * length

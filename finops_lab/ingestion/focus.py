@@ -20,6 +20,7 @@ from finops_lab import contracts
 from finops_lab.contracts import listed
 from finops_lab.contracts.costs import CHARGE_CATEGORIES
 from finops_lab.errors import InputError
+from finops_lab.ingestion._batches import in_batches
 from finops_lab.ingestion._values import (
     MOMENT,
     moments,
@@ -164,13 +165,15 @@ def _scan(path: Path) -> pl.LazyFrame:
         return pl.scan_parquet(path, row_index_name=_ROW, row_index_offset=1).with_columns(
             pl.when(~texts.is_in(_NULLS)).then(texts).name.keep()
         )
-    return pl.scan_csv(
-        path,
-        infer_schema=False,
-        null_values=_NULLS,
-        separator=separator(path),
-        row_index_name=_ROW,
-        row_index_offset=1,
+    return in_batches(
+        pl.scan_csv(
+            path,
+            infer_schema=False,
+            null_values=_NULLS,
+            separator=separator(path),
+            row_index_name=_ROW,
+            row_index_offset=1,
+        )
     )
 
 

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import polars as pl
 
@@ -100,8 +101,10 @@ def scan(lake: Path, table: str, as_of: date | None = None) -> pl.LazyFrame:
     """
     if not exists(lake, table):
         return pl.LazyFrame(schema=contracts.dtypes(table))
-    wanted = None if as_of is None else _version_as_of(lake, table, as_of)
-    frame = pl.scan_delta(str(lake / table), version=wanted)
+    opened = _open(lake, table)
+    if as_of is not None:
+        opened.load_as_version(_version_as_of(lake, table, as_of))
+    frame = pl.scan_delta(opened)
     found = frame.collect_schema().names()
     known = [name for name in contracts.dtypes(table) if name in found]
     return frame.select(*known, pl.exclude(known))
@@ -169,16 +172,38 @@ def commit(
         mine = [f"{source} = {_quoted(entry.path)}" for entry in entries if entry.path not in log]
         options["predicate"] = " OR ".join(conditions + mine)
     rows.sink_delta(
-        str(lake / table), mode="overwrite" if conditions else "append", delta_write_options=options
+        _uri(lake, table), mode="overwrite" if conditions else "append", delta_write_options=options
     )
+
+
+def _uri(lake: Path, table: str) -> str:
+    # deltalake 1.6 treats paths as addresses: it decodes % twice and cuts at # and ?.
+    folder = str((lake / table).resolve())
+    if set("%#?") & set(folder):
+        raise InputError(
+            "a lake cannot lie below a folder with %, # or ? in its name", file=lake, hint="rename it"
+        )
+    return folder
 
 
 def _open(lake: Path, table: str) -> Any:
     from deltalake import DeltaTable
     from deltalake.exceptions import DeltaError
 
+    class LocalTable(DeltaTable):
+        """A table whose files polars finds also below a folder with a blank in its name.
+
+        deltalake 1.6 spells the table's root percent-encoded in `file_uris`, and polars 2.1 opens
+        those as they stand.
+        """
+
+        def file_uris(self, *args: Any, **kwargs: Any) -> list[str]:
+            root = self.table_uri.removeprefix("file://")
+            uris = super().file_uris(*args, **kwargs)
+            return [unquote(root) + uri.removeprefix(root) for uri in uris]
+
     try:
-        return DeltaTable(str(lake / table))
+        return LocalTable(_uri(lake, table))
     except (DeltaError, OSError) as error:
         raise InputError(
             f"the lake's table {table} cannot be opened: {str(error).splitlines()[0]}",

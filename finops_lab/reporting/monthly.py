@@ -17,7 +17,7 @@ from finops_lab.calendar import add_months, format_month, month_name, parse_mont
 from finops_lab.errors import CurrencyError, InputError, NoDataError
 from finops_lab.lab import Lab, open_lab
 from finops_lab.money import one_currency
-from finops_lab.reporting.section import Section
+from finops_lab.reporting.section import Section, prose
 
 __all__ = ["METRICS", "Review", "check_month", "check_parameters", "prepare", "review"]
 
@@ -67,9 +67,12 @@ class Review:
         """Decimals of amounts in tables: none for a large bill, the currency's own for a small one."""
         return 0 if abs(self.total(self.month) or Decimal(0)) >= _LARGE else None
 
-    def _repr_markdown_(self) -> str:
+    def __repr__(self) -> str:
+        return f"Review({self.lab.name!r}, {format_month(self.month)}, {self.metric})"
+
+    def _repr_html_(self) -> str:
         note = f"  \n{self.lab.config.lab.note}" if self.lab.config.lab.note else ""
-        return f"**{self.lab.name}** · {self.month_name} · {self.metric_name} in {self.currency}{note}"
+        return prose(f"**{self.lab.name}** · {self.month_name} · {self.metric_name} in {self.currency}{note}")
 
     @cached_property
     def past(self) -> pl.DataFrame:
@@ -100,10 +103,7 @@ class Review:
         return add_months(self.month, -1)
 
     def budget(self, team: str | None) -> Decimal | None:
-        """Return the month's budget of a team, or of all; None when none was set.
-
-        Without a budget for all, the budgets of the teams add up to it.
-        """
+        """Return the month's budget of a team, or of all teams together; None when none was set."""
         month = self.lab.budgets().filter(pl.col("month") == format_month(self.month))
         if (foreign := month.filter(pl.col("currency") != self.currency)).height:
             raise CurrencyError(
@@ -111,9 +111,17 @@ class Review:
                 hint="write budgets in the lab's currency",
             )
         mine = month.filter(pl.col("team").eq_missing(pl.lit(team)))
-        if mine.height == 0 and team is None:
-            mine = month
         return sum(mine["amount"].to_list(), Decimal(0)) if mine.height else None
+
+    def over_budget(self) -> list[str]:
+        """Return whose budget the month went over: teams by name, ``all teams`` for the total."""
+        panel = self.panel("team").filter(pl.col("ds") == self.month)
+        spends: list[tuple[str | None, Decimal]] = [(None, self.total(self.month) or Decimal(0))]
+        spends += list(panel.select("unique_id", "y").iter_rows())
+        budgets = [(team, spend, self.budget(team)) for team, spend in spends]
+        return [
+            team or "all teams" for team, spend, budget in budgets if budget is not None and spend > budget
+        ]
 
     def headline(self) -> Section:
         """Spend, change, budget, forecast and coverage at a glance."""
@@ -185,8 +193,10 @@ def check_parameters(namespace: Mapping[str, Any]) -> dict[str, Any]:
     Traceback (most recent call last):
     finops_lab.errors.InputError: unknown parameter 'montth'. Hint: parameters are lab, month, metric
     """
+    # The cell binds `review`: where that is set, it is run again, beside whatever the analyst made since.
+    again = isinstance(namespace.get("review"), Review)
     shell = {"In", "Out", "get_ipython", "exit", "quit", "open", "fl"}
-    for name in namespace:
+    for name in () if again else namespace:
         if not name.startswith("_") and name not in shell and name not in _PARAMETERS:
             raise InputError(f"unknown parameter {name!r}", hint=f"parameters are {', '.join(_PARAMETERS)}")
     return {name: namespace[name] for name in _PARAMETERS}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from datetime import date, datetime
@@ -42,8 +41,8 @@ def record(**values: object) -> None:
     from IPython.display import display
 
     plain = {name: _plain(value, name) for name, value in values.items()}
-    text = json.dumps(plain, sort_keys=True, ensure_ascii=False)
-    display({RESULT_MIME: plain, "text/plain": text}, raw=True)
+    # Without plain text beside it: JupyterLab would print that below every section.
+    display({RESULT_MIME: plain}, raw=True)
 
 
 def results(nb: NotebookNode) -> dict[str, Any]:

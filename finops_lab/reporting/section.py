@@ -9,7 +9,7 @@ from typing import Any
 
 from finops_lab.money import format_money
 
-__all__ = ["Section", "change_words", "money", "percent"]
+__all__ = ["Section", "change_words", "money", "percent", "prose"]
 
 
 @dataclass(frozen=True)
@@ -34,17 +34,32 @@ class Section:
     values: Mapping[str, Any] = field(default_factory=dict)
 
     def _ipython_display_(self) -> None:
-        from IPython.display import Markdown, display
+        from IPython.display import display
 
         from finops_lab.charts import use_report_renderer
         from finops_lab.reporting.record import record
 
         use_report_renderer()
-        # JupyterLab would read the text between two dollar signs as a formula.
-        text = Markdown(self.finding.replace("$", "\\$"))
-        for part in (text, *self.parts):
+        display({"text/html": prose(self.finding), "text/plain": self.finding}, raw=True)
+        for part in self.parts:
             display(part)
         record(**{self.key: dict(self.values)})
+
+
+def prose(markdown: str) -> str:
+    """Turn a finding into HTML that keeps its dollar signs.
+
+    JupyterLab reads text between two dollar signs as a formula, in Markdown even when they are
+    escaped; of HTML of this class it keeps its hands off.
+
+    Examples
+    --------
+    >>> prose("**$5** of $9")
+    '<div class="mathjax_ignore"><p><strong>$5</strong> of $9</p></div>'
+    """
+    from mistune import create_markdown
+
+    return f'<div class="mathjax_ignore">{str(create_markdown(escape=True)(markdown)).strip()}</div>'
 
 
 def money(amount: Decimal | float | None, currency: str, *, exact: bool = False) -> str:

@@ -10,6 +10,7 @@ import polars as pl
 from finops_lab.allocation import UNALLOCATED
 from finops_lab.calendar import add_months, days_in_month, month_name
 from finops_lab.charts import spend_trend
+from finops_lab.charts.labels import plural
 from finops_lab.forecasting import forecast
 from finops_lab.reporting.section import Section, change_words, money, percent
 from finops_lab.tables import money_table
@@ -61,6 +62,7 @@ def build(review: Review) -> Section:
             "spend": now,
             "spend_previous_month": before,
             "budget": budget,
+            "over_budget": review.over_budget(),
             "forecast_made_a_month_ago": said,
             "coverage": coverage,
         },
@@ -151,10 +153,11 @@ def _forecast_of_the_month(review: Review) -> dict[str, float] | None:
 def _trend(review: Review) -> object:
     first = add_months(review.month, 1 - _TREND_MONTHS)
     panel = review.panel("ProviderName").filter(pl.col("ds") >= first)
+    months = plural(panel["ds"].n_unique(), "month")
     frame = panel.select(month="ds", group="unique_id", amount="y")
     return spend_trend(
         frame,
         title="Spend per month by provider",
-        subtitle=f"{review.metric_name.capitalize()}, last {_TREND_MONTHS} months",
+        subtitle=f"{review.metric_name.capitalize()}, last {months}",
         unit=review.currency,
     )

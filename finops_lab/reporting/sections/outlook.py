@@ -9,6 +9,7 @@ import polars as pl
 
 from finops_lab.calendar import month_name
 from finops_lab.charts import forecast_fan
+from finops_lab.charts.labels import plural
 from finops_lab.forecasting import backtest, forecast, seasonal_naive
 from finops_lab.reporting.section import Section, money
 from finops_lab.tables import Table, money_table
@@ -19,15 +20,11 @@ if TYPE_CHECKING:
 MONTHS = 6
 _HISTORY = 36
 _LEAST = 3
+_SEASONAL = 24
 _NAMES = {
     "combination": "Combination (used)",
     "seasonal_naive": "Same month last year",
     "last_month_flat": "Last month repeated",
-}
-_METHODS = {
-    "forecast by combination, combination_no_season": "some origins had under 24 months: no yearly season",
-    "forecast by combination_no_season": "under 24 months: no yearly season",
-    "forecast by flat": "under 8 months: flat",
 }
 
 
@@ -37,7 +34,7 @@ def build(review: Review) -> Section:
     if total.height < _LEAST:
         return Section(
             "forecast",
-            f"**No forecast**: the lab has {total.height} month(s) of charges up to {review.month_name}, "
+            f"**No forecast**: the lab has {plural(total.height, 'month')} of charges up to {review.month_name}, "
             f"at least {_LEAST} are needed. Put older exports into `exports/` to get one.",
             values={"missing": "history"},
         )
@@ -152,9 +149,7 @@ def _backtest_table(review: Review, judged: pl.DataFrame) -> Table:
         "bias",
         "coverage_80",
         "coverage_95",
-        pl.col("note").str.replace_many(list(_METHODS), list(_METHODS.values()), leftmost=True),
     )
-    shown = shown if shown["note"].null_count() < shown.height else shown.drop("note")
     return money_table(
         shown,
         title="How good such forecasts were, all teams",
@@ -172,5 +167,6 @@ def _backtest_table(review: Review, judged: pl.DataFrame) -> Table:
             "coverage_95": "Inside 95%",
         },
         unknown="not defined for this model or history",
-        note="MASE below 1 beats repeating last year's months; bias above 0 means forecasts were too high.",
+        note="MASE below 1 beats repeating last year's months; bias above 0 means forecasts were too high. "
+        f"Forecasts made with under {_SEASONAL} months of history use no yearly season.",
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from finops_lab.charts.labels import plural
 from finops_lab.reporting.section import Section
 from finops_lab.tables import money_table
 
@@ -52,7 +53,7 @@ def build(review: Review) -> Section:
     )
     return Section(
         "provenance",
-        f"The same inputs give the same bytes: {len(files)} input files, figures as of lake versions below. "
+        f"The same inputs give the same bytes: {plural(len(files), 'input file')}, figures as of lake versions below. "
         "Hashes of every file are in the report's JSON.",
         (table,),
         {

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from finops_lab.calendar import days_in_month
+from finops_lab.charts.labels import plural
 from finops_lab.ingestion.lake import FileEntry
 from finops_lab.reporting.section import Section, money
 from finops_lab.tables import money_table
@@ -24,14 +25,20 @@ def build(review: Review) -> Section:
     read = sum(entry.rows_read for _, entry in log)
     at_stake = _money(log, "quarantined")
     gaps = _missing_days(review)
-    finding = f"**{read:,} rows were read from {len(log)} files, {rejected:,} of them are in quarantine**"
+    finding = (
+        f"**{read:,} rows were read from {plural(len(log), 'file')}, {rejected:,} of them are in quarantine**"
+    )
     if rejected:
         sums = ", ".join(money(v, c if len(c) == 3 else "USD", exact=True) for c, v in at_stake.items())
         finding += f" ({sums or 'amount unknown'} billed)" if at_stake else ""
     replaced = sum(entry.rows_superseded for _, entry in log)
     if replaced:
         finding += f"; {replaced:,} rows were replaced by a newer delivery"
-    finding += f"; {len(gaps)} provider(s) lack days of {review.month_name}." if gaps else "."
+    finding += (
+        f"; {plural(len(gaps), 'provider')} without a charge on some days of {review.month_name}."
+        if gaps
+        else "."
+    )
     parts: list[object] = [
         money_table(
             tables,
@@ -105,7 +112,8 @@ def _findings(log: list[tuple[str, FileEntry]], gaps: dict[str, int], review: Re
         if entry.rows_superseded:
             rows.append(("superseded", entry.path, "replaced by a newer delivery", entry.rows_superseded))
     rows += [
-        ("missing", p, f"{n} day(s) of {review.month_name} without a charge", None) for p, n in gaps.items()
+        ("missing", p, f"{plural(n, 'day')} of {review.month_name} without a charge", None)
+        for p, n in gaps.items()
     ]
     schema = {"what": pl.String, "where": pl.String, "finding": pl.String, "rows": pl.Int64}
     return pl.DataFrame(rows, schema=schema, orient="row")

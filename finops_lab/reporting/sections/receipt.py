@@ -68,15 +68,15 @@ def build(review: Review) -> Section:
 
 
 def _rules(review: Review, rules: pl.DataFrame) -> Table:
-    shown = rules.select("dimension", "rule", "rows", "BillingCurrency", "amount")
+    shown = rules.select("dimension", "rule", "rows", "BillingCurrency", review.metric)
     several = rules["BillingCurrency"].drop_nulls().n_unique() > 1
     return money_table(
         (shown if several else shown.drop("BillingCurrency")).head(200),
         title="What each rule caught, all months",
-        subtitle="Rules of a dimension are tried from the top; EffectiveCost",
+        subtitle="Rules of a dimension are tried from the top, the first that gives a value wins",
         id="rules",
         currency=review.currency,
-        money_columns={"amount": review.decimals} if not several else (),
+        money_columns={review.metric: review.decimals} if not several else (),
         number_columns=["rows"],
         unknown="the rule caught nothing",
     )
