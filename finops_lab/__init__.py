@@ -1,8 +1,8 @@
 """finops_lab: analysis and forecasting of AI spend, from bills to a reproducible monthly review.
 
 >>> import finops_lab as fl
->>> sorted(name for name in fl.__all__ if name.islower())[:4]
-['allocate', 'allocation', 'forecast', 'forecasting']
+>>> {"open_lab", "allocate", "forecast", "review"} <= set(dir(fl))
+True
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ __all__ = ["IngestSummary", "ingest"]
 # Raised when readers change what they make of a file, so that labs are read again.
 _READER_VERSION = 1
 _DELIVERED = re.compile(r"delivered=(\d{4}-\d{2}-\d{2})")
-_NOT_DATA = ("*.md", "*.txt", "*manifest*.json", "_SUCCESS", ".*", "*.crc")
+_NOT_DATA = ("*.md", "*manifest*.json", "_SUCCESS", ".*", "*.crc")
 
 _FATES = ("accepted", "quarantined", "superseded")
 
