@@ -19,6 +19,7 @@ from finops_lab.errors import CurrencyError, InputError
 __all__ = [
     "MONEY",
     "SCALE",
+    "exact_sum",
     "excess_digits",
     "format_money",
     "is_blank",
@@ -205,6 +206,18 @@ def parse_strict(
             hint="write plain decimals with a point, such as 1234.50",
         )
     return done["amount"].alias(amounts.name)
+
+
+def exact_sum(amounts: Iterable[Decimal]) -> Decimal:
+    """Add up amounts without rounding; Python's default context would keep 28 digits.
+
+    Examples
+    --------
+    >>> exact_sum([Decimal("12345678901234567890.5"), Decimal("1E-18")])
+    Decimal('12345678901234567890.500000000000000001')
+    """
+    with decimal.localcontext(prec=80):
+        return sum(amounts, Decimal(0))
 
 
 def one_currency(currencies: Iterable[str | None]) -> str | None:

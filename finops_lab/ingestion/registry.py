@@ -139,11 +139,14 @@ def detect(path: Path) -> Reader:
     Raises
     ------
     InputError
-        When no reader knows the content; the message names what was seen.
+        When no reader knows the content (the message names what was seen), or when a CSV file
+        ends within a row.
     """
     sample = inspect(path)
     for reader in readers():
         if reader.matches(sample):
+            if sample.kind == "csv":
+                _refuse_cut(path, len(sample.columns))
             return reader
     seen = ", ".join(sample.columns[:8]) or "no columns"
     raise InputError(
@@ -151,6 +154,32 @@ def detect(path: Path) -> Reader:
         file=path,
         hint="a bill needs at least FOCUS's BilledCost and ChargePeriodStart; see the README for the formats read",
     )
+
+
+def _refuse_cut(path: Path, width: int) -> None:
+    """Refuse a CSV file that was copied in part: no line end, and fields missing in the last line.
+
+    polars would fill the missing fields with nulls. A cut gzip file tells of itself.
+    """
+    with path.open("rb") as stream:
+        if stream.read(2) == b"\x1f\x8b":
+            return
+        size = stream.seek(0, 2)
+        stream.seek(max(0, size - _PROBE_BYTES))
+        end = stream.read().decode("utf-8", errors="replace")
+    last = end.rpartition("\n")[2]
+    if not last.strip() or last.count('"') % 2:
+        return  # complete, or the end of a text field of several lines
+    fields = next(csv.reader([last], delimiter=separator(path)))
+    if len(fields) < width:
+        with path.open("rb") as stream:
+            row = sum(block.count(b"\n") for block in iter(lambda: stream.read(_PROBE_BYTES), b""))
+        raise InputError(
+            f"the file ends within a row: {len(fields)} of {width} fields",
+            file=path,
+            row=row,
+            hint="it was copied in part; deliver it again",
+        )
 
 
 def unreadable(path: Path, error: BaseException) -> InputError:

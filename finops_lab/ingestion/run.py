@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import decimal
 import os
 import re
 import shutil
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -23,6 +22,8 @@ from finops_lab.errors import FinopsError, InputError
 from finops_lab.ingestion import lake, quarantine, registry
 from finops_lab.ingestion.lake import FileEntry, Unit
 from finops_lab.ingestion.registry import NOTES, RAW, REASONS, ReadSettings
+from finops_lab.ingestion.summary import IngestSummary, summarise
+from finops_lab.money import exact_sum
 
 __all__ = ["IngestSummary", "ingest"]
 
@@ -31,23 +32,7 @@ _READER_VERSION = 1
 _DELIVERED = re.compile(r"delivered=(\d{4}-\d{2}-\d{2})")
 _NOT_DATA = ("*.md", "*manifest*.json", "_SUCCESS", ".*", "*.crc")
 
-_FATES = ("accepted", "quarantined", "superseded")
-
 Progress = Callable[[int, int, str], None]
-
-
-@dataclass(frozen=True)
-class IngestSummary:
-    """What one run of `ingest` did.
-
-    `files` has one row per file looked at: ``file``, ``table``, ``format``, ``status``
-    (``ingested``, ``unchanged``, ``duplicate``), rows and ``BilledCost`` read, accepted,
-    quarantined and superseded, per currency (a file in two currencies has two rows).
-    """
-
-    files: pl.DataFrame
-    reasons: pl.DataFrame
-    notes: pl.DataFrame
 
 
 @dataclass(frozen=True)
@@ -114,6 +99,7 @@ def _ingest(folder: Path, config: Config, progress: Progress) -> IngestSummary:
         for _, entry in known.values()
         if present.get(entry.path, entry.sha256) == entry.sha256
     }
+    emptied: dict[str, list[FileEntry]] = {}
     for item in delivered:
         table, entry = known.get(item.name, ("", None))
         twin = first_with.setdefault(item.sha256, item)
@@ -121,7 +107,10 @@ def _ingest(folder: Path, config: Config, progress: Progress) -> IngestSummary:
         if entry is not None and held and entry.settings == item.fingerprint:
             done[item.name] = (table, entry, "unchanged")
         elif twin is not item and not held and not _delivered_again(twin, item):
-            done[item.name] = ("", _duplicate(item, _path(twin)), "duplicate")
+            copy = _duplicate(item, _path(twin))
+            done[item.name] = ("", copy, "duplicate")
+            if entry is not None:
+                emptied.setdefault(table, []).append(copy)
         else:
             todo.append(item)
     staging = folder / "lake" / ".staging"
@@ -136,9 +125,14 @@ def _ingest(folder: Path, config: Config, progress: Progress) -> IngestSummary:
         for entry in _settle(folder, table, items, staging):
             _, _, status = done.get(entry.path, ("", entry, "ingested"))
             done[entry.path] = (table, entry, status)
+    for table, copies in emptied.items():
+        # What these files held before they became copies of others is not delivered any more.
+        for copy in copies:
+            quarantine.file_for(folder / "quarantine", table, copy.path).unlink(missing_ok=True)
+        lake.commit(folder / "lake", table, lake.scan(folder / "lake", table).head(0), copies, {})
     progress(len(todo), len(todo), "")
     shutil.rmtree(staging)
-    return _summary([done[item.name] for item in delivered])
+    return summarise([done[item.name] for item in delivered])
 
 
 def _data_files(exports: Path) -> list[Path]:
@@ -318,57 +312,13 @@ def _drop(rows: pl.LazyFrame, entry: FileEntry, late: set[Unit]) -> tuple[pl.Laz
         old.group_by("BillingCurrency").agg(pl.col("BilledCost").sum()).collect().iter_rows()
     ):
         fates = money[currency]
-        fates["superseded"] = str(_exact_sum((Decimal(fates.get("superseded", "0")), amount)))
-        fates["accepted"] = str(_exact_sum((Decimal(fates["accepted"]), amount.copy_negate())))
+        fates["superseded"] = str(exact_sum((Decimal(fates.get("superseded", "0")), amount)))
+        fates["accepted"] = str(exact_sum((Decimal(fates["accepted"]), amount.copy_negate())))
     done = replace(
         entry, rows_accepted=entry.rows_accepted - count, rows_superseded=entry.rows_superseded + count, money=money,
         units=tuple(u for u in entry.units if u not in late),
     )  # fmt: skip
     return rows, done
-
-
-def _exact_sum(amounts: Iterable[Decimal]) -> Decimal:
-    # Python's default context keeps 28 digits, fewer than an amount may have.
-    with decimal.localcontext(prec=80):
-        return sum(amounts, Decimal(0))
-
-
-def _summary(done: Sequence[tuple[str, FileEntry, str]]) -> IngestSummary:
-    rows: list[dict[str, object]] = []
-    for table, entry, status in done:
-        currencies: list[tuple[str | None, Mapping[str, str]]] = [*entry.money.items()] or [(None, {})]
-        for place, (currency, fates) in enumerate(currencies):
-            first = place == 0
-            exact = {fate: Decimal(amount) for fate, amount in fates.items()}
-            rows.append(
-                {
-                    "file": entry.path,
-                    "table": table,
-                    "format": entry.format,
-                    "status": status,
-                    "rows_read": entry.rows_read if first else 0,
-                    "rows_accepted": entry.rows_accepted if first else 0,
-                    "rows_quarantined": entry.rows_quarantined if first else 0,
-                    "rows_superseded": entry.rows_superseded if first else 0,
-                    "currency": currency,
-                    "BilledCost_read": _exact_sum(exact.values()) if exact else None,
-                    **{f"BilledCost_{fate}": exact.get(fate) for fate in _FATES},
-                }
-            )
-    schema: dict[str, pl.DataType | type[pl.DataType]] = {
-        **dict.fromkeys(("file", "table", "format", "status"), pl.String),
-        **dict.fromkeys(("rows_read", "rows_accepted", "rows_quarantined", "rows_superseded"), pl.Int64),
-        "currency": pl.String,
-        **dict.fromkeys(("BilledCost_read", *(f"BilledCost_{fate}" for fate in _FATES)), pl.Decimal(38, 18)),
-    }
-    told = {"file": pl.String, "text": pl.String, "rows": pl.Int64}
-    return IngestSummary(
-        files=pl.DataFrame(rows, schema=schema),
-        reasons=pl.DataFrame(
-            [(e.path, *p) for _, e, _ in done for p in e.reasons.items()], told, orient="row"
-        ),
-        notes=pl.DataFrame([(e.path, *p) for _, e, _ in done for p in e.notes.items()], told, orient="row"),
-    )
 
 
 @contextmanager

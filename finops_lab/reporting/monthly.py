@@ -16,7 +16,7 @@ from finops_lab.allocation import Ledger
 from finops_lab.calendar import add_months, format_month, month_name, parse_month
 from finops_lab.errors import CurrencyError, InputError, NoDataError
 from finops_lab.lab import Lab, open_lab
-from finops_lab.money import one_currency
+from finops_lab.money import exact_sum, one_currency
 from finops_lab.reporting.section import Section, prose
 
 __all__ = ["METRICS", "Review", "check_month", "check_parameters", "prepare", "review"]
@@ -111,7 +111,7 @@ class Review:
                 hint="write budgets in the lab's currency",
             )
         mine = month.filter(pl.col("team").eq_missing(pl.lit(team)))
-        return sum(mine["amount"].to_list(), Decimal(0)) if mine.height else None
+        return exact_sum(mine["amount"].to_list()) if mine.height else None
 
     def over_budget(self) -> list[str]:
         """Return whose budget the month went over: teams by name, ``all teams`` for the total."""

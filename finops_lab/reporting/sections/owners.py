@@ -9,6 +9,7 @@ import polars as pl
 
 from finops_lab.allocation import UNALLOCATED
 from finops_lab.charts import ranked_bars, variance_bars
+from finops_lab.money import exact_sum
 from finops_lab.reporting.section import Section, change_words, money, percent
 from finops_lab.tables import Table, money_table
 
@@ -84,7 +85,7 @@ def _moved(review: Review, row: dict[str, Any]) -> str:
 
 
 def _table(review: Review, name: str, frame: pl.DataFrame) -> Table:
-    whole = sum(frame["now"].to_list(), Decimal(0))
+    whole = exact_sum(frame["now"].to_list())
     shown = frame.with_columns(
         pl.Series("share", [_share(v, whole) for v in frame["now"]], dtype=pl.Float64),
         pl.Series(

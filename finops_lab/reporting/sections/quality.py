@@ -10,6 +10,7 @@ import polars as pl
 from finops_lab.calendar import days_in_month
 from finops_lab.charts.labels import plural
 from finops_lab.ingestion.lake import FileEntry
+from finops_lab.money import exact_sum
 from finops_lab.reporting.section import Section, money
 from finops_lab.tables import money_table
 
@@ -87,12 +88,12 @@ def _by_table(log: list[tuple[str, FileEntry]]) -> pl.DataFrame:
 
 
 def _money(log: list[tuple[str, FileEntry]], fate: str) -> dict[str, Decimal]:
-    sums: dict[str, Decimal] = {}
+    found: dict[str, list[Decimal]] = {}
     for _, entry in log:
         for currency, fates in entry.money.items():
             if fate in fates:
-                sums[currency] = sums.get(currency, Decimal(0)) + Decimal(fates[fate])
-    return dict(sorted(sums.items()))
+                found.setdefault(currency, []).append(Decimal(fates[fate]))
+    return {currency: exact_sum(amounts) for currency, amounts in sorted(found.items())}
 
 
 def _missing_days(review: Review) -> dict[str, int]:

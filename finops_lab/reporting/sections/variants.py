@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -10,6 +9,7 @@ import polars as pl
 from finops_lab import tradeoffs
 from finops_lab.calendar import add_months, month_name
 from finops_lab.charts import pareto
+from finops_lab.money import exact_sum
 from finops_lab.reporting.section import Section, money
 from finops_lab.tables import money_table
 
@@ -118,7 +118,7 @@ def _table(review: Review, found: pl.DataFrame, uncalled: pl.DataFrame, span: st
     shown = shown if shown["note"].drop_nulls().len() else shown.drop("note")
     notes = ["Point values without a statistical test: a small difference in accuracy may be chance."]
     if uncalled.height:
-        amount = money(sum(uncalled["amount"].drop_nulls().to_list(), Decimal(0)), review.currency)
+        amount = money(exact_sum(uncalled["amount"].drop_nulls().to_list()), review.currency)
         notes.append(f"Not shown: {amount} on models without calls of a variant, such as training.")
     return money_table(
         shown.head(100),
