@@ -45,6 +45,9 @@ class Lab:
     config: Config
     summary: IngestSummary
 
+    def __repr__(self) -> str:
+        return f"Lab({self.name!r}, {str(self.folder)!r})"
+
     @property
     def name(self) -> str:
         """The lab's name, as reports show it."""

@@ -52,6 +52,10 @@ class Ledger:
     receipt: pl.DataFrame
     rules: pl.DataFrame
 
+    def __repr__(self) -> str:
+        rows = self.entries["x_Rows"].sum()
+        return f"Ledger({self.entries.height:,} entries of {rows:,} bill rows, residual 0; .entries .receipt .rules)"
+
     def monthly(self, by: str | None = "team", metric: str = "EffectiveCost") -> pl.DataFrame:
         """Add up a cost per month and value of a dimension: see `monthly`."""
         return monthly(self.entries, by, metric)

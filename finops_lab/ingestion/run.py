@@ -194,7 +194,9 @@ def _stage(item: _Delivered, reader: registry.Reader, staging: Path) -> FileEntr
         note = pl.col(NOTES) if NOTES in columns else pl.lit(None, dtype=pl.List(pl.String)).alias(NOTES)
         pl.collect_all(
             [
-                frame.filter(~bad).select(*ours, *extra).sink_parquet(staging / f"{stem}.good", lazy=True),
+                frame.filter(~bad)
+                .select(*ours, *extra)
+                .sink_parquet(staging / f"{stem}.good", compression="lz4", statistics=False, lazy=True),
                 quarantine.rejected(frame.filter(bad), table).sink_parquet(
                     staging / f"{stem}.bad", lazy=True
                 ),

@@ -33,6 +33,10 @@ class Section:
     parts: tuple[Any, ...] = ()
     values: Mapping[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        parts = ", ".join(type(part).__name__ for part in self.parts)
+        return f"Section {self.key}: {self.finding}" + (f" [{parts}]" if parts else "")
+
     def _ipython_display_(self) -> None:
         from IPython.display import display
 
