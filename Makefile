@@ -23,7 +23,7 @@ help: ## list the commands
 setup: $(SYNCED) ## make .venv and install the locked packages (a second time costs nothing)
 
 review: $(SYNCED) ## run the monthly review of the sample lab (MONTH=2026-10, ARGS="--lab DIR ...")
-	$(BIN)/finops-lab review --month $(MONTH) $(ARGS)
+	$(BIN)/finops-lab review $(if $(findstring --since,$(ARGS)),,--month $(MONTH)) $(ARGS)
 
 test: $(SYNCED) ## run all tests: unit, doctests, notebooks, browser (ARGS="-k name" to choose)
 	$(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=120 $(ARGS)

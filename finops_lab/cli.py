@@ -104,7 +104,7 @@ def review(
         str | None,
         typer.Option(
             "--since",
-            help="Review every closed month from here on that has no review yet.",
+            help="Review every closed month from here on that has no current review in --out.",
             metavar="YYYY-MM",
         ),
     ] = None,
@@ -120,7 +120,9 @@ def review(
     ] = None,
     fail_on: Annotated[
         FailOn | None,
-        typer.Option("--fail-on", help="Exit with 3 when the month, or a team in it, is over its budget."),
+        typer.Option(
+            "--fail-on", help="Exit with 3 when a month reviewed now, or a team in it, is over its budget."
+        ),
     ] = None,
 ) -> None:
     """Run the monthly review of a lab.
@@ -130,12 +132,12 @@ def review(
     Examples: finops-lab review --month 2026-10; finops-lab review --lab my-lab --month previous;
     finops-lab review --lab my-lab --since 2026-07 --out reports
     """
-    from finops_lab.calendar import format_month, last_closed_month, parse_month
+    from finops_lab.calendar import format_month, is_closed, last_closed_month, parse_month
     from finops_lab.lab import open_lab
     from finops_lab.reporting.run import due
 
     if (month is None) == (since is None):
-        raise InputError("give either --month or --since", hint="for example --month 2026-10")
+        raise InputError("give --month or --since, one of them", hint="for example --month 2026-10")
     now = _date(today)
     if month == "previous":
         month = format_month(last_closed_month(now))
@@ -143,9 +145,11 @@ def review(
     if start > now:
         raise InputError(f"{format_month(start)} is in the future", hint="--today sets another date")
     opened = open_lab(lab, progress=sys.stderr.isatty())
-    months = [month] if month is not None else due(opened, start, now, out)
+    months = [month] if month is not None else due(opened, start, now, out, metric.value)
     if not months:
-        typer.echo(f"every closed month since {since} has its review in {out}")
+        typer.echo(f"every closed month since {since} that has charges has its current review in {out}")
+    if month is not None and not is_closed(start, now):
+        typer.echo(f"note: {month} is not over by {now}, its bill is not complete", err=True)
     over = {m: _review_one(opened, m, out, metric) for m in months}
     if fail_on is FailOn.over_budget and any(over.values()):
         for name, teams in sorted((n, t) for n, t in over.items() if t):
@@ -160,6 +164,8 @@ def _review_one(lab: Lab, month: str, out: Path, metric: Metric) -> list[str]:
     done = run_review(lab, month, out, metric=metric.value, progress=sys.stderr.isatty())
     typer.echo(f"review of {month}: {done.html}")
     typer.echo(f"  notebook {done.ipynb}, figures {done.json}")
+    for said in done.results["data_quality"]["warnings"]:
+        typer.echo(f"warning: {said}", err=True)
     return list(done.results["headline"]["over_budget"])
 
 

@@ -58,21 +58,26 @@ class Lab:
         """ISO 4217 code that totals are in."""
         return self.config.lab.currency
 
-    def table(self, name: str, as_of: date | None = None) -> pl.LazyFrame:
+    def table(self, name: str, as_of: date | str | None = None) -> pl.LazyFrame:
         """Return a table of the lake; empty when the lab has no such data.
 
         Parameters
         ----------
         name : str
             A contract's name, such as ``costs`` or ``inference_requests``.
-        as_of : datetime.date, optional
-            Read the last version that holds no delivery later than this date.
+        as_of : datetime.date or str, optional
+            Read the last version that holds no delivery later than this date (``2026-10-05``).
 
         Raises
         ------
         InputError
-            When there is no such contract.
+            When there is no such contract, or `as_of` is no date.
         """
+        if isinstance(as_of, str):
+            try:
+                as_of = date.fromisoformat(as_of)
+            except ValueError:
+                raise InputError(f"as_of must be written like 2026-10-05, not {as_of!r}") from None
         if name == "budgets":
             return self.budgets().lazy()
         if name == "slos":

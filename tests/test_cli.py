@@ -85,6 +85,19 @@ def test_two_currencies_without_rates(lab: Path) -> None:
     refused(review(folder), "amounts in EUR, USD cannot be added", "[[rates]]")
 
 
+def test_a_month_without_its_rate(lab: Path) -> None:
+    rate = '[[rates]]\nmonth = "2026-09"\nfrom = "EUR"\nto = "USD"\nrate = "1.1"\n'
+    rows = {"a.csv": bill(month="2026-10"), "b.csv": bill(month="2026-10", BillingCurrency="EUR")}
+    folder = write_lab(lab.parent / "rates", rows, PLAIN_TOML + rate)
+    refused(review(folder), "no rate from EUR to USD for 2026-10", "[[rates]]")
+
+
+def test_a_rule_on_an_unknown_column(lab: Path) -> None:
+    rule = '[[dimensions.team]]\nname = "r"\nwhere = { SubAcountName = "x" }\nvalue = "t"\n'
+    (lab / "finops.toml").write_text(PLAIN_TOML + rule)
+    refused(review(lab), "'SubAcountName'", "did you mean 'SubAccountName'?")
+
+
 def test_unreadable_parquet(lab: Path) -> None:
     (lab / "exports" / "broken.parquet").write_bytes(b"PAR1 but nothing that follows")
     refused(review(lab), "broken.parquet", "cannot be read")
@@ -99,7 +112,7 @@ def test_lab_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_neither_month_nor_since(lab: Path) -> None:
-    refused(run("review", "--lab", lab), "give either --month or --since")
+    refused(run("review", "--lab", lab), "give --month or --since, one of them")
 
 
 def test_unknown_option_and_metric(lab: Path) -> None:
@@ -129,7 +142,34 @@ def test_since_reviews_each_closed_month_once(tmp_path: Path) -> None:
     assert str(page) in first.stdout
     second = run(*arguments)
     assert second.returncode == 0
-    assert "every closed month since 2026-10 has its review" in second.stdout
+    assert "every closed month since 2026-10 that has charges has its current review" in second.stdout
+
+
+def test_since_sees_late_charges_and_other_labs(tmp_path: Path) -> None:
+    lab = write_lab(tmp_path / "lab", {"a.csv": bill(month="2026-10")})
+    arguments = ("--since", "2026-10", "--out", tmp_path / "out", *TODAY)
+    assert run("review", "--lab", lab, *arguments).returncode == 0
+    page = tmp_path / "out" / "2026-10" / "monthly-review.json"
+    before = page.read_text()
+    write_lab(lab, {"late.csv": bill(month="2026-10", ProviderName="Late Cloud")})
+    assert run("review", "--lab", lab, *arguments).returncode == 0
+    assert "Late Cloud" in page.read_text() and "Late Cloud" not in before
+    other = write_lab(
+        tmp_path / "other", {"a.csv": bill(month="2026-10")}, PLAIN_TOML.replace("Test lab", "Other lab")
+    )
+    refused(run("review", "--lab", other, *arguments), "holds the review of another lab", "--out")
+
+
+def test_what_can_make_figures_wrong_is_said_on_standard_error(tmp_path: Path) -> None:
+    toml = PLAIN_TOML + '[[budgets]]\nteam = "serch"\nfrom = "2026-10"\nto = "2026-10"\namount = "5"\n'
+    again = [*bill(month="2026-10"), focus_row(month="2026-10", SkuId="more")]
+    lab = write_lab(tmp_path / "lab", {"a.csv": bill(month="2026-10"), "b.csv": again}, toml)
+    done = review(lab)
+    assert done.returncode == 0, done.stderr
+    assert "warning: 3 charges ($3.00 billed) stand alike in a.csv and b.csv: counted twice?" in done.stderr
+    assert "warning: the budget of team 'serch' has no charges" in done.stderr
+    (lab / "exports" / "b.csv").unlink()
+    assert "warning: 1 file still counted, but no longer in exports/: b.csv" in review(lab).stderr
 
 
 def test_over_budget_fails_only_when_asked(tmp_path: Path) -> None:

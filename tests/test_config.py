@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -197,3 +198,13 @@ def test_several_mistakes_are_counted(tmp_path: Path) -> None:
 def test_tag_keys_ignore_case_blanks_and_separators(key: str, spelled: str) -> None:
     assert normalise_tag_key(key) == spelled
     assert normalise_tag_key(spelled) == spelled
+
+
+def test_every_example_of_the_documentation_is_read(tmp_path: Path) -> None:
+    root = Path(__file__).parents[1]
+    blocks = re.findall(r"```toml\n(.*?)```", (root / "docs" / "finops-toml.md").read_text(), re.S)
+    blocks += re.findall(r"```toml\n(.*?)```", (root / "README.md").read_text(), re.S)
+    assert len(blocks) >= 7
+    for block in blocks:
+        (tmp_path / "finops.toml").write_text(block, encoding="utf-8")
+        load(tmp_path)

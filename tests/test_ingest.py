@@ -34,6 +34,7 @@ from helpers import (
 
 from finops_lab.errors import ConfigError, InputError
 from finops_lab.ingestion import lake, quarantine
+from finops_lab.ingestion.doubles import repeated
 from finops_lab.ingestion.run import IngestSummary
 from finops_lab.lab import open_lab
 
@@ -286,6 +287,24 @@ def test_a_file_that_becomes_a_copy_of_another_loses_its_own_rows(tmp_path: Path
     assert total(lab) == Decimal(2)
     assert set(statuses(ingest_lab(lab)).values()) == {"unchanged"}
     assert total(lab) == Decimal(2)
+
+
+def test_charges_alike_in_two_files_are_reported(tmp_path: Path) -> None:
+    rows = [cost_row("1"), cost_row("2"), cost_row("2"), cost_row("-4")]
+    lab = write_lab(tmp_path, {"a.csv": rows, "b.csv": [*rows[1:], cost_row("8")]})
+    ingest_lab(lab)
+    found = repeated(costs(lab).lazy())
+    assert found.rows() == [("a.csv and b.csv", "USD", 3, Decimal(0))]
+    assert total(lab) == Decimal(9)  # reported, never removed
+    alone = write_lab(tmp_path / "alone", {"a.csv": rows})
+    ingest_lab(alone)
+    assert repeated(costs(alone).lazy()).height == 0
+
+
+def test_a_delivery_date_that_is_none_is_refused(tmp_path: Path) -> None:
+    lab = write_lab(tmp_path, {"delivered=2024-13-03/a.csv": [cost_row("1")]})
+    with pytest.raises(InputError, match=r"'2024-13-03' is no date.*delivered=2026-11-03"):
+        ingest_lab(lab)
 
 
 def test_other_tag_keys_read_the_bills_again(tmp_path: Path) -> None:

@@ -90,6 +90,11 @@ def _series(uid: str, first: date, amounts: Floats) -> Series:
 
 
 def _checked(panel: pl.DataFrame | pl.LazyFrame) -> pl.DataFrame:
+    if not hasattr(panel, "lazy"):
+        raise InputError(
+            f"a forecast needs a panel of unique_id, ds and y, not a {type(panel).__name__}",
+            hint='a ledger gives one: ledger.monthly("team")',
+        )
     schema = panel.lazy().collect_schema()
     for column, wanted in (("unique_id", "String"), ("ds", "Date"), ("y", "a number")):
         if column not in schema:

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import date
 from decimal import Decimal
 from fnmatch import fnmatch
 from hashlib import file_digest, sha256
@@ -29,7 +30,7 @@ __all__ = ["IngestSummary", "ingest"]
 
 # Raised when readers change what they make of a file, so that labs are read again.
 _READER_VERSION = 1
-_DELIVERED = re.compile(r"delivered=(\d{4}-\d{2}-\d{2})")
+_DELIVERED = re.compile(r"delivered=(.*)")
 _NOT_DATA = ("*.md", "*manifest*.json", "_SUCCESS", ".*", "*.crc")
 
 Progress = Callable[[int, int, str], None]
@@ -151,13 +152,24 @@ def _look(path: Path, exports: Path, config: Config) -> _Delivered:
             digest = file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", file=path) from None
-    dates = _DELIVERED.findall(name)
-    stream_name = "/".join(p for p in Path(name).parent.parts if not _DELIVERED.fullmatch(p))
+    folders = Path(name).parent.parts
+    dates = [_delivery_date(p, path) for p in folders if _DELIVERED.fullmatch(p)]
+    stream_name = "/".join(p for p in folders if not _DELIVERED.fullmatch(p))
     rate = next((s.rate for s in config.telemetry.sampling if fnmatch(name, s.path)), None)
     settings = ReadSettings(
         config.tag_keys(), {str(k): v for k, v in config.telemetry.attributes.items()}, rate
     )
     return _Delivered(path, name, digest, stream_name, max(dates, default=None), settings)
+
+
+def _delivery_date(folder: str, path: Path) -> str:
+    text = folder.partition("=")[2]
+    try:
+        return date.fromisoformat(text).isoformat()
+    except ValueError:
+        raise InputError(
+            f"{text!r} is no date", file=path.parent, hint="name the folder like delivered=2026-11-03"
+        ) from None
 
 
 def _path(file: FileEntry | _Delivered) -> str:

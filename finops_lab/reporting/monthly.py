@@ -14,9 +14,10 @@ import polars as pl
 from finops_lab import allocation
 from finops_lab.allocation import Ledger
 from finops_lab.calendar import add_months, format_month, month_name, parse_month
+from finops_lab.contracts import AMOUNTS
 from finops_lab.errors import CurrencyError, InputError, NoDataError
 from finops_lab.lab import Lab, open_lab
-from finops_lab.money import exact_sum, one_currency
+from finops_lab.money import MONEY, exact_sum, one_currency
 from finops_lab.reporting.section import Section, prose
 
 __all__ = ["METRICS", "Review", "check_month", "check_parameters", "prepare", "review"]
@@ -246,16 +247,26 @@ def prepare(lab: str | Lab, month: str, metric: str) -> tuple[Lab, date]:
         raise InputError(f"lab must be the path of a folder, not {lab!r}")
     opened = lab if isinstance(lab, Lab) else open_lab(lab, progress=False)
     check_month(opened, start)
-    currencies = opened.costs().select(pl.col("BillingCurrency").unique()).collect()["BillingCurrency"]
-    if not opened.config.rates:
-        found = one_currency(currencies)
-        if found != opened.currency:
-            raise CurrencyError(
-                f"the bills are in {found}, the lab in {opened.currency}",
-                file=opened.folder / "finops.toml",
-                hint=f'set currency = "{found}" under [lab], or add [[rates]]',
-            )
+    allocation.assign(opened.costs(), opened.config.dimensions)  # refuses rules on unknown columns
+    _check_currencies(opened)
     return opened, start
+
+
+def _check_currencies(lab: Lab) -> None:
+    """Refuse bills that cannot be shown in the lab's currency."""
+    month = pl.col("ChargePeriodStart").dt.strftime("%Y-%m").alias("x_ChargeMonth")
+    zero = [pl.lit(0).cast(MONEY).alias(name) for name in AMOUNTS]
+    cases = lab.costs().select("BillingCurrency", month).unique().with_columns(zero).collect()
+    if lab.config.rates:
+        allocation.convert(cases, lab.config.rates, lab.currency)
+        return
+    found = one_currency(cases["BillingCurrency"])
+    if found != lab.currency:
+        raise CurrencyError(
+            f"the bills are in {found}, the lab in {lab.currency}",
+            file=lab.folder / "finops.toml",
+            hint=f'set currency = "{found}" under [lab], or add [[rates]]',
+        )
 
 
 def check_month(lab: Lab, month: date) -> None:

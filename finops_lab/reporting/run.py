@@ -8,13 +8,17 @@ import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import polars as pl
+
 from finops_lab.calendar import format_month, is_closed, month_name
-from finops_lab.errors import RunError
+from finops_lab.errors import InputError, RunError
 from finops_lab.lab import Lab, packaged
+from finops_lab.money import exact_sum
 from finops_lab.reporting.freeze import freeze
 from finops_lab.reporting.monthly import prepare
 from finops_lab.reporting.record import results
@@ -36,11 +40,42 @@ class ReportFiles:
     results: dict[str, Any]
 
 
-def due(lab: Lab, since: date, today: date, out: Path) -> list[str]:
-    """Return the closed months from `since` on that have charges and no finished review in `out`."""
+def due(lab: Lab, since: date, today: date, out: Path, metric: str = "EffectiveCost") -> list[str]:
+    """Return the closed months from `since` on that have charges and no current review in `out`.
+
+    A review is current when it shows this lab and metric, and the month's charges still add up to
+    what it shows: late charges, corrections and reviews of an open month make it due again.
+    """
     months = [m for m in lab.months() if m >= since and is_closed(m, today)]
-    names = [format_month(m) for m in months]
-    return [n for n in names if not all((out / n / f"{NAME}.{kind}").exists() for kind in _KINDS)]
+    month = pl.col("ChargePeriodStart").dt.date().dt.month_start()
+    sums = lab.costs().group_by(month.alias("month"), "BillingCurrency").agg(pl.col(metric).sum()).collect()
+    paid: dict[date, dict[str, Decimal]] = {}
+    for start, currency, amount in sums.iter_rows():
+        paid.setdefault(start, {})[currency] = amount
+    return [format_month(m) for m in months if _shown(out / format_month(m), lab, metric) != paid[m]]
+
+
+def _shown(folder: Path, lab: Lab, metric: str) -> dict[str, Decimal] | None:
+    """Return the amounts on the bill that a finished review of the lab shows, per currency."""
+    if not all((folder / f"{NAME}.{kind}").exists() for kind in _KINDS):
+        return None
+    found = json.loads((folder / f"{NAME}.json").read_text(encoding="utf-8"))
+    if (found["provenance"]["lab"], found["headline"]["metric"]) != (lab.name, metric):
+        return None
+    amounts: dict[str, list[Decimal]] = {}
+    for row in found["receipt"]["month"]:
+        amounts.setdefault(row["BillingCurrency"], []).append(Decimal(row["amount_in"]))
+    return {currency: exact_sum(values) for currency, values in amounts.items()}
+
+
+def _refuse_other_lab(target: Path, lab: Lab) -> None:
+    figures = target / f"{NAME}.json"
+    if figures.exists():
+        other = json.loads(figures.read_text(encoding="utf-8"))["provenance"]["lab"]
+        if other != lab.name:
+            raise InputError(
+                f"holds the review of another lab, {other!r}", file=target, hint="choose another --out"
+            )
 
 
 def run_review(
@@ -76,6 +111,7 @@ def run_review(
     """
     _, start = prepare(lab, month, metric)
     target = out / month
+    _refuse_other_lab(target, lab)
     partial = out / f".{month}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)

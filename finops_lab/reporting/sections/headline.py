@@ -41,6 +41,9 @@ def build(review: Review) -> Section:
             f"{money(abs(over), review.currency)} ({percent(abs(over), budget)}) "
             f"{'over' if over > 0 else 'under'} the budget of {money(budget, review.currency)}"
         )
+    over_teams = [name for name in review.over_budget() if name != "all teams"]
+    if over_teams:
+        finding.append(f"over budget: {', '.join(over_teams)}")
     if coverage["gross"] is not None:
         finding.append(f"{coverage['gross'] * 100:.1f}% of gross spend has an owner")
     rows = _scorecard(review, now, before, budget, said, coverage)
@@ -92,9 +95,9 @@ def _scorecard(
         ("Same month last year", money(year_ago, currency), _versus(now, year_ago, "then", currency)),
     ]  # fmt: skip
     if budget is None:
-        rows.append(("Budget", "none set", "add [[budgets]] to finops.toml"))
+        rows.append(("Budget of all teams", "none set", "add [[budgets]] without a team to finops.toml"))
     else:
-        rows.append(("Budget", money(budget, currency), f"{percent(now, budget)} of it spent"))
+        rows.append(("Budget of all teams", money(budget, currency), f"{percent(now, budget)} of it spent"))
     if said is None:
         rows.append(("Forecast made a month ago", "none", "needs at least one earlier month"))
     else:

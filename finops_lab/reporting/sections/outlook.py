@@ -74,6 +74,12 @@ def _finding(review: Review, whole: pl.DataFrame, judged: pl.DataFrame) -> str:
             f" Checked on past months, forecasts of the total were {scores['combination']:.1f}% off on average "
             f"(sMAPE), against {scores['seasonal_naive']:.1f}% for the same month last year."
         )
+    held = judged.filter((pl.col("unique_id") == "total") & (pl.col("model") == "combination"))
+    for share, bias in held.select("coverage_80", "bias").drop_nulls().iter_rows():
+        text += (
+            f" Their 80% intervals held {share:.0%} of the time and they were {abs(bias):.0%} too "
+            f"{'high' if bias > 0 else 'low'} on average."
+        )
     return text
 
 

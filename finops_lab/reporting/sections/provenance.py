@@ -39,6 +39,7 @@ def build(review: Review) -> Section:
         ("Note", lab.config.lab.note),
         ("Month", f"{review.month:%Y-%m}"),
         ("Metric", review.metric),
+        ("Rates", ", ".join(f"{r.month:%Y-%m} 1 {r.source} = {r.rate} {r.target}" for r in lab.config.rates)),
         ("Input files", f"{len(files)}, SHA-256 of their list {inputs[:16]}…"),
         ("finops.toml", f"SHA-256 {toml[:16]}…"),
         ("Lake versions", ", ".join(f"{table} {n}" for table, n in lab.versions().items())),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from finops_lab.calendar import days_in_month
 from finops_lab.charts.labels import plural
+from finops_lab.ingestion.doubles import repeated
 from finops_lab.ingestion.lake import FileEntry
 from finops_lab.money import exact_sum
 from finops_lab.reporting.section import Section, money
@@ -50,6 +52,10 @@ def build(review: Review) -> Section:
             number_columns=["files", "rows_read", "rows_accepted", "rows_quarantined", "rows_superseded"],
         )
     ]
+    twice = repeated(review.lab.costs())
+    warnings = _warnings(review, log, rejected, twice)
+    if warnings:
+        finding += " **Look at this first:** " + "; ".join(warnings) + "."
     findings = _findings(log, gaps, review)
     if findings.height:
         parts.append(
@@ -70,10 +76,42 @@ def build(review: Review) -> Section:
         {
             "tables": tables.to_dicts(),
             "findings": findings.to_dicts(),
+            "warnings": warnings,
             "billed_in_quarantine": at_stake,
             "missing_days": gaps,
         },
     )
+
+
+def _warnings(
+    review: Review, log: list[tuple[str, FileEntry]], rejected: int, twice: pl.DataFrame
+) -> list[str]:
+    """Say what can make the month's figures wrong."""
+    said = []
+    for row in twice.iter_rows(named=True):
+        amount = money(row["BilledCost"], row["BillingCurrency"], exact=True)
+        said.append(
+            f"{plural(row['rows'], 'charge')} ({amount} billed) stand alike in {row['files']}: counted twice? "
+            "A newer export of a month belongs in a folder delivered=YYYY-MM-DD"
+        )
+    if rejected:
+        said.append(f"{plural(rejected, 'row')} in quarantine, see the findings")
+    gone = [
+        e.path for _, e in log if e.rows_accepted and not (review.lab.folder / "exports" / e.path).exists()
+    ]
+    if gone:
+        said.append(
+            f"{plural(len(gone), 'file')} still counted, but no longer in exports/: {', '.join(gone[:3])}"
+            f"{', …' if len(gone) > 3 else ''} (delete lake/ to leave out what was withdrawn)"
+        )
+    charged = set(review.panel("team")["unique_id"])
+    month = review.lab.budgets().filter(pl.col("month") == f"{review.month:%Y-%m}")
+    for team in sorted(set(month["team"].drop_nulls()) - charged):
+        close = get_close_matches(team, sorted(charged), n=1)
+        said.append(
+            f"the budget of team {team!r} has no charges" + (f" (is it {close[0]!r}?)" if close else "")
+        )
+    return said
 
 
 def _by_table(log: list[tuple[str, FileEntry]]) -> pl.DataFrame:

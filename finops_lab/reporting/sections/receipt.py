@@ -34,10 +34,14 @@ def build(review: Review) -> Section:
                 number_columns=["rows_in"],
                 labels={"rows_in": "Bill rows", "amount_in": "On the bill"},
                 total_row=part.select("rows_in", *_SUMS).sum().row(0, named=True),
+                note="Each amount is rounded for display by itself; the exact decimals are in the report's JSON.",
             )
         )
     rules = review.ledger.rules
-    idle = rules.filter((pl.col("rows") == 0) & (pl.col("rule") != "(no rule)"))
+    configured = rules.filter(pl.col("rule") != "(no rule)").unique(
+        ["dimension", "rule"], maintain_order=True
+    )
+    idle = configured.filter(pl.col("rows") == 0)
     if rules.height:
         tables.append(_rules(review, rules))
     currencies = everything["BillingCurrency"].unique().to_list()
@@ -47,7 +51,7 @@ def build(review: Review) -> Section:
         f"({amount} in all months, {len(currencies)} {'currency' if len(currencies) == 1 else 'currencies'})."
     )
     if idle.height:
-        finding += f" {idle.height} of {rules.height} rules caught nothing: " + ", ".join(
+        finding += f" {idle.height} of {configured.height} rules caught nothing: " + ", ".join(
             f"“{r['rule']}” ({r['dimension']})" for r in idle.head(3).iter_rows(named=True)
         ) + ("…" if idle.height > 3 else "") + "."  # fmt: skip
     return Section(
@@ -77,6 +81,6 @@ def _rules(review: Review, rules: pl.DataFrame) -> Table:
         id="rules",
         currency=review.currency,
         money_columns={review.metric: review.decimals} if not several else (),
-        number_columns=["rows"],
+        number_columns=["rows"] if not several else {"rows": 0, review.metric: 2},
         unknown="the rule caught nothing",
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -80,10 +80,18 @@ def _finding(found: pl.DataFrame) -> str:
         text += (
             f"; the largest saving within one accuracy point is **{top['model']} {top['variant']}**, "
             f"{top['saving_share']:.0%} cheaper per inference than the model's most accurate variant, "
-            f"for {top['quality_loss'] * 100:.1f} points of accuracy"
+            f"for {top['quality_loss'] * 100:.1f} points of accuracy{_slower(found, top)}"
         )
     unknown = found.height - known.height
     return text + (f"; {unknown} lack a figure and are not compared." if unknown else ".")
+
+
+def _slower(found: pl.DataFrame, top: dict[str, Any]) -> str:
+    """Say what the cheaper variant does to latency."""
+    of_model = found.filter(pl.col("model") == top["model"])
+    latency = dict(of_model.select("variant", "p95_ms").iter_rows())
+    now, then = latency.get(top["variant"]), latency.get(top["reference"])
+    return f", with a P95 latency of {now:,.0f} ms against {then:,.0f} ms" if now and then else ""
 
 
 def _chart(review: Review, found: pl.DataFrame, span: str, quality: str) -> tuple[object, ...]:
