@@ -17,6 +17,7 @@ import polars as pl
 from finops_lab.errors import CurrencyError, InputError
 
 __all__ = [
+    "BLANKS",
     "MONEY",
     "SCALE",
     "exact_sum",
@@ -33,7 +34,7 @@ SCALE = 18
 MONEY = pl.Decimal(38, SCALE)
 
 # Spellings of "no value" seen in real exports (billing facts, trap 29). Compared lower-cased and stripped.
-_BLANKS = ("", "null", "(null)", "none", "nil", "n/a", "na", "nan", "-")
+BLANKS = ("", "null", "(null)", "none", "nil", "n/a", "na", "nan", "-")
 # A symbol is accepted only beside a currency it can stand for; an ISO code inside an amount is refused.
 _SYMBOLS = {
     "$": {"USD", "CAD", "AUD", "NZD", "SGD", "HKD", "MXN", "TWD", "BRL", "CLP", "COP", "ARS"},
@@ -58,7 +59,7 @@ def is_blank(text: pl.Expr) -> pl.Expr:
     >>> pl.select(is_blank(pl.lit(pl.Series(["NULL", " ", "0"])))).to_series().to_list()
     [True, True, False]
     """
-    return text.is_null() | text.str.strip_chars().str.to_lowercase().is_in(_BLANKS)
+    return text.is_null() | text.str.strip_chars().str.to_lowercase().is_in(BLANKS)
 
 
 def parse(text: pl.Expr, currency: pl.Expr | None = None) -> pl.Expr:

@@ -127,6 +127,20 @@ def test_real_daily_bill_of_mybinder(shared_data: Path, tmp_path: Path) -> None:
     assert len([m for m in done.results["forecast"]["months"] if m["unique_id"] == "total"]) == 6
 
 
+def test_a_team_that_ended_is_not_forecast_from_where_it_stopped(tmp_path: Path) -> None:
+    months = [f"2025-{m:02d}" for m in range(1, 13)]
+    toml = PLAIN_TOML + '[[dimensions.team]]\nname = "account"\ncolumn = "SubAccountId"\n'
+    rows = [focus_row(month=m, SubAccountId="total", EffectiveCost="100") for m in months]
+    rows += [focus_row(month=m, SubAccountId="ended", EffectiveCost="900") for m in months[:4]]
+    review = fl.review(write_lab(tmp_path / "lab", {"a.csv": rows}, toml).as_posix(), "2025-12")
+    values = review.forecast().values
+    ahead = [m for m in values["teams"] if m["unique_id"] == "ended"]
+    assert [m["ds"].isoformat()[:7] for m in ahead] == [f"2026-{m:02d}" for m in range(1, 7)]
+    assert all(abs(m["yhat"]) < 90 for m in ahead)
+    assert {m["unique_id"] for m in values["teams"]} == {"ended", "total"}
+    assert [m["unique_id"] for m in values["months"]] == ["total"] * 6
+
+
 def test_parameters_are_refused_before_anything_runs(tmp_path: Path) -> None:
     lab = fl.open_lab(write_lab(tmp_path / "lab", {"bill.csv": bill()}), progress=False)
     with pytest.raises(InputError, match="month must be written like 2026-10, not 202610"):

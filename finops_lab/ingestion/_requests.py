@@ -20,7 +20,7 @@ import polars as pl
 from finops_lab import contracts
 from finops_lab.errors import InputError
 from finops_lab.ingestion.registry import NOTES, RAW, REASONS, Sample
-from finops_lab.money import _BLANKS, MONEY, excess_digits, is_blank, parse
+from finops_lab.money import BLANKS, MONEY, excess_digits, is_blank, parse
 
 TABLE = "inference_requests"
 SELF_HOSTED = frozenset({"vllm", "hosted_vllm", "sglang", "tgi", "triton", "self_hosted"})
@@ -230,7 +230,7 @@ def moment(value: Any, column: str, faults: list[str]) -> int | None:
 
 
 def _blank(value: Any) -> bool:
-    return value is None or (isinstance(value, str) and value.strip().lower() in _BLANKS)
+    return value is None or (isinstance(value, str) and value.strip().lower() in BLANKS)
 
 
 def _short(value: Any) -> str:

@@ -41,7 +41,8 @@ def build(review: Review) -> Section:
             f"{money(abs(over), review.currency)} ({percent(abs(over), budget)}) "
             f"{'over' if over > 0 else 'under'} the budget of {money(budget, review.currency)}"
         )
-    over_teams = [name for name in review.over_budget() if name != "all teams"]
+    over_budget = review.over_budget()
+    over_teams = [name for name in over_budget if name != "all teams"]
     if over_teams:
         finding.append(f"over budget: {', '.join(over_teams)}")
     if coverage["gross"] is not None:
@@ -65,7 +66,7 @@ def build(review: Review) -> Section:
             "spend": now,
             "spend_previous_month": before,
             "budget": budget,
-            "over_budget": review.over_budget(),
+            "over_budget": over_budget,
             "forecast_made_a_month_ago": said,
             "coverage": coverage,
         },

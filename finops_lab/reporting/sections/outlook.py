@@ -11,6 +11,7 @@ from finops_lab.calendar import month_name
 from finops_lab.charts import forecast_fan
 from finops_lab.charts.labels import plural
 from finops_lab.forecasting import backtest, forecast, seasonal_naive
+from finops_lab.money import MONEY
 from finops_lab.reporting.section import Section, money
 from finops_lab.tables import Table, money_table
 
@@ -38,12 +39,11 @@ def build(review: Review) -> Section:
             f"at least {_LEAST} are needed. Put older exports into `exports/` to get one.",
             values={"missing": "history"},
         )
-    panel = pl.concat([total, review.panel("team")])
-    ahead = forecast(panel, months=MONTHS)
-    ahead = ahead.filter(pl.col("ds") > review.month)
-    base = seasonal_naive(total, months=MONTHS).filter(pl.col("ds") > review.month)
-    judged = backtest(panel, months=MONTHS)
-    whole = ahead.filter(pl.col("unique_id") == "total")
+    # Apart from the total, whose name a team may bear as well.
+    teams = _without_gaps(review.panel("team"), total)
+    whole, base = _ahead(total), seasonal_naive(total, months=MONTHS)
+    ahead = _ahead(teams)
+    judged = backtest(total, months=MONTHS)
     return Section(
         "forecast",
         _finding(review, whole, judged),
@@ -53,7 +53,38 @@ def build(review: Review) -> Section:
             _teams_table(review, ahead),
             _backtest_table(review, judged),
         ),
-        {"months": ahead.to_dicts(), "baseline": base.to_dicts(), "backtest": judged.to_dicts()},
+        {
+            "months": whole.to_dicts(),
+            "teams": ahead.to_dicts(),
+            "baseline": base.to_dicts(),
+            "backtest": judged.to_dicts(),
+            "backtest_teams": backtest(teams, months=MONTHS).to_dicts(),
+        },
+    )
+
+
+def _ahead(panel: pl.DataFrame) -> pl.DataFrame:
+    """Forecast; what was never below zero, unlike a series with credits, does not fall below it."""
+    never_below = (pl.col("y").min().over("unique_id") >= 0).fill_null(False)
+    parts = [(panel.filter(never_below), True), (panel.filter(~never_below), False)]
+    found = [forecast(part, months=MONTHS, nonnegative=floor) for part, floor in parts if part.height]
+    return pl.concat(found).sort("unique_id", "ds")
+
+
+def _without_gaps(teams: pl.DataFrame, total: pl.DataFrame) -> pl.DataFrame:
+    """Give a team 0 in the months since its first that have charges of others only.
+
+    Without that, a team that ended would be forecast from where it stopped.
+    """
+    first = teams.group_by("unique_id").agg(pl.col("ds").min().alias("first"))
+    months = first.join(total.select("ds"), how="cross").filter(pl.col("ds") >= pl.col("first"))
+    filled = months.join(teams, on=["unique_id", "ds"], how="left", validate="1:1")
+    # A null before the join is an unknown cost, and stays one.
+    charged = teams.select("unique_id", "ds", pl.lit(True).alias("charged"))
+    return (
+        filled.join(charged, on=["unique_id", "ds"], how="left")
+        .select("unique_id", "ds", pl.when("charged").then("y").otherwise(pl.lit(0).cast(MONEY)).alias("y"))
+        .sort("unique_id", "ds")
     )
 
 
@@ -64,17 +95,13 @@ def _finding(review: Review, whole: pl.DataFrame, judged: pl.DataFrame) -> str:
         f"(80% interval {money(first['lo_80'], review.currency)} to {money(first['hi_80'], review.currency)}); "
         f"the next {whole.height} months {money(whole['yhat'].sum(), review.currency)} in all."
     )
-    scores = dict(
-        judged.filter((pl.col("unique_id") == "total") & pl.col("smape").is_not_null())
-        .select("model", "smape")
-        .iter_rows()
-    )
+    scores = dict(judged.filter(pl.col("smape").is_not_null()).select("model", "smape").iter_rows())
     if {"combination", "seasonal_naive"} <= set(scores):
         text += (
             f" Checked on past months, forecasts of the total were {scores['combination']:.1f}% off on average "
             f"(sMAPE), against {scores['seasonal_naive']:.1f}% for the same month last year."
         )
-    held = judged.filter((pl.col("unique_id") == "total") & (pl.col("model") == "combination"))
+    held = judged.filter(pl.col("model") == "combination")
     for share, bias in held.select("coverage_80", "bias").drop_nulls().iter_rows():
         text += (
             f" Their 80% intervals held {share:.0%} of the time and they were {abs(bias):.0%} too "
@@ -121,8 +148,7 @@ def _months_table(review: Review, whole: pl.DataFrame) -> Table:
     )
 
 
-def _teams_table(review: Review, ahead: pl.DataFrame) -> Table:
-    teams = ahead.filter(pl.col("unique_id") != "total")
+def _teams_table(review: Review, teams: pl.DataFrame) -> Table:
     first = teams.filter(pl.col("ds") == teams["ds"].min()).select(
         "unique_id", "lo_80", "hi_80", next_month="yhat"
     )
@@ -147,7 +173,7 @@ def _teams_table(review: Review, ahead: pl.DataFrame) -> Table:
 
 
 def _backtest_table(review: Review, judged: pl.DataFrame) -> Table:
-    shown = judged.filter(pl.col("unique_id") == "total").select(
+    shown = judged.select(
         pl.col("model").replace(_NAMES),
         "n",
         "mase",
