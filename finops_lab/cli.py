@@ -17,7 +17,6 @@ import typer
 from finops_lab.errors import FinopsError, InputError
 
 if TYPE_CHECKING:
-    from finops_lab.ingestion.run import IngestSummary
     from finops_lab.lab import Lab
 
 __all__ = ["app", "main"]
@@ -78,17 +77,31 @@ def sample(
 
 
 @app.command()
-def ingest(lab: LabOption = None) -> None:
+def ingest(
+    lab: LabOption = None,
+    explain: Annotated[
+        bool,
+        typer.Option("--explain", help="Say what would be added, replaced and skipped; write nothing."),
+    ] = False,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Do not ask [[sources]]; use the copies at hand.")
+    ] = False,
+) -> None:
     """Read new and changed exports into the lake.
 
-    Says what became of every row: accepted, quarantined with its reason, or superseded.
+    Copies what [[sources]] of finops.toml name first. Says what became of every row: accepted,
+    quarantined with its reason, or superseded.
 
-    Example: finops-lab ingest --lab my-lab
+    Examples: finops-lab ingest --lab my-lab; finops-lab ingest --lab my-lab --explain
     """
-    from finops_lab.lab import open_lab
+    from finops_lab.lab import explain_lab, open_lab
+    from finops_lab.printing import print_summary
 
-    opened = open_lab(lab, progress=sys.stderr.isatty())
-    _print_summary(opened.summary)
+    if explain:
+        print_summary(explain_lab(lab, progress=sys.stderr.isatty()), explained=True)
+        return
+    opened = open_lab(lab, progress=sys.stderr.isatty(), refresh=not offline)
+    print_summary(opened.summary)
 
 
 @app.command()
@@ -182,44 +195,6 @@ def _spinner(text: str):  # type: ignore[no-untyped-def]
     from rich.console import Console
 
     return Console(stderr=True).status(text)
-
-
-def _print_summary(summary: IngestSummary) -> None:
-    import polars as pl
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
-    table = Table(title="Exports")
-    for name in ("file", "status"):
-        table.add_column(name, overflow="fold")
-    fates = ("read", "accepted", "quarantined", "superseded")
-    for name in fates:
-        table.add_column(name, justify="right")
-    files = summary.files.group_by("file", "status", maintain_order=True).agg(pl.col("^rows_.*$").sum())
-    for file, status, *counts in files.sort("file").iter_rows():
-        table.add_row(file, status, *[f"{n:,}" for n in counts])
-    console.print(table)
-    for title, frame in (("rejected", summary.reasons), ("mended", summary.notes)):
-        for path, text, rows in frame.iter_rows():
-            console.print(f"{title}: {path}: {text} ({rows:,} rows)", markup=False, highlight=False)
-    totals = (
-        summary.files.select("rows_read", "rows_accepted", "rows_quarantined", "rows_superseded").sum().row(0)
-    )
-    console.print(
-        f"{totals[0]:,} rows read = {totals[1]:,} accepted + {totals[2]:,} quarantined + {totals[3]:,} superseded",
-        markup=False,
-    )
-    for (currency,), part in summary.files.drop_nulls("currency").group_by("currency", maintain_order=True):
-        read, *rest = (_amount(part[f"BilledCost_{fate}"].sum(), str(currency)) for fate in fates)
-        console.print(
-            f"BilledCost {read} read = {rest[0]} accepted + {rest[1]} quarantined + {rest[2]} superseded",
-            markup=False,
-        )
-
-
-def _amount(amount: object, currency: str | None) -> str:
-    return "" if amount is None else f"{amount.normalize():f} {currency}"  # type: ignore[attr-defined]
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from hashlib import file_digest
 from importlib.metadata import version as package_version
 from pathlib import Path
@@ -19,10 +19,13 @@ from finops_lab.calendar import format_month, months_from
 from finops_lab.config import Config
 from finops_lab.errors import InputError
 from finops_lab.ingestion import lake, quarantine
+from finops_lab.ingestion.coverage import covered, overlap_report
 from finops_lab.ingestion.lake import FileEntry
-from finops_lab.ingestion.run import IngestSummary, Progress, ingest
+from finops_lab.ingestion.run import FETCHED, ingest
+from finops_lab.ingestion.sources.fetched import fetch
+from finops_lab.ingestion.summary import IngestSummary, Progress, Work
 
-__all__ = ["Lab", "open_lab", "packaged", "sample_lab"]
+__all__ = ["Lab", "explain_lab", "open_lab", "packaged", "sample_lab"]
 
 _PACKAGE = Path(__file__).parent
 
@@ -39,11 +42,14 @@ class Lab:
         Its `finops.toml`.
     summary : IngestSummary
         What the last ingest did.
+    as_of : datetime.date, optional
+        Tables are read as of then: the last version that holds no later delivery.
     """
 
     folder: Path
     config: Config
     summary: IngestSummary
+    as_of: date | None = None
 
     def __repr__(self) -> str:
         return f"Lab({self.name!r}, {str(self.folder)!r})"
@@ -61,30 +67,43 @@ class Lab:
     def table(self, name: str, as_of: date | str | None = None) -> pl.LazyFrame:
         """Return a table of the lake; empty when the lab has no such data.
 
+        Rows that ``[[coverage]]`` calls an overlap are left out: `overlap` reports them.
+
         Parameters
         ----------
         name : str
             A contract's name, such as ``costs`` or ``inference_requests``.
         as_of : datetime.date or str, optional
             Read the last version that holds no delivery later than this date (``2026-10-05``).
+            Default: the date the lab was opened with.
 
         Raises
         ------
         InputError
             When there is no such contract, or `as_of` is no date.
         """
-        if isinstance(as_of, str):
-            try:
-                as_of = date.fromisoformat(as_of)
-            except ValueError:
-                raise InputError(f"as_of must be written like 2026-10-05, not {as_of!r}") from None
-        if name == "budgets":
-            return self.budgets().lazy()
-        if name == "slos":
-            return self.slos().lazy()
+        return covered(self.delivered(name, as_of), name, self.config.coverage)
+
+    def delivered(self, name: str, as_of: date | str | None = None) -> pl.LazyFrame:
+        """Return a table of the lake with everything that was delivered, overlaps included.
+
+        Parameters and errors are those of `table`.
+        """
+        as_of = _day(as_of) if as_of is not None else self.as_of
+        made = {"budgets": self.budgets, "slos": self.slos, "pools": self.pools}
+        if name in made:
+            return made[name]().lazy()
         if name not in contracts.TABLES:
             raise InputError(f"there is no table {name!r}", hint=f"tables: {', '.join(contracts.TABLES)}")
-        return lake.scan(self.folder / "lake", name, as_of)
+        rows = lake.scan(self.folder / "lake", name, as_of)
+        return pl.concat([self._agreed_prices(), rows]) if name == "prices" else rows
+
+    def overlap(self) -> pl.DataFrame:
+        """Return what the coverage plan leaves out: see `finops_lab.ingestion.coverage.overlap_report`."""
+        return pl.concat(
+            overlap_report(self.delivered(table), table, self.config.coverage)
+            for table in ("costs", "inference_requests")
+        )
 
     def costs(self) -> pl.LazyFrame:
         """Return the bill rows: the `costs` contract."""
@@ -103,6 +122,32 @@ class Lab:
         """Return the service level objectives: the `slos` contract."""
         rows = [tuple(slo.model_dump().values()) for slo in self.config.slos]
         return pl.DataFrame(rows, schema=contracts.dtypes("slos"), orient="row")
+
+    def pools(self) -> pl.DataFrame:
+        """Return the pools of GPUs: the `pools` contract."""
+        rows = [pool.model_dump() for pool in self.config.pools]
+        named = [{("pool_id" if key == "id" else key): value for key, value in row.items()} for row in rows]
+        return pl.DataFrame(named, schema=contracts.dtypes("pools"))
+
+    def _agreed_prices(self) -> pl.LazyFrame:
+        """Return ``[[prices]]`` as rows of the `prices` contract."""
+        day = timedelta(days=1)
+        rows = [
+            {
+                "provider": price.provider,
+                "model": price.model,
+                "unit": price.unit,
+                "tier_above_tokens": price.tier_above_tokens,
+                "context": price.context,
+                "valid_from": _midnight(price.first),
+                "valid_to": _midnight(price.last + day if price.last else None),
+                "rate_usd_per_unit": price.rate_usd,
+                "origin": "user",
+                "source_file": _config.CONFIG_FILE,
+            }
+            for price in self.config.prices
+        ]
+        return pl.LazyFrame(rows, schema=contracts.dtypes("prices"))
 
     def quarantine(self) -> pl.LazyFrame:
         """Return the rows that were rejected, with reason, place and money at stake."""
@@ -125,7 +170,13 @@ class Lab:
         return self.costs().select(month.unique().sort()).collect().to_series().to_list()
 
 
-def open_lab(path: str | Path | None = None, *, progress: bool = True) -> Lab:
+def open_lab(
+    path: str | Path | None = None,
+    *,
+    progress: bool = True,
+    as_of: date | str | None = None,
+    refresh: bool = False,
+) -> Lab:
     """Open a lab, after bringing new and changed exports into its lake.
 
     Parameters
@@ -134,6 +185,10 @@ def open_lab(path: str | Path | None = None, *, progress: bool = True) -> Lab:
         The lab's folder; the packaged synthetic sample lab by default.
     progress : bool
         Show a progress bar while files are read.
+    as_of : datetime.date or str, optional
+        Read every table as it was on this date (``2026-11-01``), by the dates of the deliveries.
+    refresh : bool
+        Copy what ``[[sources]]`` name again first. A source that was never copied always is.
 
     Returns
     -------
@@ -144,6 +199,41 @@ def open_lab(path: str | Path | None = None, *, progress: bool = True) -> Lab:
     InputError
         When the folder is no lab, `finops.toml` is wrong, or a file cannot be read.
     """
+    folder = _folder(path)
+    when = _day(as_of) if as_of is not None else None
+    config = _config.load(folder)
+    with _bar(progress) as report:
+        fetch(folder / "lake" / FETCHED, config.sources, datetime.now(UTC), refresh=refresh)
+        summary = ingest(folder, config, report)
+    return Lab(folder, config, summary, when)
+
+
+def explain_lab(path: str | Path | None = None, *, progress: bool = True) -> IngestSummary:
+    """Tell what opening a lab would add, replace and skip, and write nothing.
+
+    Every file is read and checked as ingestion would; `[[sources]]` are not asked.
+
+    Parameters
+    ----------
+    path, progress
+        As for `open_lab`.
+
+    Returns
+    -------
+    IngestSummary
+
+    Raises
+    ------
+    InputError
+        As `open_lab`.
+    """
+    folder = _folder(path)
+    config = _config.load(folder)
+    with _bar(progress) as report:
+        return ingest(folder, config, report, explain=True)
+
+
+def _folder(path: str | Path | None) -> Path:
     folder = sample_lab() if path is None or str(path) == "" else Path(path)
     if folder.is_file():
         raise InputError("a lab is a folder, this is a file", file=folder)
@@ -151,10 +241,20 @@ def open_lab(path: str | Path | None = None, *, progress: bool = True) -> Lab:
         raise InputError(
             "there is no such lab folder", file=folder, hint="`finops-lab sample --out DIR` writes an example"
         )
-    config = _config.load(folder)
-    with _bar(progress) as report:
-        summary = ingest(folder, config, report)
-    return Lab(folder, config, summary)
+    return folder
+
+
+def _day(text: date | str) -> date:
+    if isinstance(text, date):
+        return text
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise InputError(f"as_of must be written like 2026-10-05, not {text!r}") from None
+
+
+def _midnight(day: date | None) -> datetime | None:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC) if day else None
 
 
 def packaged(kind: str) -> Path:
@@ -201,17 +301,29 @@ def _bar(wanted: bool) -> Iterator[Progress | None]:
         yield None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+    from rich.progress import BarColumn, DownloadColumn, TextColumn
     from rich.progress import Progress as Bar
 
     columns = (
         TextColumn("reading exports"),
         BarColumn(),
-        MofNCompleteColumn(),
+        DownloadColumn(),
+        TextColumn("{task.fields[pace]}"),
         TextColumn("{task.description}"),
     )
     with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None, visible=False)
-        yield lambda done, total, name: bar.update(
-            task, completed=done, total=total, description=name, visible=total > 0
-        )
+        task = bar.add_task("", total=None, visible=False, pace="")
+
+        def report(work: Work) -> None:
+            seconds = bar.tasks[0].elapsed or 0.0
+            pace = f"{work.rows:,} rows, {work.rows / seconds:,.0f} rows/s" if seconds and work.rows else ""
+            bar.update(
+                task,
+                completed=work.bytes,
+                total=work.bytes_total,
+                description=work.name,
+                visible=work.files_total > 0,
+                pace=pace,
+            )
+
+        yield report

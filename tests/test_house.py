@@ -47,6 +47,7 @@ ROOMS: dict[str, set[str]] = {
     "tables": {*ANALYSIS, "optimization", "governance"},
     "widgets": {*ANALYSIS, "optimization", "governance", "charts", "tables"},
     "reporting": {"charts", "tables", "lab"},
+    "printing": {"ingestion"},
 }
 # Above all rooms: the front door, its functions that take a lab, and the command line.
 DOORS = {"", "api", "cli"}

@@ -35,7 +35,7 @@ from helpers import (
 from finops_lab.errors import ConfigError, InputError
 from finops_lab.ingestion import lake, quarantine
 from finops_lab.ingestion.doubles import repeated
-from finops_lab.ingestion.run import IngestSummary
+from finops_lab.ingestion.summary import IngestSummary, Work
 from finops_lab.lab import open_lab
 
 TEAM_TOML = PLAIN_TOML + '[[dimensions.team]]\nname = "tag"\ntag = "team"\n'
@@ -226,7 +226,7 @@ def test_a_changed_file_replaces_its_own_rows_only(tmp_path: Path) -> None:
     ingest_lab(lab)
     put(lab / "exports" / "o'b c.csv", [cost_row("5")])
     summary = ingest_lab(lab)
-    assert statuses(summary) == {"a.csv": "unchanged", "o'b c.csv": "ingested"}
+    assert statuses(summary) == {"a.csv": "unchanged", "o'b c.csv": "changed"}
     assert by_file(lab) == {"a.csv": Decimal(1), "o'b c.csv": Decimal(5)}
     assert_balanced(lab, summary)
 
@@ -313,7 +313,7 @@ def test_other_tag_keys_read_the_bills_again(tmp_path: Path) -> None:
     assert "x_tag_team" not in costs(lab).columns
     (lab / "finops.toml").write_text(TEAM_TOML)
     summary = ingest_lab(lab)
-    assert statuses(summary) == {"bill.csv": "ingested"}
+    assert statuses(summary) == {"bill.csv": "changed"}
     assert costs(lab)["x_tag_team"].to_list() == ["search"]
     assert_balanced(lab, summary)
     assert statuses(ingest_lab(lab)) == {"bill.csv": "unchanged"}
@@ -691,8 +691,8 @@ def test_the_second_of_two_ingests_at_once_refuses(tmp_path: Path) -> None:
 
     refused = []
 
-    def meanwhile(done: int, total: int, name: str) -> None:
-        if name:
+    def meanwhile(work: Work) -> None:
+        if work.name.endswith(".csv"):
             code = "import sys; from pathlib import Path; from finops_lab.lab import open_lab\n"
             code += "try: open_lab(Path(sys.argv[1]), progress=False)\n"
             code += "except Exception as error: print(type(error).__name__, error)"
@@ -714,6 +714,11 @@ def test_progress_counts_files_up_to_all(tmp_path: Path) -> None:
     from finops_lab.ingestion.run import ingest
 
     lab = write_lab(tmp_path, {"a.csv": [cost_row("1")], "b.csv": [cost_row("2")]})
-    told: list[tuple[int, int, str]] = []
-    ingest(lab, load(lab), lambda done, total, name: told.append((done, total, name)))
-    assert told == [(0, 2, "a.csv"), (1, 2, "b.csv"), (2, 2, "")]
+    told: list[Work] = []
+    ingest(lab, load(lab), told.append)
+    sizes = [(lab / "exports" / name).stat().st_size for name in ("a.csv", "b.csv")]
+    assert [(w.files, w.files_total, w.name) for w in told] == [
+        (0, 2, "a.csv"), (1, 2, "b.csv"), (2, 2, "writing the lake"), (2, 2, ""),
+    ]  # fmt: skip
+    assert [w.bytes for w in told] == [0, sizes[0], sum(sizes), sum(sizes)]
+    assert [w.rows for w in told] == [0, 1, 2, 2]

@@ -14,7 +14,7 @@ from helpers import cost_row, focus_row, ingest_lab, put, write_lab
 from finops_lab import contracts
 from finops_lab.errors import InputError, NoDataError
 from finops_lab.ingestion import lake
-from finops_lab.ingestion.focus import read
+from finops_lab.ingestion.bills.focus import read
 from finops_lab.ingestion.lake import FileEntry, Unit
 from finops_lab.ingestion.registry import NOTES, RAW, REASONS, ReadSettings
 

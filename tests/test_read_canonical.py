@@ -36,7 +36,7 @@ def csv(tmp_path: Path, text: str) -> Path:
 def test_there_is_a_reader_for_each_telemetry_table() -> None:
     assert set(TABLES) == {
         "gpu_samples", "training_jobs", "spot_evictions", "accuracy_samples", "feature_value",
-        "inference_requests",
+        "inference_requests", "latency_histograms", "scale_events", "capacity_series", "deploys", "prices",
     }  # fmt: skip
 
 
@@ -52,7 +52,7 @@ def test_detected_by_columns_under_a_misleading_name(tmp_path: Path, table: str,
         path.write_bytes(gzip.compress(content) if kind == "gzip" else content)
     sample = registry.inspect(path)
     assert [reader.TABLE for reader in READERS if reader.matches(sample)] == [table]
-    assert registry.detect(path) == CanonicalReader(table)
+    assert registry.detect(path) == (CanonicalReader(table),)
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -95,6 +95,22 @@ def test_gpu_samples() -> None:
     assert [bad[n] for n in ("util", "power_w", "allocated", "rate_usd_per_gpu_hour")] == [None] * 4
     assert bad[RAW]["rate_usd_per_gpu_hour"] == "USD 2.5"
     assert [r["source_row"] for r in (full, idle, bad)] == [1, 2, 3]
+
+
+def test_the_last_bucket_of_a_histogram_is_infinite_and_no_number_is_no_bucket() -> None:
+    first, last, broken = read(DATA / "latency_histograms.csv").rows(named=True)
+    assert (first["le_ms"], first["cumulative_count"], first["sum_ms"]) == (100.0, 8, None)
+    assert (last["le_ms"], last["cumulative_count"], last["sum_ms"]) == (float("inf"), 10, 1250.5)
+    assert (broken["le_ms"], broken[REASONS]) == (None, None)  # blank: the contract says "missing"
+
+
+def test_an_agreed_price_needs_neither_tier_nor_context() -> None:
+    (row,) = read(DATA / "prices.csv").rows(named=True)
+    assert (row["tier_above_tokens"], row["context"], row["origin"]) == (0, "standard", "user")
+    assert (row["rate_usd_per_unit"], row["valid_from"]) == (
+        Decimal("1.125"),
+        datetime(2026, 10, 1, tzinfo=UTC),
+    )
 
 
 def test_training_jobs_default_to_the_first_attempt() -> None:
@@ -203,7 +219,7 @@ def test_a_file_without_a_required_or_telling_column_is_not_canonical(tmp_path: 
 
 def test_header_with_byte_order_mark_and_blanks(tmp_path: Path) -> None:
     path = csv(tmp_path, "\ufeffperiod_start, period_end , feature,units\n2026-10-01,2026-11-01, rerank ,1\n")
-    assert registry.detect(path).FORMAT == "canonical feature_value"
+    assert registry.detect(path)[0].FORMAT == "canonical feature_value"
     assert read(path, "feature_value")["feature"].to_list() == ["rerank"]
 
 

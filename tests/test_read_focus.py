@@ -30,7 +30,7 @@ from hypothesis import strategies as st
 from finops_lab import contracts
 from finops_lab.contracts.costs import CHARGE_CATEGORIES
 from finops_lab.errors import InputError
-from finops_lab.ingestion import focus
+from finops_lab.ingestion.bills import focus
 from finops_lab.ingestion.registry import NOTES, RAW, REASONS, ReadSettings, detect
 
 TEAM = ReadSettings(tag_keys=("team",))
@@ -39,7 +39,7 @@ SPEC = sorted((DATA / "billing").glob("focus_spec_*/*.csv"))
 
 def read(path: Path, tags: ReadSettings = TEAM) -> pl.DataFrame:
     """Detect and read a file as ingestion does."""
-    reader = detect(path)
+    reader = detect(path)[0]
     assert (reader.FORMAT, reader.TABLE) == ("FOCUS", "costs")
     return reader.read(path, tags).collect()
 
@@ -370,14 +370,14 @@ def test_focus_1_3_has_all_three(tmp_path: Path) -> None:
     ]
     frame = read(put(tmp_path / "b.csv", rows))
     assert frame["ProviderName"].to_list() == ["CloudOne", "Models Inc"]
-    assert frame["x_ServiceProviderName"].to_list() == ["Models Inc"] * 2
-    assert frame["x_HostProviderName"].to_list() == ["CloudTwo"] * 2
+    assert frame["ServiceProviderName"].to_list() == ["Models Inc"] * 2
+    assert frame["HostProviderName"].to_list() == ["CloudTwo"] * 2
 
 
 def test_unknown_columns_are_kept_with_x_in_front(tmp_path: Path) -> None:
-    row = focus_row(x_Own="a", AllocatedTags="b", **{"Cost Center/Team": "c", "비용": "d", "부서": "e"})
+    row = focus_row(x_Own="a", ConsumerId="b", **{"Cost Center/Team": "c", "비용": "d", "부서": "e"})
     frame = read(put(tmp_path / "b.csv", [row])).row(0, named=True)
-    assert (frame["x_Own"], frame["x_AllocatedTags"]) == ("a", "b")
+    assert (frame["x_Own"], frame["x_ConsumerId"]) == ("a", "b")
     assert (frame["x_Cost_Center_Team"], frame["x_비용"], frame["x_부서"]) == ("c", "d", "e")
 
 

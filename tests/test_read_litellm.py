@@ -16,8 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finops_lab import contracts
-from finops_lab.ingestion import litellm, registry
+from finops_lab.ingestion import registry
 from finops_lab.ingestion.registry import NOTES, RAW, REASONS, ReadSettings
+from finops_lab.ingestion.requests import litellm
 
 EXAMPLE = Path(__file__).parent / "data" / "telemetry" / "spend_logs.jsonl"
 FIXTURE = Path(__file__).parents[2] / "shared" / "data" / "billing" / "llm_vendor" / "litellm_spend.json"
@@ -216,14 +217,14 @@ def test_array_wrapper_pretty_and_gzip_read_the_same(tmp_path: Path) -> None:
     }.items():
         path = tmp_path / f"{name}.csv"
         path.write_bytes(gzip.compress(content.encode()))
-        assert registry.detect(path).FORMAT == litellm.FORMAT
+        assert registry.detect(path)[0].FORMAT == litellm.FORMAT
         assert litellm.read(path, ReadSettings()).collect().drop(RAW).equals(plain)
 
 
 def test_detected_by_content_under_a_misleading_name(tmp_path: Path) -> None:
     copy = tmp_path / "traces.parquet"
     shutil.copy(EXAMPLE, copy)
-    assert registry.detect(copy).FORMAT == litellm.FORMAT
+    assert registry.detect(copy)[0].FORMAT == litellm.FORMAT
 
 
 def test_spend_summed_by_day_is_not_taken_for_requests(tmp_path: Path) -> None:
@@ -234,7 +235,7 @@ def test_spend_summed_by_day_is_not_taken_for_requests(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not FIXTURE.exists(), reason="the shared vendor fixture is not here")
 def test_gateway_fixture_of_another_project() -> None:
-    assert registry.detect(FIXTURE).FORMAT == litellm.FORMAT
+    assert registry.detect(FIXTURE)[0].FORMAT == litellm.FORMAT
     frame = litellm.read(FIXTURE, ReadSettings()).with_columns(pl.lit("f").alias("source_file")).collect()
     assert frame["cost_reported_usd"].sum() == Decimal("11444.27")
     assert frame["team"].to_list() == ["search", "platform", None, None]

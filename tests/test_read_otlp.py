@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from finops_lab import contracts
 from finops_lab.errors import InputError
-from finops_lab.ingestion import otlp, registry
+from finops_lab.ingestion import registry
 from finops_lab.ingestion.registry import NOTES, RAW, REASONS, ReadSettings
+from finops_lab.ingestion.requests import otlp
 
 EXAMPLE = Path(__file__).parent / "data" / "telemetry" / "traces.otlp.jsonl"
 START = 1_790_000_000_000_000_000
@@ -315,7 +316,7 @@ def test_gzip_and_one_pretty_document_read_the_same(tmp_path: Path) -> None:
     assert otlp.read(zipped, ReadSettings()).collect().drop(RAW).equals(plain)
     pretty = tmp_path / "pretty.json"
     pretty.write_text(json.dumps([json.loads(t) for t in EXAMPLE.read_text().splitlines()], indent=2))
-    assert registry.detect(pretty).FORMAT == otlp.FORMAT
+    assert registry.detect(pretty)[0].FORMAT == otlp.FORMAT
     assert otlp.read(pretty, ReadSettings()).collect().drop(RAW).equals(plain)
 
 
@@ -337,13 +338,13 @@ def test_an_empty_file_has_the_columns_and_no_rows(tmp_path: Path) -> None:
 def test_detected_by_content_under_a_misleading_name(tmp_path: Path) -> None:
     copy = tmp_path / "focus_bill.csv"
     shutil.copy(EXAMPLE, copy)
-    assert registry.detect(copy).FORMAT == otlp.FORMAT
+    assert registry.detect(copy)[0].FORMAT == otlp.FORMAT
 
 
 def test_detected_when_one_line_is_longer_than_the_probe(tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_text(line({"finops.note": "n" * 2_000_000}))
-    assert registry.detect(path).FORMAT == otlp.FORMAT
+    assert registry.detect(path)[0].FORMAT == otlp.FORMAT
 
 
 @given(

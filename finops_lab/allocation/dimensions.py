@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import polars as pl
 
-from finops_lab.config import Dimensions, Rule, normalise_tag_key
+from finops_lab.config import Dimensions, Rule, holds, normalise_tag_key
 from finops_lab.contracts import DIMENSIONS
 from finops_lab.errors import ConfigError
 from finops_lab.money import MONEY
@@ -116,20 +116,12 @@ def _value(rule: Rule) -> pl.Expr:
         value = pl.lit(rule.value)
     if rule.map:
         value = value.replace(rule.map)
-    conditions = [_holds(pl.col(name), values) for name, values in rule.where.items()]
-    return pl.when(pl.all_horizontal(conditions)).then(value) if conditions else value
+    return pl.when(holds(rule.where)).then(value) if rule.where else value
 
 
 def _named(text: pl.Expr) -> pl.Expr:
     text = text.str.strip_chars()
     return pl.when(~text.str.to_lowercase().is_in(_NOBODY)).then(text)
-
-
-def _holds(column: pl.Expr, values: tuple[str, ...]) -> pl.Expr:
-    plain = [value for value in values if not value.startswith("~")]
-    patterns = [value[1:] for value in values if value.startswith("~")]
-    text = column.cast(pl.String)
-    return pl.any_horizontal(text.is_in(plain), *[text.str.contains(pattern) for pattern in patterns])
 
 
 def rule_report(assigned: pl.LazyFrame, dimensions: Dimensions) -> pl.DataFrame:

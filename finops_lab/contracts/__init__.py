@@ -16,10 +16,15 @@ import polars as pl
 from finops_lab.contracts.costs import Costs
 from finops_lab.contracts.ledger import AMOUNTS, DIMENSIONS, Ledger
 from finops_lab.contracts.planning import Budgets, FeatureValue, Slos
+from finops_lab.contracts.pricing import Pools, Prices
 from finops_lab.contracts.telemetry import (
     AccuracySamples,
+    CapacitySeries,
+    Deploys,
     GpuSamples,
     InferenceRequests,
+    LatencyHistograms,
+    ScaleEvents,
     SpotEvictions,
     TrainingJobs,
 )
@@ -32,11 +37,17 @@ __all__ = [
     "TABLES",
     "AccuracySamples",
     "Budgets",
+    "CapacitySeries",
     "Costs",
+    "Deploys",
     "FeatureValue",
     "GpuSamples",
     "InferenceRequests",
+    "LatencyHistograms",
     "Ledger",
+    "Pools",
+    "Prices",
+    "ScaleEvents",
     "Slos",
     "SpotEvictions",
     "TrainingJobs",
@@ -50,11 +61,17 @@ TABLES: dict[str, type[dy.Schema]] = {
     "costs": Costs,
     "ledger": Ledger,
     "inference_requests": InferenceRequests,
+    "latency_histograms": LatencyHistograms,
     "gpu_samples": GpuSamples,
     "training_jobs": TrainingJobs,
     "spot_evictions": SpotEvictions,
+    "scale_events": ScaleEvents,
+    "capacity_series": CapacitySeries,
+    "deploys": Deploys,
     "accuracy_samples": AccuracySamples,
     "feature_value": FeatureValue,
+    "prices": Prices,
+    "pools": Pools,
     "budgets": Budgets,
     "slos": Slos,
 }

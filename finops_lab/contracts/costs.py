@@ -1,4 +1,4 @@
-"""The canonical cost table: FOCUS 1.2's columns, spelled as FOCUS spells them."""
+"""The canonical cost table: the columns of FOCUS 1.0 to 1.4, spelled as FOCUS spells them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import polars as pl
 from finops_lab.money import SCALE
 
 CHARGE_CATEGORIES = ("Usage", "Purchase", "Tax", "Credit", "Adjustment")
+TOKEN_DIRECTIONS = ("Input", "Output")
+TOKEN_CACHE_ACTIONS = ("Read", "Write")
 
 
 def money(*, nullable: bool = True, **kwargs: Any) -> dy.Decimal:
@@ -29,10 +31,14 @@ def _text(*, nullable: bool = True, **kwargs: Any) -> dy.String:
 class Costs(dy.Schema):
     """Bill rows, one per charge.
 
-    Names, meanings and allowed values follow the FOCUS specification 1.2 (FinOps Open Cost and
-    Usage Specification, Cost and Usage dataset). Amounts are in ``BillingCurrency``. Columns that
-    start with ``x_`` are ours or the export's own; unknown ``x_`` columns of an export are kept.
-    Stored partitioned by ``ProviderName`` and ``x_BillingMonth``.
+    Names, meanings and allowed values follow the FOCUS specification 1.0 to 1.4 (FinOps Open Cost
+    and Usage Specification, Cost and Usage dataset). ``ProviderName``, which 1.4 drops, is always
+    filled: from ``ServiceProviderName`` or ``HostProviderName`` where a bill has no other. Amounts
+    are in ``BillingCurrency``. Columns that start with ``x_`` are ours or the export's own; unknown
+    ``x_`` columns of an export are kept. ``x_ModelId``, ``x_TokenDirection`` (``Input``,
+    ``Output``) and ``x_TokenCacheAction`` (``Read``, ``Write``) say what a token charge bought,
+    named after the keys of FOCUS 1.5's draft; ``x_GpuCount`` is the GPUs of one instance of
+    ``x_InstanceType``. Stored partitioned by ``ProviderName`` and ``x_BillingMonth``.
     """
 
     BilledCost = money(nullable=False)
@@ -55,8 +61,11 @@ class Costs(dy.Schema):
     ChargeDescription = _text()
     ChargeFrequency = _text()
     InvoiceId = _text()
+    InvoiceDetailId = _text()
     InvoiceIssuerName = _text()
     ProviderName = _text(nullable=False)
+    ServiceProviderName = _text()
+    HostProviderName = _text()
     PublisherName = _text()
     ServiceCategory = _text()
     ServiceSubcategory = _text()
@@ -91,7 +100,20 @@ class Costs(dy.Schema):
     CommitmentDiscountStatus = _text()
     CommitmentDiscountType = _text()
     CommitmentDiscountUnit = _text()
+    CommitmentProgramEligibilityDetails = _text()
+    ContractApplied = _text()
+    AllocatedMethodId = _text()
+    AllocatedMethodDetails = _text()
+    AllocatedResourceId = _text()
+    AllocatedResourceName = _text()
+    AllocatedTags = _text()
     Tags = _text()
+    x_ModelId = _text()
+    x_TokenDirection = _text(check=lambda c: c.is_in(TOKEN_DIRECTIONS))
+    x_TokenCacheAction = _text(check=lambda c: c.is_in(TOKEN_CACHE_ACTIONS))
+    x_InstanceType = _text()
+    x_GpuModel = _text()
+    x_GpuCount = dy.Float64(nullable=True, min=0, allow_inf=False, allow_nan=False)
     x_BillingMonth = _text(nullable=False)
     x_SourceFile = _text(nullable=False)
     x_SourceRow = dy.Int64(nullable=False)

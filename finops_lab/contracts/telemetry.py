@@ -15,6 +15,9 @@ UTIL_KINDS = ("gpu_util", "gr_engine_active", "sm_active", "tensor_active", "dut
 JOB_KINDS = ("train", "retrain", "finetune", "tune", "eval")
 JOB_STATES = ("completed", "failed", "cancelled", "timeout", "preempted", "running")
 PURCHASES = ("on_demand", "spot", "reserved", "capacity_block", "owned")
+DURATIONS = ("latency", "ttft", "time_per_output_token", "queue", "prefill", "decode")
+SCALERS = ("hpa", "keda", "karpenter", "cluster_autoscaler", "manual", "inferred")
+CAPACITY_UNITS = ("replica", "node", "gpu")
 EVICTION_KINDS = ("interruption", "rebalance", "capacity", "maintenance")
 
 
@@ -34,10 +37,13 @@ def _count(*, nullable: bool = True, **kwargs: Any) -> dy.Int64:
 class InferenceRequests(dy.Schema):
     """Calls to a model, one row each (or ``n_requests`` alike rows in one).
 
-    Token buckets are exclusive: ``input_uncached_tokens`` excludes both cache buckets, and
-    ``reasoning_tokens`` is a part of ``output_tokens``. ``sample_weight`` is the number of real
-    calls a sampled row stands for. Follows the OpenTelemetry GenAI semantic conventions, with
-    inclusive token counts of the sources turned exclusive at ingestion. Partitioned by ``day``.
+    Token buckets are exclusive: ``input_uncached_tokens`` excludes both cache buckets.
+    ``cache_write_1h_tokens`` is a part of ``cache_write_tokens``, ``reasoning_tokens`` a part of
+    ``output_tokens``. ``other_units`` counts what is not billed in tokens, in ``other_unit``
+    (images, seconds, searches). ``sample_weight`` is the number of real calls a sampled row stands
+    for. ``project_id`` and ``api_key_id`` are the vendor's, for rows that carry no team. Follows the
+    OpenTelemetry GenAI semantic conventions, with inclusive token counts of the sources turned
+    exclusive at ingestion. Partitioned by ``day``.
     """
 
     ts_start = moment(nullable=False)
@@ -46,6 +52,8 @@ class InferenceRequests(dy.Schema):
     trace_id = _text()
     parent_id = _text()
     session_id = _text()
+    project_id = _text()
+    api_key_id = _text()
     provider = _text()
     model = _text(nullable=False)
     variant = _text()
@@ -62,11 +70,17 @@ class InferenceRequests(dy.Schema):
     input_uncached_tokens = _count()
     cache_read_tokens = _count()
     cache_write_tokens = _count()
+    cache_write_1h_tokens = _count()
     output_tokens = _count()
     reasoning_tokens = _count()
+    other_units = _number(min=0)
+    other_unit = _text()
     service_tier = _text()
     latency_ms = _number(min=0)
     ttft_ms = _number(min=0)
+    queue_ms = _number(min=0)
+    prefill_ms = _number(min=0)
+    decode_ms = _number(min=0)
     status = _text(nullable=False, allowed=REQUEST_STATES)
     error_type = _text()
     served_from_cache = dy.Bool(nullable=True)
@@ -81,6 +95,37 @@ class InferenceRequests(dy.Schema):
     def ts_end_before_ts_start(cls) -> pl.Expr:
         return pl.col("ts_end") >= pl.col("ts_start")
 
+    @dy.rule()
+    def cache_write_1h_tokens_above_cache_write_tokens(cls) -> pl.Expr:
+        return pl.col("cache_write_1h_tokens") <= pl.col("cache_write_tokens")
+
+
+class LatencyHistograms(dy.Schema):
+    """Durations that a serving engine counted in buckets: one bucket of one window per row.
+
+    ``cumulative_count`` is the number of observations of the window (``ts`` to ``ts`` +
+    ``window_s``) that took ``le_ms`` or less; the bucket without an upper end has ``le_ms``
+    infinite and the ``sum_ms`` of all observations. A quantile read from buckets is an
+    interpolation, and no more than a lower bound when it falls into the last bucket. Partitioned
+    by ``day``.
+    """
+
+    ts = moment(nullable=False)
+    window_s = _number(nullable=False, min=0)
+    metric = _text(nullable=False, allowed=DURATIONS)
+    source_metric = _text()
+    model = _text()
+    pool_id = _text()
+    cluster = _text()
+    namespace = _text()
+    pod = _text()
+    le_ms = dy.Float64(nullable=False, min=0, allow_inf=True, allow_nan=False)
+    cumulative_count = _count(nullable=False)
+    sum_ms = _number(min=0)
+    day = dy.Date(nullable=False)
+    source_file = _text(nullable=False)
+    source_row = dy.Int64(nullable=False)
+
 
 class GpuSamples(dy.Schema):
     """Utilization of one GPU over one interval, one kind of utilization per row.
@@ -94,6 +139,7 @@ class GpuSamples(dy.Schema):
     cluster = _text()
     node = _text()
     gpu_uuid = _text(nullable=False)
+    mig_id = _text()
     gpu_model = _text()
     pool_id = _text()
     namespace = _text()
@@ -180,5 +226,68 @@ class AccuracySamples(dy.Schema):
     n = _count()
     split = _text()
     higher_is_better = dy.Bool(nullable=False)
+    source_file = _text(nullable=False)
+    source_row = dy.Int64(nullable=False)
+
+
+class ScaleEvents(dy.Schema):
+    """Changes of the wanted capacity of a pool: when it was decided and when it was there.
+
+    ``scaler`` is ``inferred`` where the change was read off a series of replicas.
+    """
+
+    ts_decision = moment(nullable=False)
+    ts_ready = moment()
+    pool_id = _text(nullable=False)
+    cluster = _text()
+    namespace = _text()
+    scaler = _text(nullable=False, allowed=SCALERS)
+    from_units = _number(min=0)
+    to_units = _number(min=0)
+    unit = _text(nullable=False, allowed=CAPACITY_UNITS)
+    reason = _text()
+    source_file = _text(nullable=False)
+    source_row = dy.Int64(nullable=False)
+
+    @dy.rule()
+    def ts_ready_before_ts_decision(cls) -> pl.Expr:
+        return pl.col("ts_ready") >= pl.col("ts_decision")
+
+
+class CapacitySeries(dy.Schema):
+    """Capacity of a pool over one interval: wanted, ready and needed, in ``unit``.
+
+    ``needed`` is what the load of the interval needed, unknown where nothing measured it;
+    ``least`` and ``most`` are the scaler's limits. Partitioned by ``day``.
+    """
+
+    ts = moment(nullable=False)
+    interval_s = _number(nullable=False, min=0)
+    pool_id = _text(nullable=False)
+    cluster = _text()
+    namespace = _text()
+    unit = _text(nullable=False, allowed=CAPACITY_UNITS)
+    desired = _number(min=0)
+    ready = _number(min=0)
+    needed = _number(min=0)
+    least = _number(min=0)
+    most = _number(min=0)
+    day = dy.Date(nullable=False)
+    source_file = _text(nullable=False)
+    source_row = dy.Int64(nullable=False)
+
+
+class Deploys(dy.Schema):
+    """Deployments, rollbacks and changes of configuration of a service."""
+
+    ts = moment(nullable=False)
+    service = _text(nullable=False)
+    pool_id = _text()
+    environment = _text()
+    model = _text()
+    model_version = _text()
+    commit = _text()
+    kind = _text(nullable=False, allowed=("deploy", "rollback", "config"))
+    status = _text(allowed=("succeeded", "failed", "running"))
     source_file = _text(nullable=False)
     source_row = dy.Int64(nullable=False)

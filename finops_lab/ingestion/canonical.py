@@ -16,8 +16,9 @@ import polars as pl
 from finops_lab import contracts
 from finops_lab.contracts import listed
 from finops_lab.errors import InputError
-from finops_lab.ingestion import _requests as requests
-from finops_lab.ingestion.registry import NOTES, RAW, REASONS, ReadSettings, Sample, separator
+from finops_lab.ingestion._moments import MOMENT, moments
+from finops_lab.ingestion._scan import NULLS, ROW, demand, scan_table
+from finops_lab.ingestion.registry import NOTES, RAW, REASONS, ReadSettings, Sample, unreadable
 from finops_lab.money import MONEY, excess_digits, is_blank, parse
 
 __all__ = ["READERS", "CanonicalReader"]
@@ -29,6 +30,11 @@ _TELLING: Mapping[str, frozenset[str]] = {
     "spot_evictions": frozenset({"instance_id", "instance_type", "gpu_count", "lost_work_s", "ts_notice"}),
     "accuracy_samples": frozenset({"dataset"}),
     "feature_value": frozenset({"revenue_usd", "units"}),
+    "latency_histograms": frozenset({"le_ms"}),
+    "scale_events": frozenset({"from_units", "to_units", "ts_ready"}),
+    "capacity_series": frozenset({"desired", "ready", "needed"}),
+    "deploys": frozenset({"model_version", "commit", "status"}),
+    "prices": frozenset({"rate_usd_per_unit"}),
     "inference_requests": frozenset(
         {"input_uncached_tokens", "output_tokens", "latency_ms", "request_id", "cost_reported_usd"}
     ),
@@ -37,15 +43,13 @@ _TELLING: Mapping[str, frozenset[str]] = {
 _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "inference_requests": {"n_requests": 1, "sample_weight": 1.0},
     "training_jobs": {"attempt": 1},
+    "prices": {"tier_above_tokens": 0, "context": "standard", "origin": "user"},
 }
 _OURS = ("day", "source_file", "source_row")
-_NULLS = ("NULL", "null", "Null", "(null)", "")
 _TRUE, _FALSE = ("true", "t", "yes", "1"), ("false", "f", "no", "0")
 _INT = r"^[+-]?[0-9]+(\.0*)?$"
 _BILL = "BilledCost"
-_ROW = "_row"
 _ROUNDED = "more than 18 decimals, rounded to 18"
-_MOMENT = pl.Datetime("us", "UTC")
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,11 @@ class CanonicalReader:
     """
 
     TABLE: str
+
+    @property
+    def SOURCE(self) -> str:
+        """What the format is read from."""
+        return f"the {self.TABLE} contract of this library"
 
     @property
     def FORMAT(self) -> str:
@@ -106,22 +115,79 @@ class CanonicalReader:
             When the file cannot be read, or lacks a required column.
         """
         raw, schema = _scan(path)
+        names = {name: name for name in schema if name not in _OURS}
+        return self._read(path, raw, schema, names, {}, settings)
+
+    def read_as(
+        self, path: Path, settings: ReadSettings, names: Mapping[str, str], values: Mapping[str, str]
+    ) -> pl.LazyFrame:
+        """Read one file whose columns have other names.
+
+        Parameters
+        ----------
+        path, settings
+            As for `read`.
+        names : mapping
+            The file's column for a column of the contract.
+        values : mapping
+            Constants for columns of the contract.
+
+        Returns
+        -------
+        polars.LazyFrame
+            As `read`.
+
+        Raises
+        ------
+        InputError
+            When the file cannot be read or lacks a named column, or a required one is not named.
+        """
+        raw, schema = _scan(path)
+        demand(path, schema, names.values())
+        return self._read(path, raw, schema, names, values, settings)
+
+    def _read(
+        self,
+        path: Path,
+        delivered: pl.LazyFrame,
+        columns: Mapping[str, pl.DataType],
+        names: Mapping[str, str],
+        values: Mapping[str, str],
+        settings: ReadSettings,
+    ) -> pl.LazyFrame:
+        schema = {name: columns[source] for name, source in names.items()} | dict.fromkeys(
+            values, pl.String()
+        )
         missing = [name for name in self._required() if name not in schema]
         if missing:
             raise InputError(f"has no column {missing[0]}", file=path, column=missing[0])
+        raw = delivered.select(
+            pl.col(ROW),
+            pl.struct(list(columns)).alias(RAW),
+            *[pl.col(source).alias(name) for name, source in names.items()],
+            *[pl.lit(text).alias(name) for name, text in values.items()],
+        )
+        used = {*names.values(), *_OURS}
         wanted = {n: t for n, t in contracts.dtypes(self.TABLE).items() if n not in _OURS}
         defaults = dict(_DEFAULTS.get(self.TABLE, {}))
         if settings.sample_rate and "sample_weight" in defaults:
             defaults["sample_weight"] = 1 / settings.sample_rate
         present = [name for name in wanted if name in schema]
-        unknown = [name for name in schema if name not in wanted and name not in _OURS]
+        kinds = contracts.TABLES[self.TABLE].columns()
+        endless = {name for name in present if getattr(kinds[name], "allow_inf", False)}
+        unknown = [
+            name for name in columns if (name not in used) or (names.get(name) == name and name not in wanted)
+        ]
+        unknown = [name for name in unknown if name not in _OURS]
         money = [n for n in present if wanted[n] == MONEY and _is_text(schema[n])]
         frame = raw.select(
-            pl.struct(list(schema)).alias(RAW),
+            RAW,
             *[pl.col(name).alias(f"{RAW}{name}") for name in present],
-            *[_value(name, schema[name], wanted[name]).alias(name) for name in present],
+            *[
+                _value(name, schema[name], wanted[name], name in endless).alias(name) for name in present
+            ],
             *[pl.lit(None, dtype=t).alias(n) for n, t in wanted.items() if n not in schema],
-            pl.col(_ROW).cast(pl.Int64).alias("source_row"),
+            pl.col(ROW).cast(pl.Int64).alias("source_row"),
         ).with_columns(
             _reasons({name: wanted[name] for name in present}, schema).alias(REASONS),
             listed(
@@ -157,27 +223,13 @@ READERS: tuple[CanonicalReader, ...] = tuple(CanonicalReader(table) for table in
 
 
 def _scan(path: Path) -> tuple[pl.LazyFrame, dict[str, pl.DataType]]:
-    """Scan a file with a row number; CSV columns stay text, names lose blanks around them."""
+    """Scan a file with a row number; its text is kept as it stands."""
     try:
-        with path.open("rb") as stream:
-            parquet = stream.read(4) == b"PAR1"
-        if parquet:
-            raw = pl.scan_parquet(path, row_index_name=_ROW, row_index_offset=1)
-        else:
-            raw = pl.scan_csv(
-                path,
-                infer_schema=False,
-                separator=separator(path),
-                row_index_name=_ROW,
-                row_index_offset=1,
-            )
-        names = {name: name.strip('\ufeff" \t') for name in raw.collect_schema()}
-        raw = raw.rename(names)
+        raw = scan_table(path, nulls=())
         schema = dict(raw.collect_schema())
     except (pl.exceptions.PolarsError, OSError, EOFError) as error:
-        said = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-        raise InputError(f"cannot be read: {said}", file=path, hint="deliver the file again") from None
-    del schema[_ROW]
+        raise unreadable(path, error) from None
+    del schema[ROW]
     return raw, schema
 
 
@@ -193,7 +245,7 @@ def _is_blank(name: str, dtype: pl.DataType) -> pl.Expr:
     return pl.col(name).is_null() | (pl.col(name).is_nan() if dtype.is_float() else False)
 
 
-def _value(name: str, given: pl.DataType, wanted: pl.DataType) -> pl.Expr:
+def _value(name: str, given: pl.DataType, wanted: pl.DataType, infinite: bool) -> pl.Expr:
     """Read a column in the contract's dtype; what cannot be read becomes null."""
     column = pl.col(name)
     if isinstance(given, pl.List | pl.Struct | pl.Array) or given in (pl.Binary, pl.Object):
@@ -204,7 +256,7 @@ def _value(name: str, given: pl.DataType, wanted: pl.DataType) -> pl.Expr:
         return _moment(column, given)
     if wanted == pl.String:
         text = column.cast(pl.String).str.strip_chars()
-        return pl.when(~text.is_in(_NULLS)).then(text)
+        return pl.when(~text.is_in(NULLS)).then(text)
     text = column.cast(pl.String).str.strip_chars() if not given.is_numeric() else column
     if wanted == pl.Boolean:
         said = column.cast(pl.String).str.strip_chars().str.to_lowercase()
@@ -217,7 +269,8 @@ def _value(name: str, given: pl.DataType, wanted: pl.DataType) -> pl.Expr:
         whole = pl.when(text.str.contains(_INT)).then(text.str.extract(r"^([^.]*)", 1))
         return whole.cast(pl.Int64, strict=False)
     size = text.cast(wanted, strict=False)
-    return pl.when(size.is_finite()).then(size)
+    # A bucket without an upper end is infinite; elsewhere infinity is no number.
+    return pl.when(size.is_not_nan() if infinite else size.is_finite()).then(size)
 
 
 def _moment(column: pl.Expr, given: pl.DataType) -> pl.Expr:
@@ -227,17 +280,8 @@ def _moment(column: pl.Expr, given: pl.DataType) -> pl.Expr:
     if given == pl.Date:
         return column.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
     if given != pl.String:
-        return pl.lit(None, dtype=_MOMENT)
-    return column.map_batches(_moments, return_dtype=_MOMENT, is_elementwise=True)
-
-
-def _moments(text: pl.Series) -> pl.Series:
-    # Samples of many GPUs share their moments: read each spelling once.
-    distinct = text.unique()
-    read = [requests.moment(spelling, "", []) for spelling in distinct.to_list()]
-    table = pl.DataFrame({"text": distinct, "moment": pl.Series(read, dtype=pl.Int64).cast(_MOMENT)})
-    found = text.alias("text").to_frame().join(table, on="text", how="left", maintain_order="left")
-    return found["moment"].alias(text.name)
+        return pl.lit(None, dtype=MOMENT)
+    return moments(column, american=False)
 
 
 def _reasons(wanted: Mapping[str, pl.DataType], schema: Mapping[str, pl.DataType]) -> pl.Expr:

@@ -106,8 +106,12 @@ def scan(lake: Path, table: str, as_of: date | None = None) -> pl.LazyFrame:
         opened.load_as_version(_version_as_of(lake, table, as_of))
     frame = pl.scan_delta(opened)
     found = frame.collect_schema().names()
-    known = [name for name in contracts.dtypes(table) if name in found]
-    return frame.select(*known, pl.exclude(known))
+    wanted = contracts.dtypes(table)
+    # A table that was written before its contract grew lacks the newer columns.
+    frame = frame.with_columns(
+        pl.lit(None, dtype=dtype).alias(name) for name, dtype in wanted.items() if name not in found
+    )
+    return frame.select(*wanted, pl.exclude(*wanted))
 
 
 def files(lake: Path, table: str) -> dict[str, FileEntry]:

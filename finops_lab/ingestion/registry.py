@@ -10,10 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any, Literal, Protocol, cast
 
 import polars as pl
 
+from finops_lab.config import Columns
 from finops_lab.errors import InputError
 
 __all__ = [
@@ -35,7 +37,9 @@ RAW = "_raw"
 REASONS = "_reasons"
 NOTES = "_notes"
 
-_READERS = ("focus", "otlp", "litellm", "canonical")
+# A module of these packages is a reader, unless its name starts with an underscore. Columns of our
+# own come last: they are asked only when no format is recognised.
+_PACKAGES = ("bills", "requests", "platform")
 _PROBE_BYTES = 1 << 20
 
 
@@ -55,16 +59,21 @@ class ReadSettings:
 
     `tag_keys` are normalised tag keys that become ``x_tag_<key>`` columns of bill rows.
     `attributes` are names of request attributes per context column, tried first to last.
-    `sample_rate` is the share of requests that was exported, if the file does not say.
+    `sample_rate` is the share of requests that was exported, if the file does not say. `columns`
+    is the `[[columns]]` map of a file in columns of its own.
     """
 
     tag_keys: tuple[str, ...] = ()
     attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     sample_rate: float | None = None
+    columns: Columns | None = None
 
 
 class Reader(Protocol):
-    """A source format: a module with these four names.
+    """A source format and the table it fills: a module, or an object in its ``READERS``.
+
+    `SOURCE` cites what the format was read from, and says "from documentation" where no real file
+    was at hand. A format that fills several tables has a reader for each, all of one `FORMAT`.
 
     `read` returns a LazyFrame with every column of the contract `TABLE` except the source file,
     in the contract's dtypes, null where a value was blank or could not be read; any further
@@ -72,8 +81,14 @@ class Reader(Protocol):
     read (``"column: what is wrong"``), empty for a row without such faults.
     """
 
-    FORMAT: str
-    TABLE: str
+    @property
+    def FORMAT(self) -> str: ...
+
+    @property
+    def TABLE(self) -> str: ...
+
+    @property
+    def SOURCE(self) -> str: ...
 
     def matches(self, sample: Sample) -> bool: ...
 
@@ -82,7 +97,14 @@ class Reader(Protocol):
 
 def readers() -> list[Reader]:
     """Return every reader, in the order they are asked."""
-    modules = [import_module(f"finops_lab.ingestion.{name}") for name in _READERS]
+    base = "finops_lab.ingestion"
+    names = [
+        f"{base}.{package}.{module.name}"
+        for package in _PACKAGES
+        for module in iter_modules(import_module(f"{base}.{package}").__path__)
+        if not module.name.startswith("_")
+    ]
+    modules = [import_module(name) for name in (*sorted(names), f"{base}.canonical")]
     return [cast("Reader", reader) for module in modules for reader in getattr(module, "READERS", (module,))]
 
 
@@ -133,8 +155,8 @@ def _separator(header: str) -> str:
     return max(",;\t|", key=header.count)
 
 
-def detect(path: Path) -> Reader:
-    """Return the reader of a file.
+def detect(path: Path) -> tuple[Reader, ...]:
+    """Return the readers of a file: the first that knows it, and those of its format's other tables.
 
     Raises
     ------
@@ -143,11 +165,13 @@ def detect(path: Path) -> Reader:
         ends within a row.
     """
     sample = inspect(path)
-    for reader in readers():
-        if reader.matches(sample):
-            if sample.kind == "csv":
-                _refuse_cut(path, len(sample.columns))
-            return reader
+    known = readers()
+    first = next((reader for reader in known if reader.matches(sample)), None)
+    if first is not None:
+        if sample.kind == "csv":
+            _refuse_cut(path, len(sample.columns))
+        others = [r for r in known if r is not first and r.FORMAT == first.FORMAT and r.matches(sample)]
+        return (first, *others)
     seen = ", ".join(sample.columns[:8]) or "no columns"
     raise InputError(
         f"no reader knows this {sample.kind} file (columns: {seen})",

@@ -2,38 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
 import polars as pl
 
 from finops_lab.ingestion.lake import FileEntry
-from finops_lab.money import exact_sum
+from finops_lab.money import MONEY, exact_sum
 
-__all__ = ["IngestSummary", "summarise"]
+__all__ = ["Done", "IngestSummary", "Progress", "Replaced", "Work", "summarise"]
 
 _FATES = ("accepted", "quarantined", "superseded")
 
 
 @dataclass(frozen=True)
-class IngestSummary:
-    """What one run of `ingest` did.
+class Work:
+    """How far a run is: files and bytes done and to do, rows read, and what is read next."""
 
-    `files` has one row per file looked at: ``file``, ``table``, ``format``, ``status``
-    (``ingested``, ``unchanged``, ``duplicate``), rows and ``BilledCost`` read, accepted,
-    quarantined and superseded, per currency (a file in two currencies has two rows).
+    files: int
+    files_total: int
+    bytes: int
+    bytes_total: int
+    rows: int
+    name: str
+
+
+Progress = Callable[[Work], None]
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of one file in one table."""
+
+    table: str
+    entry: FileEntry
+    status: str
+
+
+@dataclass(frozen=True)
+class Replaced:
+    """What a file's log entry said before and after newer deliveries replaced some of its rows."""
+
+    before: FileEntry
+    after: FileEntry
+    by: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class IngestSummary:
+    """What one run of `ingest` did, or would do.
+
+    Attributes
+    ----------
+    files : polars.DataFrame
+        One row per file and table looked at: ``file``, ``table``, ``format``, ``status``
+        (``ingested``, ``changed``, ``unchanged``, ``duplicate``), rows and ``BilledCost`` read,
+        accepted, quarantined and superseded, per currency (a file in two currencies has two rows).
+    replaced : polars.DataFrame
+        One row per older file, currency and run that newer deliveries took rows from: ``file``,
+        ``by``, ``units`` (provider / account / month), ``rows``, ``currency``, ``BilledCost``.
+    reasons, notes : polars.DataFrame
+        Why rows were rejected and what was mended: ``file``, ``text``, ``rows``.
     """
 
     files: pl.DataFrame
+    replaced: pl.DataFrame
     reasons: pl.DataFrame
     notes: pl.DataFrame
 
 
-def summarise(done: Sequence[tuple[str, FileEntry, str]]) -> IngestSummary:
-    """Turn (table, log entry, status) of the files looked at into the summary of the run."""
+def summarise(done: Sequence[Done], replaced: Sequence[Replaced] = ()) -> IngestSummary:
+    """Turn what became of the files looked at into the summary of the run."""
     rows: list[dict[str, object]] = []
-    for table, entry, status in done:
+    for item in done:
+        entry = item.entry
         currencies: list[tuple[str | None, Mapping[str, str]]] = [*entry.money.items()] or [(None, {})]
         for place, (currency, fates) in enumerate(currencies):
             first = place == 0
@@ -41,9 +84,9 @@ def summarise(done: Sequence[tuple[str, FileEntry, str]]) -> IngestSummary:
             rows.append(
                 {
                     "file": entry.path,
-                    "table": table,
+                    "table": item.table,
                     "format": entry.format,
-                    "status": status,
+                    "status": item.status,
                     "rows_read": entry.rows_read if first else 0,
                     "rows_accepted": entry.rows_accepted if first else 0,
                     "rows_quarantined": entry.rows_quarantined if first else 0,
@@ -60,10 +103,26 @@ def summarise(done: Sequence[tuple[str, FileEntry, str]]) -> IngestSummary:
         **dict.fromkeys(("BilledCost_read", *(f"BilledCost_{fate}" for fate in _FATES)), pl.Decimal(38, 18)),
     }
     told = {"file": pl.String, "text": pl.String, "rows": pl.Int64}
+    reasons = [(d.entry.path, *pair) for d in done for pair in d.entry.reasons.items()]
+    notes = [(d.entry.path, *pair) for d in done for pair in d.entry.notes.items()]
     return IngestSummary(
         files=pl.DataFrame(rows, schema=schema),
-        reasons=pl.DataFrame(
-            [(e.path, *p) for _, e, _ in done for p in e.reasons.items()], told, orient="row"
-        ),
-        notes=pl.DataFrame([(e.path, *p) for _, e, _ in done for p in e.notes.items()], told, orient="row"),
+        replaced=_replaced(replaced),
+        reasons=pl.DataFrame(reasons, told, orient="row"),
+        notes=pl.DataFrame(notes, told, orient="row"),
     )
+
+
+def _replaced(replaced: Sequence[Replaced]) -> pl.DataFrame:
+    rows = []
+    for item in replaced:
+        before, after = item.before, item.after
+        gone = sorted(set(before.units) - set(after.units))
+        units = "; ".join(f"{unit.provider} / {unit.account} / {unit.month}" for unit in gone)
+        count = after.rows_superseded - before.rows_superseded
+        for place, (currency, fates) in enumerate(after.money.items()):
+            was = Decimal(before.money.get(currency, {}).get("superseded", "0"))
+            amount = exact_sum((Decimal(fates.get("superseded", "0")), was.copy_negate()))
+            rows.append((before.path, ", ".join(item.by), units, 0 if place else count, currency, amount))
+    schema = {"file": pl.String, "by": pl.String, "units": pl.String, "rows": pl.Int64, "currency": pl.String}
+    return pl.DataFrame(rows, {**schema, "BilledCost": MONEY}, orient="row")

@@ -14,13 +14,15 @@ from typing import Any
 
 import polars as pl
 
-from finops_lab.ingestion import _requests as requests
+from finops_lab.ingestion import _json, _rows
 from finops_lab.ingestion.registry import ReadSettings, Sample
+from finops_lab.ingestion.requests import _calls
 
 __all__ = ["FORMAT", "TABLE", "matches", "read"]
 
 FORMAT = "LiteLLM spend log"
-TABLE = requests.TABLE
+SOURCE = "litellm/proxy/schema.prisma of LiteLLM 1.109; from documentation"
+TABLE = _calls.TABLE
 
 _TELLING = frozenset({"request_id", "startTime", "model"})
 _BESIDE = frozenset({"spend", "call_type", "prompt_tokens", "total_tokens"})
@@ -47,9 +49,7 @@ _NESTED = ("spend_logs_metadata", "requester_metadata")
 
 def matches(sample: Sample) -> bool:
     """Tell whether a file holds LiteLLM spend logs."""
-    return any(
-        record.keys() >= _TELLING and _BESIDE & record.keys() for record in requests.beginnings(sample)
-    )
+    return any(record.keys() >= _TELLING and _BESIDE & record.keys() for record in _json.beginnings(sample))
 
 
 def read(path: Path, settings: ReadSettings) -> pl.LazyFrame:
@@ -78,16 +78,16 @@ def read(path: Path, settings: ReadSettings) -> pl.LazyFrame:
     InputError
         When the file cannot be read.
     """
-    return requests.frame(_rows(path, settings))
+    return _rows.frame(TABLE, lambda: _read(path, settings))
 
 
-def _rows(path: Path, settings: ReadSettings) -> Iterator[dict[str, Any]]:
+def _read(path: Path, settings: ReadSettings) -> Iterator[dict[str, Any]]:
     weight = 1 / settings.sample_rate if settings.sample_rate else 1.0
     row = 0
-    for document in requests.documents(path):
+    for document in _json.documents(path):
         if document.fault is not None:
             row += 1
-            yield requests.broken(row, document.text, document.fault)
+            yield _rows.broken(row, document.text, document.fault)
             continue
         value = document.value
         if isinstance(value, dict) and isinstance(value.get("data"), list):
@@ -95,11 +95,11 @@ def _rows(path: Path, settings: ReadSettings) -> Iterator[dict[str, Any]]:
         alone = not isinstance(value, list)
         for record in [value] if alone else value:
             row += 1
-            line = document.text if alone else requests.compact(record)
+            line = document.text if alone else _json.compact(record)
             if isinstance(record, dict):
                 yield {**_request(record, settings, weight), "source_row": row, "line": line}
             else:
-                yield requests.broken(row, line, "line: is not a spend log record")
+                yield _rows.broken(row, line, "line: is not a spend log record")
 
 
 def _request(record: Mapping[str, Any], settings: ReadSettings, weight: float) -> dict[str, Any]:
@@ -112,16 +112,16 @@ def _request(record: Mapping[str, Any], settings: ReadSettings, weight: float) -
     for column in _CONTEXT:
         context[column] = (
             _lookup(holders, settings.attributes.get(column, ()))
-            or (requests.text(own(_FIELDS[column])) if column in _FIELDS else None)
+            or (_json.text(own(_FIELDS[column])) if column in _FIELDS else None)
             or _lookup(holders, (column, f"finops.{column}"))
         )
-    group, deployed = requests.text(own("model_group")), requests.text(own("model"))
-    provider = requests.text(own("custom_llm_provider"))
-    start = requests.moment(own("startTime"), "ts_start", faults)
-    end = requests.moment(own("endTime"), "ts_end", faults)
-    first = requests.moment(own("completionStartTime"), "ttft_ms", faults)
-    latency = requests.number(own("request_duration_ms"), "latency_ms", faults)
-    logged = requests.text(own("request_duration_ms")) is not None
+    group, deployed = _json.text(own("model_group")), _json.text(own("model"))
+    provider = _json.text(own("custom_llm_provider"))
+    start = _json.moment(own("startTime"), "ts_start", faults)
+    end = _json.moment(own("endTime"), "ts_end", faults)
+    first = _json.moment(own("completionStartTime"), "ttft_ms", faults)
+    latency = _json.number(own("request_duration_ms"), "latency_ms", faults)
+    logged = _json.text(own("request_duration_ms")) is not None
     if not logged and start is not None and end is not None and end >= start:
         latency = (end - start) / 1000
     # Without streaming LiteLLM writes the end as the moment of the first token.
@@ -131,24 +131,24 @@ def _request(record: Mapping[str, Any], settings: ReadSettings, weight: float) -
         **context,
         "ts_start": start,
         "ts_end": end,
-        "request_id": requests.text(own("request_id")),
-        "session_id": requests.text(own("session_id")),
+        "request_id": _json.text(own("request_id")),
+        "session_id": _json.text(own("session_id")),
         "provider": provider,
         "model": _lookup(holders, settings.attributes.get("model", ())) or group or deployed,
         "response_model": deployed if group else None,
-        "operation": _operation(requests.text(own("call_type")) or ""),
-        "hosting": requests.hosting(provider),
+        "operation": _operation(_json.text(own("call_type")) or ""),
+        "hosting": _calls.hosting(provider),
         "n_requests": 1,
         "sample_weight": weight,
         **_tokens(record, metadata, faults),
-        "service_tier": requests.tier(_inside(metadata, "cost_breakdown").get("service_tier")),
+        "service_tier": _calls.tier(_inside(metadata, "cost_breakdown").get("service_tier")),
         "latency_ms": latency,
         "ttft_ms": (first - start) / 1000 if streamed and first is not None and start is not None else None,
         "status": status,
         "error_type": error,
         "served_from_cache": _served_from_cache(own("cache_hit")),
         "pool_id": _lookup(holders, ("pool", "finops.pool")),
-        "cost_reported_usd": requests.text(own("spend")),
+        "cost_reported_usd": _json.text(own("spend")),
         "reasons": faults,
     }
 
@@ -158,7 +158,7 @@ def _embedded(value: Any, column: str, faults: list[str]) -> Any:
     if not isinstance(value, str) or not value.strip():
         return value
     try:
-        return requests.decode(value)
+        return _json.decode(value)
     except ValueError as error:
         faults.append(f"{column}: is not JSON ({error})")
         return None
@@ -184,7 +184,7 @@ def _tags(value: Any, faults: list[str]) -> Mapping[str, Any]:
 def _lookup(holders: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str | None:
     for name in names:
         for holder in holders:
-            if (found := requests.text(holder.get(name))) is not None:
+            if (found := _json.text(holder.get(name))) is not None:
                 return found
     return None
 
@@ -200,7 +200,7 @@ def _tokens(
         found = (holder.get(key) for holders, key in places for holder in holders)
         return next((value for value in found if value is not None), None)
 
-    return requests.token_buckets(
+    return _calls.token_buckets(
         record.get("prompt_tokens"),
         first((prompts, "cached_tokens"), (usages, "cache_read_input_tokens")),
         first((usages, "cache_creation_input_tokens"), (prompts, "cache_creation_tokens")),
@@ -219,19 +219,19 @@ def _status(
     record: Mapping[str, Any], metadata: Mapping[str, Any], faults: list[str]
 ) -> tuple[str | None, str | None]:
     information = _inside(metadata, "error_information")
-    error = requests.text(information.get("error_class"))
-    said = requests.text(record.get("status")) or requests.text(metadata.get("status"))
+    error = _json.text(information.get("error_class"))
+    said = _json.text(record.get("status")) or _json.text(metadata.get("status"))
     if said is None:
         # Older versions write no status; their own log viewer shows such rows as successes.
         said = "failure" if error else "success"
     if said.lower() == "success":
         return "ok", None
     if said.lower() == "failure":
-        return requests.failure(error), error
+        return _calls.failure(error), error
     faults.append(f"status: '{said}' is not success or failure")
     return None, error
 
 
 def _served_from_cache(value: Any) -> bool | None:
-    said = (requests.text(value) or "").lower()
+    said = (_json.text(value) or "").lower()
     return True if said in ("true", "hit") else False if said in ("false", "miss") else None

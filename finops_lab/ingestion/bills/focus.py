@@ -21,19 +21,15 @@ from finops_lab.contracts import listed
 from finops_lab.contracts.costs import CHARGE_CATEGORIES
 from finops_lab.errors import InputError
 from finops_lab.ingestion._batches import in_batches
-from finops_lab.ingestion._values import (
-    MOMENT,
-    moments,
-    tag_columns,
-    tags_as_json,
-    tags_readable,
-)
+from finops_lab.ingestion._moments import MOMENT, moments
+from finops_lab.ingestion._tags import tag_columns, tags_as_json, tags_readable
 from finops_lab.ingestion.registry import NOTES, RAW, REASONS, ReadSettings, Sample, separator
 from finops_lab.money import MONEY, SCALE, excess_digits, is_blank, parse
 
 __all__ = ["FORMAT", "TABLE", "matches", "read"]
 
 FORMAT = "FOCUS"
+SOURCE = "FOCUS specification 1.0 to 1.4; real files of 1.0, the working group's examples of 1.2"
 TABLE = "costs"
 
 _MARKERS = frozenset(

@@ -1,69 +1,16 @@
-"""Values as exports spell them: moments and tags."""
+"""Tags as exports spell them."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
 
 from finops_lab.config import normalise_tag_key
 
-__all__ = ["moments", "tag_columns", "tags_as_json", "tags_readable"]
-
-MOMENT = pl.Datetime("us", "UTC")
-# The FOCUS working group's own examples write 4/2/25; only the American order has been seen.
-_AMERICAN = ("%m/%d/%Y", "%m/%d/%y", "%m/%d/%Y %H:%M", "%m/%d/%y %H:%M", "%m/%d/%Y %H:%M:%S")
-
-
-def moments(text: pl.Expr) -> pl.Expr:
-    """Read points in time: ISO 8601 with or without T, Z, seconds or offset, and m/d/y dates.
-
-    Without an offset a moment is UTC. What is no moment becomes null.
-
-    Examples
-    --------
-    >>> s = pl.Series(["2024-09-01 00:00:00", "2023-11-13T10:00Z", "4/2/25", "13/13/25"])
-    >>> [None if m is None else m.isoformat() for m in pl.select(moments(pl.lit(s))).to_series()]
-    ['2024-09-01T00:00:00+00:00', '2023-11-13T10:00:00+00:00', '2025-04-02T00:00:00+00:00', None]
-    """
-    return text.map_batches(_moments_batch, return_dtype=MOMENT, is_elementwise=True)
-
-
-def _moments_batch(text: pl.Series) -> pl.Series:
-    # A bill has few distinct moments: read each spelling once.
-    distinct = text.unique()
-    table = pl.DataFrame(
-        {
-            "text": distinct,
-            "moment": pl.Series([_moment(t) for t in distinct.to_list()], dtype=MOMENT),
-        }
-    )
-    joined = text.alias("text").to_frame().join(table, on="text", how="left", maintain_order="left")
-    return joined["moment"].alias(text.name)
-
-
-def _moment(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    text = text.strip()
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        for form in _AMERICAN:
-            try:
-                found = datetime.strptime(text, form)
-                break
-            except ValueError:
-                continue
-        else:
-            return None
-    try:
-        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
-    except OverflowError:  # within a day of the first or last year
-        return None
+__all__ = ["tag_columns", "tags_as_json", "tags_readable"]
 
 
 def tags_as_json(dtype: pl.DataType) -> pl.Expr:

@@ -17,13 +17,15 @@ from typing import Any
 
 import polars as pl
 
-from finops_lab.ingestion import _requests as requests
+from finops_lab.ingestion import _json, _rows
 from finops_lab.ingestion.registry import ReadSettings, Sample
+from finops_lab.ingestion.requests import _calls
 
 __all__ = ["FORMAT", "TABLE", "matches", "read"]
 
 FORMAT = "OTLP/JSON"
-TABLE = requests.TABLE
+SOURCE = "OTLP 1.x and the GenAI semantic conventions 1.41; from documentation"
+TABLE = _calls.TABLE
 
 _OPERATIONS = {
     "chat": "chat",
@@ -68,8 +70,8 @@ def matches(sample: Sample) -> bool:
     if sample.kind != "jsonl":
         return False
     # A line of thousands of spans is longer than any probe: its beginning has to do.
-    return any("resourceSpans" in record for record in requests.beginnings(sample)) or bool(
-        re.match(r'\s*\[?\s*\{\s*"resourceSpans"\s*:', requests.beginning(sample.path))
+    return any("resourceSpans" in record for record in _json.beginnings(sample)) or bool(
+        re.match(r'\s*\[?\s*\{\s*"resourceSpans"\s*:', _json.beginning(sample.path))
     )
 
 
@@ -100,10 +102,10 @@ def read(path: Path, settings: ReadSettings) -> pl.LazyFrame:
     InputError
         When the file cannot be read.
     """
-    return requests.frame(_rows(path, settings))
+    return _rows.frame(TABLE, lambda: _read(path, settings))
 
 
-def _rows(path: Path, settings: ReadSettings) -> Iterator[dict[str, Any]]:
+def _read(path: Path, settings: ReadSettings) -> Iterator[dict[str, Any]]:
     names = {
         column: (*settings.attributes.get(column, ()), f"finops.{column}", *_STANDARD.get(column, ()))
         for column in _CONTEXT
@@ -111,12 +113,12 @@ def _rows(path: Path, settings: ReadSettings) -> Iterator[dict[str, Any]]:
     names["model"] = (*settings.attributes.get("model", ()), "gen_ai.request.model", "gen_ai.response.model")
     weight = 1 / settings.sample_rate if settings.sample_rate else 1.0
     row = 0
-    for document in requests.documents(path):
+    for document in _json.documents(path):
         try:
             spans = _spans(document)
         except ValueError as fault:
             row += 1
-            yield requests.broken(row, document.text, str(fault))
+            yield _rows.broken(row, document.text, str(fault))
             continue
         for resource, span in spans:
             row += 1
@@ -124,14 +126,14 @@ def _rows(path: Path, settings: ReadSettings) -> Iterator[dict[str, Any]]:
             try:
                 attributes = _attributes(span)
             except ValueError as fault:
-                yield requests.broken(row, line or requests.compact(span), str(fault))
+                yield _rows.broken(row, line or _json.compact(span), str(fault))
                 continue
             if _is_call(attributes):
                 found = _request(span, attributes, resource, names, weight)
-                yield {**found, "source_row": row, "line": line or requests.compact(span)}
+                yield {**found, "source_row": row, "line": line or _json.compact(span)}
 
 
-def _spans(document: requests.Document) -> list[tuple[Attributes, Mapping[str, Any]]]:
+def _spans(document: _json.Document) -> list[tuple[Attributes, Mapping[str, Any]]]:
     if document.fault is not None:
         raise ValueError(document.fault)
     texts = document.value if isinstance(document.value, list) else [document.value]
@@ -170,7 +172,7 @@ def _attributes(holder: Any) -> Attributes:
 
 
 def _is_call(attributes: Attributes) -> bool:
-    operation = requests.text(attributes.get("gen_ai.operation.name"))
+    operation = _json.text(attributes.get("gen_ai.operation.name"))
     if operation in _CALLS:
         return True
     used = any(attributes.get(name) is not None for name in (*_INPUT, *_OUTPUT))
@@ -188,36 +190,36 @@ def _request(
     own = attributes.get
     start = _nanoseconds(span.get("startTimeUnixNano"), "ts_start", faults)
     end = _nanoseconds(span.get("endTimeUnixNano"), "ts_end", faults)
-    provider = requests.text(own("gen_ai.provider.name")) or requests.text(own("gen_ai.system"))
-    host = requests.text(own("finops.hosting")) or requests.text(resource.get("finops.hosting"))
-    host = host or requests.hosting(provider)
+    provider = _json.text(own("gen_ai.provider.name")) or _json.text(own("gen_ai.system"))
+    host = _json.text(own("finops.hosting")) or _json.text(resource.get("finops.hosting"))
+    host = host or _calls.hosting(provider)
     pools = ["finops.pool"]
     if host == "self_hosted":
         # On a call to an outside API this is the deployment of the caller, not a pool of GPUs.
         pools.append("k8s.deployment.name")
-    error = requests.text(own("error.type"))
+    error = _json.text(own("error.type"))
     status = span.get("status")
     code = status.get("code") if isinstance(status, dict) else None
     failed = error is not None or code in (2, "STATUS_CODE_ERROR")
-    first_chunk = requests.number(_first(attributes, _FIRST_CHUNK), "ttft_ms", faults)
-    operation = requests.text(own("gen_ai.operation.name")) or requests.text(own("llm.request.type"))
+    first_chunk = _json.number(_first(attributes, _FIRST_CHUNK), "ttft_ms", faults)
+    operation = _json.text(own("gen_ai.operation.name")) or _json.text(own("llm.request.type"))
     context = {column: _lookup(attributes, resource, keys) for column, keys in names.items()}
-    resent = requests.count(own("http.request.resend_count"), "is_retry", faults)
+    resent = _json.count(own("http.request.resend_count"), "is_retry", faults)
     return {
         **context,
         "ts_start": None if start is None else start // 1000,
         "ts_end": None if end is None else end // 1000,
-        "request_id": requests.text(own("gen_ai.response.id")) or _hex(span.get("spanId")),
+        "request_id": _json.text(own("gen_ai.response.id")) or _hex(span.get("spanId")),
         "trace_id": _hex(span.get("traceId")),
         "parent_id": _hex(span.get("parentSpanId")),
-        "session_id": requests.text(own("gen_ai.conversation.id")) or requests.text(own("session.id")),
+        "session_id": _json.text(own("gen_ai.conversation.id")) or _json.text(own("session.id")),
         "provider": provider,
-        "response_model": requests.text(own("gen_ai.response.model")),
+        "response_model": _json.text(own("gen_ai.response.model")),
         "operation": _OPERATIONS.get(operation or "", "other"),
         "hosting": host,
         "n_requests": 1,
         "sample_weight": _weight(span.get("traceState"), weight, faults),
-        **requests.token_buckets(
+        **_calls.token_buckets(
             _first(attributes, _INPUT),
             _first(attributes, _CACHE_READ),
             _first(attributes, _CACHE_WRITE),
@@ -225,11 +227,11 @@ def _request(
             _first(attributes, _REASONING),
             faults,
         ),
-        "service_tier": requests.tier(_first(attributes, _TIER)),
+        "service_tier": _calls.tier(_first(attributes, _TIER)),
         # A negative span breaks the contract's rule on ts_end, once is enough.
         "latency_ms": (end - start) / 1e6 if start is not None and end is not None and end >= start else None,
         "ttft_ms": None if first_chunk is None else first_chunk * 1000,
-        "status": requests.failure(error) if failed else "ok",
+        "status": _calls.failure(error) if failed else "ok",
         "error_type": error,
         "is_retry": None if resent is None else resent > 0,
         "pool_id": _lookup(attributes, resource, pools),
@@ -244,18 +246,18 @@ def _first(attributes: Attributes, names: Sequence[str]) -> Any:
 def _lookup(attributes: Attributes, resource: Attributes, names: Sequence[str]) -> str | None:
     for name in names:
         for holder in (attributes, resource):
-            if (found := requests.text(holder.get(name))) is not None:
+            if (found := _json.text(holder.get(name))) is not None:
                 return found
     return None
 
 
 def _hex(value: Any) -> str | None:
-    found = requests.text(value)
+    found = _json.text(value)
     return found and found.lower()
 
 
 def _nanoseconds(value: Any, column: str, faults: list[str]) -> int | None:
-    found = requests.count(value, column, faults)
+    found = _json.count(value, column, faults)
     return found or None  # the specification writes "unknown" as 0
 
 
@@ -264,7 +266,7 @@ def _weight(state: Any, default: float, faults: list[str]) -> float | None:
 
     The threshold T is 56 bits with trailing zeros left out; the probability is 1 - T / 2^56.
     """
-    for member in (requests.text(state) or "").split(","):
+    for member in (_json.text(state) or "").split(","):
         vendor, _, fields = member.strip().partition("=")
         if vendor != "ot":
             continue

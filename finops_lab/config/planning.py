@@ -1,0 +1,84 @@
+"""What was planned, promised and agreed: budgets, objectives, rates, prices, pools."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from finops_lab.config._base import Currency, Exact, Model, Month
+
+__all__ = ["Budget", "Pool", "Price", "Rate", "Slo"]
+
+
+class Budget(Model):
+    """`[[budgets]]`: planned spend of each month from `first` to `last`; no team means all."""
+
+    team: str | None = None
+    first: Month = Field(alias="from")
+    last: Month = Field(alias="to")
+    amount: Exact
+    currency: Currency | None = None
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Budget:
+        if self.last < self.first:
+            raise ValueError("the month in `to` is before the month in `from`")
+        return self
+
+
+class Slo(Model):
+    """`[[slos]]`: a service level objective."""
+
+    service: str
+    objective: Literal["availability", "latency"]
+    target: float = Field(gt=0, lt=1)
+    threshold_ms: float | None = Field(default=None, gt=0)
+    window_days: int = Field(default=28, ge=1)
+
+
+class Rate(Model):
+    """`[[rates]]`: one unit of `source` is `rate` units of `target` for charges of the month."""
+
+    month: Month
+    source: Currency = Field(alias="from")
+    target: Currency = Field(alias="to")
+    rate: Exact = Field(gt=0)
+
+
+class Price(Model):
+    """`[[prices]]`: a negotiated or own price; it goes before the built-in price book.
+
+    `unit` is one of the price book's, such as ``input_mtok`` or ``gpu_hour``; `rate_usd` is for
+    one unit, from the day `first` until the day `last` (included).
+    """
+
+    provider: str | None = None
+    model: str
+    unit: str
+    rate_usd: Exact = Field(ge=0)
+    context: str = "standard"
+    tier_above_tokens: int = Field(default=0, ge=0)
+    first: date | None = Field(default=None, alias="from")
+    last: date | None = Field(default=None, alias="to")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Price:
+        if self.first and self.last and self.last < self.first:
+            raise ValueError("the day in `to` is before the day in `from`")
+        return self
+
+
+class Pool(Model):
+    """`[[pools]]`: a pool of GPUs that serves a model."""
+
+    id: str
+    model: str | None = None
+    team: str | None = None
+    cluster: str | None = None
+    namespace: str | None = None
+    gpu_model: str | None = None
+    gpu_count: float | None = Field(default=None, ge=0)
+    purchase: Literal["on_demand", "spot", "reserved", "capacity_block", "owned"] | None = None
+    rate_usd_per_gpu_hour: Exact | None = Field(default=None, ge=0)

@@ -1,0 +1,100 @@
+"""Scans of CSV and Parquet files as delivered: text stays text, rows are counted from 1."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import polars as pl
+
+from finops_lab.errors import InputError
+from finops_lab.ingestion._batches import in_batches
+from finops_lab.ingestion.registry import separator
+
+__all__ = ["NULLS", "ROW", "as_text", "demand", "scan_table"]
+
+ROW = "_row"
+NULLS = ("NULL", "null", "Null", "(null)", "")
+
+
+def scan_table(path: Path, nulls: Sequence[str] = NULLS) -> pl.LazyFrame:
+    """Scan a CSV (plain or gzip) or Parquet file.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file; any of ``, ; tab |`` between the columns of a CSV.
+    nulls : sequence of str
+        Texts that mean null.
+
+    Returns
+    -------
+    polars.LazyFrame
+        The file's columns, text in a CSV and as stored in Parquet, their names without a byte
+        order mark, quotes and blanks around them; and `ROW`, the row's number without the header.
+    """
+    with path.open("rb") as stream:
+        parquet = stream.read(4) == b"PAR1"
+    if parquet:
+        texts = pl.col(pl.String)
+        raw = pl.scan_parquet(path, row_index_name=ROW, row_index_offset=1).with_columns(
+            pl.when(~texts.is_in(list(nulls))).then(texts).name.keep()
+        )
+    else:
+        raw = in_batches(
+            pl.scan_csv(
+                path,
+                infer_schema=False,
+                null_values=list(nulls),
+                separator=separator(path),
+                row_index_name=ROW,
+                row_index_offset=1,
+            )
+        )
+    names = {name: name.strip('\ufeff" \t') for name in raw.collect_schema()}
+    return raw.rename({old: new for old, new in names.items() if old != new})
+
+
+def demand(path: Path, columns: Iterable[str], named: Iterable[str]) -> None:
+    """Refuse a file that lacks a column which ``[[columns]]`` in `finops.toml` names.
+
+    Raises
+    ------
+    InputError
+        With the nearest column as a hint.
+    """
+    known = list(columns)
+    for name in named:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            raise InputError(
+                f"has no column {name!r}, which [[columns]] names",
+                file=path,
+                column=name,
+                hint=f"did you mean {close[0]!r}?" if close else f"columns: {', '.join(known)}",
+            )
+
+
+def as_text(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    """Write a column as text: maps, lists and structs as JSON, bytes as text or hex."""
+    if dtype == pl.String or dtype.is_numeric() or dtype.is_temporal() or dtype == pl.Boolean:
+        return column.cast(pl.String)
+    return column.map_batches(
+        lambda s: pl.Series([_json(v) for v in s.to_list()], dtype=pl.String),
+        return_dtype=pl.String,
+        is_elementwise=True,
+    )
+
+
+def _json(value: object) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            return value.hex()
+    nested = isinstance(value, dict | list)
+    return json.dumps(value, default=_json, ensure_ascii=False) if nested else str(value)

@@ -1,0 +1,123 @@
+"""The files of a lab's exports folder: what their place and content say before they are read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date
+from fnmatch import fnmatch
+from hashlib import file_digest, sha256
+from pathlib import Path
+
+from finops_lab import contracts
+from finops_lab.config import Columns, Config
+from finops_lab.errors import ConfigError, InputError
+from finops_lab.ingestion.registry import ReadSettings
+
+__all__ = ["Delivered", "delivered"]
+
+# Raised when readers change what they make of a file, so that labs are read again.
+_READER_VERSION = 2
+_DELIVERED = re.compile(r"delivered=(.*)")
+_NOT_DATA = ("*.md", "*manifest*.json", "_SUCCESS", ".*", "*.crc")
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """A file and what its place and content say."""
+
+    path: Path
+    name: str
+    sha256: str
+    size: int
+    stream: str
+    delivered_on: str | None
+    settings: ReadSettings
+
+    @property
+    def fingerprint(self) -> str:
+        """A short hash of everything beside the content that decides what is read from it."""
+        attributes = sorted((k, tuple(v)) for k, v in self.settings.attributes.items())
+        said: tuple[object, ...] = (_READER_VERSION, self.settings.tag_keys, attributes)
+        columns = self.settings.columns
+        said = (*said, self.settings.sample_rate, columns and columns.model_dump_json())
+        return sha256(repr(said).encode()).hexdigest()[:16]
+
+    @property
+    def stem(self) -> str:
+        """A name for staging files."""
+        return sha256(self.name.encode()).hexdigest()[:16]
+
+
+def delivered(roots: Sequence[tuple[Path, str]], config: Config) -> Iterator[Delivered]:
+    """Look at every data file below some folders, in the order of their names.
+
+    Parameters
+    ----------
+    roots : sequence of (pathlib.Path, str)
+        Folders, and what stands before their files' names.
+    config : Config
+        The lab's `finops.toml`.
+
+    Raises
+    ------
+    InputError
+        When a file cannot be read, or a ``delivered=`` folder names no date.
+    ConfigError
+        When ``[[columns]]`` names a table or a column that does not exist.
+    """
+    for columns in config.columns:
+        _check(columns)
+    for root, prefix in roots:
+        found = (p for p in root.rglob("*") if p.is_file())
+        for path in sorted(p for p in found if _is_data(p.relative_to(root))):
+            yield _look(path, prefix + path.relative_to(root).as_posix(), config)
+
+
+def _is_data(path: Path) -> bool:
+    return not any(fnmatch(part, pattern) for part in path.parts for pattern in _NOT_DATA)
+
+
+def _look(path: Path, name: str, config: Config) -> Delivered:
+    try:
+        with path.open("rb") as stream:
+            digest = file_digest(stream, "sha256").hexdigest()
+            size = stream.tell()
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", file=path) from None
+    folders = Path(name).parent.parts
+    dates = [_delivery_date(p, path) for p in folders if _DELIVERED.fullmatch(p)]
+    settings = ReadSettings(
+        config.tag_keys(),
+        {str(k): v for k, v in config.telemetry.attributes.items()},
+        next((s.rate for s in config.telemetry.sampling if fnmatch(name, s.path)), None),
+        next((c for c in config.columns if fnmatch(name, c.path)), None),
+    )
+    stream_name = "/".join(p for p in folders if not _DELIVERED.fullmatch(p))
+    return Delivered(path, name, digest, size, stream_name, max(dates, default=None), settings)
+
+
+def _delivery_date(folder: str, path: Path) -> str:
+    text = folder.partition("=")[2]
+    try:
+        return date.fromisoformat(text).isoformat()
+    except ValueError:
+        raise InputError(
+            f"{text!r} is no date", file=path.parent, hint="name the folder like delivered=2026-11-03"
+        ) from None
+
+
+def _check(columns: Columns) -> None:
+    if columns.table not in contracts.TABLES:
+        raise ConfigError(
+            f"[[columns]] for {columns.path!r}: there is no table {columns.table!r}",
+            hint=f"tables: {', '.join(contracts.TABLES)}",
+        )
+    known = contracts.dtypes(columns.table)
+    for name in (*columns.map, *columns.values):
+        if name not in known:
+            raise ConfigError(
+                f"[[columns]] for {columns.path!r}: {columns.table} has no column {name!r}",
+                hint=f"columns: {', '.join(known)}",
+            )

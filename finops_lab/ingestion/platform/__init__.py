@@ -1,0 +1,1 @@
+"""Readers of what platforms record: metrics, jobs, events, allocations."""

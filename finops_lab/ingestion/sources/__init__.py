@@ -1,0 +1,1 @@
+"""Data that lies elsewhere: copied into the lab as it is, then read like any delivered file."""

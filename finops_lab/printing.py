@@ -1,0 +1,70 @@
+"""What the command line prints: tables of what ingestion did."""
+
+from __future__ import annotations
+
+import polars as pl
+from rich.console import Console
+from rich.table import Table
+
+from finops_lab.ingestion.summary import IngestSummary
+
+__all__ = ["print_summary"]
+
+_FATES = ("read", "accepted", "quarantined", "superseded")
+_WOULD = {
+    "ingested": "would add",
+    "changed": "would replace",
+    "unchanged": "skip",
+    "duplicate": "skip: duplicate",
+}
+
+
+def print_summary(summary: IngestSummary, *, explained: bool = False) -> None:
+    """Print what became of every file, row and cent.
+
+    Parameters
+    ----------
+    summary : IngestSummary
+        Of a run.
+    explained : bool
+        The run wrote nothing: say what one would do.
+    """
+    console = Console()
+    table = Table(title="Exports: what a run would do" if explained else "Exports")
+    for name in ("file", "table", "status"):
+        table.add_column(name, overflow="fold")
+    for name in _FATES:
+        table.add_column(name, justify="right")
+    files = summary.files.group_by("file", "table", "status", maintain_order=True).agg(
+        pl.col("^rows_.*$").sum()
+    )
+    for file, name, status, *counts in files.sort("file").iter_rows():
+        said = _WOULD[status] if explained else status
+        table.add_row(file, name, said, *[f"{n:,}" for n in counts])
+    console.print(table)
+    would = "would be " if explained else ""
+    for file, by, units, rows, currency, amount in summary.replaced.iter_rows():
+        money = f", BilledCost {_amount(amount, currency)}" if amount else ""
+        console.print(
+            f"{would}replaced: {file}: {units} ({rows:,} rows{money}) by {by}", markup=False, highlight=False
+        )
+    for title, frame in (("rejected", summary.reasons), ("mended", summary.notes)):
+        for path, text, rows in frame.iter_rows():
+            console.print(f"{title}: {path}: {text} ({rows:,} rows)", markup=False, highlight=False)
+    totals = summary.files.select(f"rows_{fate}" for fate in _FATES).sum().row(0)
+    console.print(
+        f"{totals[0]:,} rows read = {totals[1]:,} accepted + {totals[2]:,} quarantined + {totals[3]:,} superseded",
+        markup=False,
+    )
+    for (currency,), part in summary.files.drop_nulls("currency").group_by("currency", maintain_order=True):
+        read, *rest = (_amount(part[f"BilledCost_{fate}"].sum(), str(currency)) for fate in _FATES)
+        console.print(
+            f"BilledCost {read} read = {rest[0]} accepted + {rest[1]} quarantined + {rest[2]} superseded",
+            markup=False,
+        )
+    if explained:
+        console.print("nothing was written", markup=False)
+
+
+def _amount(amount: object, currency: str | None) -> str:
+    return "" if amount is None else f"{amount.normalize():f} {currency}"  # type: ignore[attr-defined]
