@@ -722,3 +722,102 @@ def test_progress_counts_files_up_to_all(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert [w.bytes for w in told] == [0, sizes[0], sum(sizes), sum(sizes)]
     assert [w.rows for w in told] == [0, 1, 2, 2]
+
+
+# --- files for several tables, what a run would do, as of ------------------------------------------
+
+FORMATS = Path(__file__).parent / "formats"
+
+
+def test_a_file_of_several_tables_is_read_for_each_and_goes_as_one(tmp_path: Path) -> None:
+    both = (FORMATS / "sagemaker_training_job.json").read_text()
+    lab = write_lab(tmp_path, {"bill.csv": [cost_row("1")], "job.json": both})
+    summary = ingest_lab(lab)
+    found = summary.files.filter(file="job.json").sort("table")
+    assert found["table"].to_list() == ["accuracy_samples", "training_jobs"]
+    assert (found["rows_accepted"] > 0).all()
+    again = ingest_lab(lab)
+    assert again.files.filter(file="job.json")["status"].to_list() == ["unchanged", "unchanged"]
+    # Another content under the same name: what it filled before is gone from every table.
+    put(lab / "exports" / "job.json", (FORMATS / "eventbridge_spot.jsonl").read_text())
+    summary = ingest_lab(lab)
+    assert summary.files.filter(file="job.json")["table"].to_list() == ["spot_evictions"]
+    for table in ("accuracy_samples", "training_jobs"):
+        assert lake.scan(lab / "lake", table).collect().height == 0
+    assert ingest_lab(lab).files.filter(file="job.json")["status"].to_list() == ["unchanged"]
+
+
+def explain(lab: Path) -> IngestSummary:
+    from finops_lab.lab import explain_lab
+
+    return explain_lab(lab, progress=False)
+
+
+def everything(lab: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(lab)): p.read_bytes() for p in sorted(lab.rglob("*")) if p.is_file()}
+
+
+def test_explain_tells_what_a_run_then_does_and_writes_nothing(tmp_path: Path) -> None:
+    lab = write_lab(tmp_path, {"bill/delivered=2026-10-01/a.csv": [cost_row("1"), cost_row("oops")]})
+    ingest_lab(lab)
+    put(lab / "exports" / "bill/delivered=2026-10-08/a.csv", [cost_row("3"), cost_row("2", month="2026-08")])
+    put(lab / "exports" / "copy/of.csv", [cost_row("3"), cost_row("2", month="2026-08")])
+    put(lab / "exports" / "new.csv", [cost_row("5", BillingCurrency="EUR")])
+    before = everything(lab)
+    told = explain(lab)
+    assert everything(lab) == before
+    done = ingest_lab(lab)
+    for name in ("files", "replaced", "reasons", "notes"):
+        assert getattr(told, name).equals(getattr(done, name)), name
+    (row,) = told.replaced.rows(named=True)
+    assert row["file"] == "bill/delivered=2026-10-01/a.csv"
+    assert row["by"] == "bill/delivered=2026-10-08/a.csv"
+    assert row["units"] == "CloudOne / acct-1 / 2026-09"
+    assert (row["rows"], row["currency"], row["BilledCost"]) == (1, "USD", Decimal(1))
+
+
+def test_explain_of_deliveries_that_replace_each_other_in_one_run(tmp_path: Path) -> None:
+    lab = write_lab(
+        tmp_path,
+        {
+            "bill/delivered=2026-10-01/a.csv": [cost_row("1"), cost_row("9", BillingAccountId="acct-2")],
+            "bill/delivered=2026-10-08/a.csv": [cost_row("3")],
+            "bill/delivered=2026-10-15/a.csv": [cost_row("4")],
+        },
+    )
+    told = explain(lab)
+    assert not (lab / "lake").exists()
+    done = ingest_lab(lab)
+    assert told.files.equals(done.files)
+    assert told.replaced.equals(done.replaced)
+    assert told.replaced["BilledCost"].to_list() == [Decimal(1), Decimal(3)]
+
+
+def test_a_lab_is_opened_as_of_a_date(tmp_path: Path) -> None:
+    lab = write_lab(
+        tmp_path,
+        {
+            "bill/delivered=2026-10-01/a.csv": [cost_row("1")],
+            "bill/delivered=2026-11-08/a.csv": [cost_row("3")],
+        },
+    )
+    from finops_lab.lab import open_lab
+
+    now, then = open_lab(lab, progress=False), open_lab(lab, progress=False, as_of="2026-11-01")
+    assert now.costs().collect()["BilledCost"].to_list() == [Decimal(3)]
+    assert then.costs().collect()["BilledCost"].to_list() == [Decimal(1)]
+    assert then.table("costs", as_of="2026-12-01").collect()["BilledCost"].to_list() == [Decimal(3)]
+    with pytest.raises(InputError, match="as_of must be written like"):
+        open_lab(lab, progress=False, as_of="November")
+
+
+def test_columns_that_differ_in_case_only_are_one_in_the_lake(tmp_path: Path) -> None:
+    lab = write_lab(
+        tmp_path, {"a.csv": [cost_row("1", x_Zone="north")], "b.csv": [cost_row("2", x_zone="south")]}
+    )
+    ingest_lab(lab)
+    put(lab / "exports" / "c.csv", [cost_row("3", X_ZONE="east")])
+    ingest_lab(lab)
+    frame = costs(lab).sort("BilledCost")
+    assert frame["x_Zone"].to_list() == ["north", "south", "east"]
+    assert [name for name in frame.columns if name.lower() == "x_zone"] == ["x_Zone"]

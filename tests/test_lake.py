@@ -14,14 +14,18 @@ from helpers import cost_row, focus_row, ingest_lab, put, write_lab
 from finops_lab import contracts
 from finops_lab.errors import InputError, NoDataError
 from finops_lab.ingestion import lake
-from finops_lab.ingestion.bills.focus import read
+from finops_lab.ingestion.bills.focus import FocusReader
+from finops_lab.ingestion.data_files import Staged
 from finops_lab.ingestion.lake import FileEntry, Unit
 from finops_lab.ingestion.registry import NOTES, RAW, REASONS, ReadSettings
 
 
-def bill(folder: Path, name: str, rows: list[dict[str, str | None]]) -> pl.LazyFrame:
-    frame = read(put(folder / name, rows), ReadSettings())
-    return frame.drop(RAW, REASONS, NOTES).with_columns(pl.lit(name).alias("x_SourceFile"))
+def bill(folder: Path, name: str, rows: list[dict[str, str | None]]) -> dict[str, Staged]:
+    frame = FocusReader("1.0").read(put(folder / name, rows), ReadSettings())
+    frame = frame.drop(RAW, REASONS, NOTES).with_columns(pl.lit(name).alias("x_SourceFile"))
+    staged = Staged(folder / f"staged {name}", "costs", frame.collect_schema())
+    staged.write(frame).collect()
+    return {name: staged}
 
 
 def entry(name: str, delivered: str | None = None, units: tuple[Unit, ...] = ()) -> FileEntry:
@@ -70,7 +74,7 @@ def test_rows_of_a_file_are_replaced_with_its_quotes_and_all(tmp_path: Path) -> 
     lake.commit(folder, "costs", bill(tmp_path, name, [cost_row("2")]), [entry(name)], {})
     lake.commit(folder, "costs", bill(tmp_path, name, [cost_row("5")]), [entry(name)], {})
     assert money(folder) == Decimal(6)
-    lake.commit(folder, "costs", bill(tmp_path, name, [cost_row("5")]).head(0), [entry(name)], {})
+    lake.commit(folder, "costs", {}, [entry(name)], {})
     assert money(folder) == Decimal(1)
 
 
@@ -90,6 +94,32 @@ def test_superseded_units_go_and_amended_entries_change_the_log_only(tmp_path: P
     assert money(folder) == Decimal(106)
     assert lake.files(folder, "costs")["a.csv"].units == (Unit("x", "y", "z"),)
     assert lake.files(folder, "costs")["b.csv"].units == (unit,)
+
+
+def test_another_column_of_a_later_file_is_null_in_the_rows_before(tmp_path: Path) -> None:
+    folder = tmp_path / "lake"
+    lake.commit(folder, "costs", bill(tmp_path, "a.csv", [cost_row("1")]), [entry("a.csv")], {})
+    lake.commit(folder, "costs", bill(tmp_path, "b.csv", [cost_row("2", x_Own="o")]), [entry("b.csv")], {})
+    found = lake.scan(folder, "costs").select("BilledCost", "x_Own").sort("BilledCost").collect()
+    assert found.rows() == [(Decimal(1), None), (Decimal(2), "o")]
+    assert lake.files(folder, "costs").keys() == {"a.csv", "b.csv"}
+
+
+def test_rows_stay_when_their_data_file_holds_a_superseded_account(tmp_path: Path) -> None:
+    folder, unit = tmp_path / "lake", Unit("CloudOne", "acct-1", "2026-09")
+    rows = [cost_row("1"), cost_row("2", BillingAccountId="acct-2"), cost_row("4", month="2026-08")]
+    lake.commit(folder, "costs", bill(tmp_path, "a.csv", rows), [entry("a.csv")], {})
+    lake.commit(
+        folder, "costs", bill(tmp_path, "b.csv", [cost_row("8")]), [entry("b.csv")], {"a.csv": {unit}}
+    )
+    assert sorted(lake.scan(folder, "costs").collect()["BilledCost"]) == [Decimal(2), Decimal(4), Decimal(8)]
+
+
+def test_a_lake_of_an_older_version_is_refused_not_misread(tmp_path: Path) -> None:
+    folder = tmp_path / "lake"
+    pl.DataFrame({"a": [1]}).write_delta(folder / "costs")
+    with pytest.raises(InputError, match="written by an older version.*delete it"):
+        lake.commit(folder, "costs", bill(tmp_path, "a.csv", [cost_row("1")]), [entry("a.csv")], {})
 
 
 def test_as_of_goes_by_delivery_dates(tmp_path: Path) -> None:

@@ -202,8 +202,10 @@ def test_restarts_tell_attempts_that_are_not_in_the_file(tmp_path: Path) -> None
 
 def test_elapsed_in_days_and_hours_where_there_are_no_seconds(tmp_path: Path) -> None:
     header = "JobID|State|Elapsed|AllocTRES"
-    found = rows(tmp_path, "1|FAILED|1-02:03:04|cpu=1", "2|FAILED|05:06|cpu=1", header=header)
-    assert [r["wall_s"] for r in found] == [93784.0, 306.0]
+    lines = ["1|FAILED|1-02:03:04|cpu=1", "2|FAILED|05:06|cpu=1", "3|FAILED|long|cpu=1", "4|FAILED||cpu=1"]
+    found = rows(tmp_path, *lines, header=header)
+    assert [r["wall_s"] for r in found] == [93784.0, 306.0, None, None]
+    assert [r[REASONS] for r in found] == [None, None, ["wall_s: 'long' is no elapsed time"], None]
 
 
 def test_requested_resources_where_the_allocated_are_not_exported(tmp_path: Path) -> None:

@@ -124,12 +124,15 @@ def listed(findings: Sequence[tuple[pl.Expr, pl.Expr]]) -> pl.Expr:
 
     def gather(columns: Sequence[pl.Series]) -> pl.Series:
         flags, texts = columns[:count], columns[count:]
-        length = flags[0].len()
-        if not any(flag.any() for flag in flags):
+        # A literal has length 1 and speaks of every row.
+        length = max(column.len() for column in columns)
+        held = [flag for flag in flags if flag.any()]
+        if not held:
             return pl.repeat(None, length, dtype=_TEXTS, eager=True)
         found: list[list[str] | None] = [None] * length
         for flag, text in zip(flags, texts, strict=True):
-            for row in flag.arg_true().to_list():
+            everywhere = flag.len() < length and flag.any()
+            for row in range(length) if everywhere else flag.arg_true().to_list():
                 said = text[row if text.len() > 1 else 0]
                 found[row] = [*(found[row] or []), said]
         return pl.Series(found, dtype=_TEXTS)

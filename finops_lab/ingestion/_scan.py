@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -53,8 +54,26 @@ def scan_table(path: Path, nulls: Sequence[str] = NULLS) -> pl.LazyFrame:
                 row_index_offset=1,
             )
         )
-    names = {name: name.strip('\ufeff" \t') for name in raw.collect_schema()}
-    return raw.rename({old: new for old, new in names.items() if old != new})
+    return raw.rename(_names(raw.collect_schema().names()))
+
+
+def _names(delivered: Sequence[str]) -> dict[str, str]:
+    """Spell the columns' names so that each can be asked for by name, none twice.
+
+    polars reads ``*`` and ``^...$`` as patterns of names, and names that begin with an underscore
+    are the readers' own.
+    """
+    used = {ROW}
+    found = {}
+    for number, name in enumerate(name for name in delivered if name != ROW):
+        spelled = name.strip('\ufeff" \t').replace("*", "_").removeprefix("^")
+        spelled = free = re.sub(r"^_", "column_", spelled) or f"column_{number + 1}"
+        count = 2
+        while free in used:
+            free, count = f"{spelled}_{count}", count + 1
+        used.add(free)
+        found[name] = free
+    return found
 
 
 def demand(path: Path, columns: Iterable[str], named: Iterable[str]) -> None:

@@ -183,9 +183,7 @@ class CanonicalReader:
         frame = raw.select(
             RAW,
             *[pl.col(name).alias(f"{RAW}{name}") for name in present],
-            *[
-                _value(name, schema[name], wanted[name], name in endless).alias(name) for name in present
-            ],
+            *[_value(name, schema[name], wanted[name], name in endless).alias(name) for name in present],
             *[pl.lit(None, dtype=t).alias(n) for n, t in wanted.items() if n not in schema],
             pl.col(ROW).cast(pl.Int64).alias("source_row"),
         ).with_columns(

@@ -18,15 +18,21 @@ import polars as pl
 
 from finops_lab import contracts
 from finops_lab.errors import InputError, NoDataError
+from finops_lab.ingestion import data_files
+from finops_lab.ingestion.data_files import Staged
 
-__all__ = ["FileEntry", "Unit", "commit", "exists", "files", "scan", "version"]
+__all__ = [
+    "FileEntry",
+    "Unit",
+    "columns",
+    "commit",
+    "exists",
+    "files",
+    "scan",
+    "version",
+]
 
 _KEY = "finops_lab"
-_PARTITIONS = {
-    "costs": ["ProviderName", "x_BillingMonth"],
-    "inference_requests": ["day"],
-    "gpu_samples": ["day"],
-}
 # Logs are the ingestion log and old versions are evidence: neither may expire.
 _FOREVER = {
     "delta.logRetentionDuration": "interval 36500 days",
@@ -125,59 +131,86 @@ def files(lake: Path, table: str) -> dict[str, FileEntry]:
 def commit(
     lake: Path,
     table: str,
-    rows: pl.LazyFrame,
+    added: Mapping[str, Staged],
     entries: Sequence[FileEntry],
     superseded: Mapping[str, Iterable[Unit]],
     amended: Sequence[FileEntry] = (),
 ) -> None:
-    """Write the rows of some files in one atomic step, replacing what they replace.
+    """Put the rows of some files into the lake in one atomic step, replacing what they replace.
+
+    The data files are moved, not written again: each holds rows of one source file only and is
+    named after it, so to replace a source file is to drop its data files. Only a superseded unit
+    that shares a data file with other units makes that file be written anew.
 
     Parameters
     ----------
     lake, table
         Where to.
-    rows : polars.LazyFrame
-        Accepted rows of exactly the files in `entries`.
+    added : mapping
+        Accepted rows of exactly the files in `entries`, by path; a file without rows may be absent.
     entries : sequence of FileEntry
         The log entries of those files. Rows of earlier versions of the files are replaced.
     superseded : mapping
         Older files and the units of theirs that these files replace.
     amended : sequence of FileEntry
         What the log says of those older files from now on.
-    """
-    from deltalake import CommitProperties
 
-    lake.mkdir(parents=True, exist_ok=True)
-    source = "x_SourceFile" if table == "costs" else "source_file"
-    log = files(lake, table)
-    stale = [entry.path for entry in entries if entry.path in log]
-    conditions = [f"{source} = {_quoted(path)}" for path in stale]
-    conditions += [
-        f"({source} = {_quoted(path)} AND ProviderName = {_quoted(unit.provider)}"
-        f" AND BillingAccountId = {_quoted(unit.account)} AND x_BillingMonth = {_quoted(unit.month)})"
-        for path, units in sorted(superseded.items())
-        for unit in sorted(units)
-    ]
-    partitions = _PARTITIONS.get(table)
-    options: dict[str, Any] = {
-        "schema_mode": "merge",
-        "commit_properties": CommitProperties(
-            custom_metadata={
-                _KEY: json.dumps([asdict(entry) for entry in (*entries, *amended)], sort_keys=True)
-            }
-        ),
-    }
-    if partitions:
-        options["partition_by"] = partitions
-    if not exists(lake, table):
-        options["configuration"] = _FOREVER
-    if conditions:
-        # New rows must satisfy the predicate as well.
-        mine = [f"{source} = {_quoted(entry.path)}" for entry in entries if entry.path not in log]
-        options["predicate"] = " OR ".join(conditions + mine)
-    rows.sink_delta(
-        _uri(lake, table), mode="overwrite" if conditions else "append", delta_write_options=options
+    Raises
+    ------
+    InputError
+        When the table was written by an older version, or holds a column as another type.
+    """
+    from deltalake import CommitProperties, DeltaTable, Schema
+    from deltalake.transaction import create_table_with_add_actions
+
+    folder = lake / table
+    folder.mkdir(parents=True, exist_ok=True)
+    opened = _open(lake, table) if exists(lake, table) else None
+    held = {} if opened is None else data_files.held(opened, folder)
+    number = 0 if opened is None else opened.version() + 1
+    gone = [name for entry in entries for name in held.get(data_files.stem(entry.path), ())]
+    new: list[data_files.DataFile] = []
+    for path, units in sorted(superseded.items()):
+        keys = {(unit.provider, unit.account, unit.month) for unit in units}
+        drop, keep = data_files.split(
+            folder, held.get(data_files.stem(path), ()), keys, f"{data_files.stem(path)}-{number}"
+        )
+        gone += drop
+        new += keep
+    for path, staged in sorted(added.items()):
+        new += data_files.settled(folder, staged, f"{data_files.stem(path)}-{number}")
+    log = json.dumps([asdict(entry) for entry in (*entries, *amended)], sort_keys=True)
+    properties = CommitProperties(custom_metadata={_KEY: log})
+    columns = dict(contracts.dtypes(table))
+    for staged in added.values():
+        columns |= staged.schema
+    if opened is None:
+        create_table_with_add_actions(
+            _uri(lake, table),
+            Schema.from_json(data_files.delta_schema(columns)),
+            [file.action(folder) for file in new],
+            partition_by=list(data_files.PARTITIONS.get(table, ())),
+            configuration=_FOREVER,
+            commit_properties=properties,
+        )
+        return
+    known = {field.name for field in opened.schema().fields}
+    fresh = {name: dtype for name, dtype in columns.items() if name not in known}
+    if fresh:
+        opened.alter.add_columns(Schema.from_json(data_files.delta_schema(fresh)).fields)
+        opened = DeltaTable(_uri(lake, table))
+    opened.create_write_transaction(
+        [*[data_files.removed(name) for name in gone], *[file.action(folder) for file in new]],
+        "append",
+        opened.schema(),
+        partition_by=list(data_files.PARTITIONS.get(table, ())),
+        commit_properties=properties,
     )
+
+
+def columns(lake: Path, table: str) -> list[str]:
+    """Return the columns that a table has in the lake; none without the table."""
+    return [field.name for field in _open(lake, table).schema().fields] if exists(lake, table) else []
 
 
 def _uri(lake: Path, table: str) -> str:
@@ -241,7 +274,3 @@ def _version_as_of(lake: Path, table: str, as_of: date) -> int:
     if found is None:
         raise NoDataError(f"the lake holds no {table} delivered by {as_of.isoformat()}")
     return found
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

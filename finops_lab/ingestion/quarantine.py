@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 
@@ -25,35 +26,47 @@ SCHEMA: dict[str, pl.DataType] = {
 }
 
 
-def rejected(bad: pl.LazyFrame, table: str) -> pl.LazyFrame:
+def rejected(table: str) -> list[pl.Expr]:
     """Turn rows of a reader that broke a rule into quarantine rows.
 
     Parameters
     ----------
-    bad : polars.LazyFrame
-        Rows of a reader with `RAW` and a non-empty `REASONS`.
     table : str
-        The contract they were meant for.
+        The contract the rows were meant for. They carry its columns, `RAW` and `REASONS`.
 
     Returns
     -------
-    polars.LazyFrame
-        `SCHEMA`. Amounts are null where the row has none or none that can be read; ``row`` is the
-        row as delivered, as JSON.
+    list of polars.Expr
+        `SCHEMA`, ``row`` being `delivered_row`. Amounts are null where the row has none or none
+        that can be read.
     """
     bill = table == "costs"
     amounts = [
         (pl.col(name) if bill else pl.lit(None)).cast(SCHEMA[name]).alias(name)
         for name in ("BilledCost", "EffectiveCost", "BillingCurrency")
     ]
-    return bad.select(
+    return [
         pl.lit(table).alias("table"),
         pl.col("x_SourceFile" if bill else "source_file").alias("source_file"),
         pl.col("x_SourceRow" if bill else "source_row").alias("source_row"),
         pl.col(REASONS).list.join("; ").alias("reason"),
         *amounts,
-        pl.col(RAW).struct.json_encode().alias("row"),
-    )
+        pl.col("row"),
+    ]
+
+
+def delivered_row() -> pl.Expr:
+    """Return ``row``: the row as delivered, as JSON, where it has a reason; null for the others."""
+
+    def encode(columns: Sequence[pl.Series]) -> pl.Series:
+        reasons, raw = columns
+        places = reasons.is_not_null().arg_true()
+        nothing = pl.repeat(None, reasons.len(), dtype=pl.String, eager=True)
+        # Text of every row would cost more than all the rest of ingestion.
+        return nothing.scatter(places, raw.gather(places).struct.json_encode()) if places.len() else nothing
+
+    columns = [pl.col(REASONS), pl.col(RAW)]
+    return pl.map_batches(columns, encode, return_dtype=pl.String, is_elementwise=True).alias("row")
 
 
 def file_for(folder: Path, table: str, source_file: str) -> Path:

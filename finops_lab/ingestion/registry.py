@@ -130,11 +130,16 @@ def inspect(path: Path) -> Sample:
     if start.startswith(("{", "[")):
         try:
             first = json.loads(start)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):  # no JSON, or a bomb: thousands of digits or levels
             first = {}
         if isinstance(first, dict):
             return Sample(path, "jsonl", tuple(first), first)
         return Sample(path, "jsonl", ())
+    if start.count('"') % 2:
+        # polars would take the rest of the file for the header, and find no row.
+        raise InputError(
+            "the header has a quote that is not closed", file=path, row=0, hint="export the file again"
+        )
     mark = _separator(start)
     try:
         header = next(csv.reader([start], delimiter=mark), [])

@@ -16,9 +16,10 @@ from finops_lab import contracts
 from finops_lab.config import Config
 from finops_lab.errors import InputError
 from finops_lab.ingestion import lake, mapped, quarantine, registry
+from finops_lab.ingestion.data_files import Staged
 from finops_lab.ingestion.delivered import Delivered, delivered
 from finops_lab.ingestion.lake import FileEntry, Unit
-from finops_lab.ingestion.staging import Staged, stage, without
+from finops_lab.ingestion.staging import rejected_file, stage, without
 from finops_lab.ingestion.summary import Done, IngestSummary, Progress, Replaced, Work, summarise
 
 __all__ = ["FETCHED", "IngestSummary", "ingest"]
@@ -40,15 +41,24 @@ class _Run:
     staged: dict[tuple[str, str], Staged] = field(default_factory=dict)
     done: dict[tuple[str, str], Done] = field(default_factory=dict)
     replaced: list[Replaced] = field(default_factory=list)
+    known: dict[str, dict[str, None]] = field(default_factory=dict)
 
     @property
     def lake(self) -> Path:
         return self.folder / "lake"
 
+    def columns(self, table: str) -> dict[str, None]:
+        """Return the columns of a table, with those that this run adds."""
+        if table not in self.known:
+            self.known[table] = dict.fromkeys(lake.columns(self.lake, table))
+        for (_, filled), staged in self.staged.items():
+            self.known[table] |= dict.fromkeys(staged.schema) if filled == table else {}
+        return self.known[table]
+
     def rows(self, table: str, path: str) -> pl.LazyFrame:
-        """Return the rows the lake holds of a file, those of this run included."""
-        if (path, table) in self.staged:
-            return self.staged[path, table].good
+        """Return the rows the lake holds of a file, or would hold by now in a run that wrote."""
+        if not self.write and (path, table) in self.staged:
+            return self.staged[path, table].rows()
         source = "x_SourceFile" if table == "costs" else "source_file"
         return lake.scan(self.lake, table).filter(pl.col(source) == path)
 
@@ -113,7 +123,8 @@ def _ingest(folder: Path, config: Config, report: Progress, staging: Path, *, wr
         report(replace(work, files=number, name=item.name))
         readers = (mapped.reader(item.settings.columns),) if item.settings.columns else ()
         for reader in readers or registry.detect(item.path):
-            entry, run.staged[item.name, reader.TABLE] = stage(item, reader, staging)
+            entry, staged = stage(item, reader, staging, run.columns(reader.TABLE))
+            run.staged[item.name, reader.TABLE] = staged
             waiting.setdefault(reader.TABLE, []).append((item, entry))
             work = replace(work, rows=work.rows + entry.rows_read)
         work = replace(work, bytes=work.bytes + item.size)
@@ -194,21 +205,24 @@ def _settle(run: _Run, table: str, items: Sequence[tuple[Delivered, FileEntry]])
     """Commit the staged files of a table, older deliveries first, one version per delivery date."""
     for item, _ in items if run.write else ():
         target = quarantine.file_for(run.folder / "quarantine", table, item.name)
-        quarantine.settle(run.staged[item.name, table].part("bad"), target)
+        quarantine.settle(rejected_file(run.staged[item.name, table]), target)
     log = run.log[table]
     for day in sorted({entry.delivered_on or "" for _, entry in items}):
         batch = [entry for _, entry in items if (entry.delivered_on or "") == day]
-        frames: list[pl.LazyFrame] = []
+        added: dict[str, Staged] = {}
         entries: list[FileEntry] = []
         superseded: dict[str, set[Unit]] = {}
         because: dict[str, set[str]] = {}
         for entry in batch:
-            rows = run.staged[entry.path, table].good
+            staged = run.staged[entry.path, table]
             others = [e for e in log.values() if e.stream == entry.stream and e.path != entry.path]
             late = {u for e in others if (e.delivered_on or "") > day for u in e.units} & set(entry.units)
             if late:
-                rows, entry = without(rows, entry, late)
-            frames.append(rows)
+                rows, entry = without(staged.rows(), entry, late)
+                staged = Staged(staged.folder.with_name(f"{staged.folder.name}.rest"), table, staged.schema)
+                staged.write(rows).collect()
+                run.staged[entry.path, table] = staged
+            added[entry.path] = staged
             entries.append(entry)
             for other in others:
                 if (other.delivered_on or "") < day and (units := set(other.units) & set(entry.units)):
@@ -222,8 +236,7 @@ def _settle(run: _Run, table: str, items: Sequence[tuple[Delivered, FileEntry]])
         ]
         changed = {e.path for e in entries if e.path in log}
         if run.write:
-            rows = pl.concat(frames, how="diagonal")
-            lake.commit(run.lake, table, rows, entries, superseded, amended)
+            lake.commit(run.lake, table, added, entries, superseded, amended)
         log |= {entry.path: entry for entry in (*entries, *amended)}
         for entry in entries:
             status = "changed" if entry.path in changed else "ingested"
@@ -239,7 +252,7 @@ def _remove(run: _Run, table: str, entries: Sequence[FileEntry]) -> None:
         return
     for entry in entries:
         quarantine.file_for(run.folder / "quarantine", table, entry.path).unlink(missing_ok=True)
-    lake.commit(run.lake, table, lake.scan(run.lake, table).head(0), entries, {})
+    lake.commit(run.lake, table, {}, entries, {})
 
 
 @contextmanager

@@ -3,41 +3,31 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
 import polars as pl
+from polars.io.plugins import register_io_source
 
 from finops_lab import contracts
 from finops_lab.errors import FinopsError
 from finops_lab.ingestion import quarantine, registry
+from finops_lab.ingestion.data_files import Staged
 from finops_lab.ingestion.delivered import Delivered
 from finops_lab.ingestion.lake import FileEntry, Unit
 from finops_lab.ingestion.registry import NOTES, RAW, REASONS
 from finops_lab.money import exact_sum
 
-__all__ = ["Staged", "stage", "without"]
+_ROWS = 50_000
+
+__all__ = ["rejected_file", "stage", "without"]
 
 
-class Staged:
-    """Where the rows of one file for one table wait to be committed."""
-
-    def __init__(self, folder: Path, stem: str, table: str) -> None:
-        self._base = folder / f"{stem}.{table}"
-
-    @property
-    def good(self) -> pl.LazyFrame:
-        """Return the accepted rows."""
-        return pl.scan_parquet(f"{self._base}.good")
-
-    def part(self, kind: str) -> Path:
-        """Return the file of one kind of rows: good, bad or notes."""
-        return Path(f"{self._base}.{kind}")
-
-
-def stage(item: Delivered, reader: registry.Reader, folder: Path) -> tuple[FileEntry, Staged]:
+def stage(
+    item: Delivered, reader: registry.Reader, folder: Path, known: Iterable[str] = ()
+) -> tuple[FileEntry, Staged]:
     """Read one file once with one reader.
 
     Parameters
@@ -48,11 +38,13 @@ def stage(item: Delivered, reader: registry.Reader, folder: Path) -> tuple[FileE
         One of its readers.
     folder : pathlib.Path
         Where the staging files go.
+    known : iterable of str
+        Columns of the table so far: one that differs in case only is taken for the same.
 
     Returns
     -------
     (FileEntry, Staged)
-        What the log says of the file, and its rows.
+        What the log says of the file, and its rows. Rejected rows are beside them: `rejected_file`.
 
     Raises
     ------
@@ -61,31 +53,61 @@ def stage(item: Delivered, reader: registry.Reader, folder: Path) -> tuple[FileE
     """
     table = reader.TABLE
     source = "x_SourceFile" if table == "costs" else "source_file"
-    staged = Staged(folder, item.stem, table)
+    base = folder / f"{item.stem}.{table}"
     try:
         frame = reader.read(item.path, item.settings).with_columns(pl.lit(item.name).alias(source))
-        columns = frame.collect_schema().names()
+        spelled = {name.lower(): name for name in known}
+        frame = frame.rename(lambda name: spelled.get(name.lower(), name))
+        schema = frame.collect_schema()
         frame = frame.with_columns(_both(pl.col(REASONS), contracts.reasons(table)).alias(REASONS))
-        bad = pl.col(REASONS).list.len().fill_null(0) > 0
         ours = list(contracts.dtypes(table))
-        extra = [n for n in columns if n not in (*ours, RAW, REASONS, NOTES)]
-        note = pl.col(NOTES) if NOTES in columns else pl.lit(None, dtype=pl.List(pl.String)).alias(NOTES)
-        pl.collect_all(
-            [
-                frame.filter(~bad)
-                .select(*ours, *extra)
-                .sink_parquet(staged.part("good"), compression="lz4", statistics=False, lazy=True),
-                quarantine.rejected(frame.filter(bad), table).sink_parquet(staged.part("bad"), lazy=True),
-                frame.select(note)
-                .filter(pl.col(NOTES).is_not_null())
-                .sink_parquet(staged.part("notes"), lazy=True),
-            ]
-        )
+        extra = [n for n in schema if n not in (*ours, RAW, REASONS, NOTES)]
+        staged = Staged(base, table, {name: schema[name] for name in (*ours, *extra)})
+        if NOTES not in schema:
+            frame = frame.with_columns(pl.lit(None, dtype=pl.List(pl.String)).alias(NOTES))
+        _write(frame.select(*ours, *extra, NOTES, REASONS, quarantine.delivered_row()), staged)
     except FinopsError:
         raise
     except (pl.exceptions.PolarsError, OSError, EOFError, zlib.error) as error:
         raise registry.unreadable(item.path, error) from None
     return _entry(item, reader, staged), staged
+
+
+def _write(frame: pl.LazyFrame, staged: Staged) -> None:
+    """Write good rows, and rows with something to tell, in one pass over the frame.
+
+    Two sinks of one plan would read a Python source twice (polars shares no such source), so the
+    batches pass through here: what there is to tell is put aside, the good rows go on to the lake's
+    writer.
+    """
+    told = _told(staged)
+    told.mkdir()
+
+    def good(
+        columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, _size: int | None
+    ) -> Iterator[pl.DataFrame]:
+        for number, batch in enumerate(frame.collect_batches(chunk_size=_ROWS, maintain_order=True)):
+            if batch[REASONS].null_count() < batch.height or batch[NOTES].null_count() < batch.height:
+                some = pl.col(REASONS).is_not_null() | pl.col(NOTES).is_not_null()
+                rest = batch.filter(some).select(*quarantine.rejected(staged.table), NOTES)
+                rest.write_parquet(told / f"{number:06}.parquet")
+                batch = batch.filter(pl.col(REASONS).is_null())
+            yield batch.select(columns or list(staged.schema))
+
+    staged.write(register_io_source(good, schema=staged.schema)).collect()
+    schema = {**quarantine.SCHEMA, NOTES: pl.List(pl.String)}
+    (pl.LazyFrame(schema=schema) if not any(told.iterdir()) else pl.scan_parquet(told)).filter(
+        pl.col("reason").is_not_null()
+    ).drop(NOTES).sink_parquet(rejected_file(staged))
+
+
+def _told(staged: Staged) -> Path:
+    return staged.folder.with_name(f"{staged.folder.name}.told")
+
+
+def rejected_file(staged: Staged) -> Path:
+    """Return where the rejected rows of a file wait."""
+    return staged.folder.with_name(f"{staged.folder.name}.bad")
 
 
 def _both(left: pl.Expr, right: pl.Expr) -> pl.Expr:
@@ -107,7 +129,7 @@ def _both(left: pl.Expr, right: pl.Expr) -> pl.Expr:
 
 
 def _entry(item: Delivered, reader: registry.Reader, staged: Staged) -> FileEntry:
-    good, bad = staged.good, pl.scan_parquet(staged.part("bad"))
+    good, bad, told = staged.rows(), pl.scan_parquet(rejected_file(staged)), _told(staged)
     accepted = good.select(pl.len()).collect().item()
     refused = bad.select(pl.len()).collect().item()
     money: dict[str, dict[str, str]] = {}
@@ -131,13 +153,14 @@ def _entry(item: Delivered, reader: registry.Reader, staged: Staged) -> FileEntr
         rows_quarantined=refused,
         money=money,
         reasons=_counts(bad.select(pl.col("reason").str.split("; ")), "reason"),
-        notes=_counts(pl.scan_parquet(staged.part("notes")), NOTES),
+        notes=_counts(pl.scan_parquet(told).select(NOTES), NOTES) if any(told.iterdir()) else {},
         units=tuple(units),
     )
 
 
 def _counts(frame: pl.LazyFrame, column: str) -> dict[str, int]:
-    found = frame.explode(column, empty_as_null=False).group_by(column).agg(pl.len()).collect().sort(column)
+    frame = frame.drop_nulls().explode(column, empty_as_null=False)
+    found = frame.group_by(column).agg(pl.len()).collect().sort(column)
     return {str(text): int(n) for text, n in found.iter_rows()}
 
 

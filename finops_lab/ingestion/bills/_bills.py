@@ -9,11 +9,12 @@ import polars as pl
 
 from finops_lab import contracts
 from finops_lab.contracts import listed
+from finops_lab.ingestion._findings import joined, rounded, unread
 from finops_lab.ingestion._moments import MOMENT, Epoch, moments
 from finops_lab.ingestion._scan import ROW, as_text
 from finops_lab.ingestion._tags import tag_columns, tags_readable
 from finops_lab.ingestion.registry import NOTES, RAW, REASONS
-from finops_lab.money import MONEY, SCALE, excess_digits, is_blank, parse
+from finops_lab.money import MONEY, SCALE, parse
 
 __all__ = ["bill", "free_names", "own_name"]
 
@@ -32,6 +33,7 @@ def bill(
     epoch: Epoch | None = None,
     keep: Mapping[str, str] | None = None,
     tag_keys: Sequence[str] = (),
+    strip: bool = True,
     reasons: Sequence[Finding] = (),
     notes: Sequence[Finding] = (),
 ) -> pl.LazyFrame:
@@ -59,6 +61,8 @@ def bill(
         Further columns of the export, and the ``x_`` names (`own_name`) they keep as text.
     tag_keys : sequence of str
         Normalised tag keys that become ``x_tag_<key>``.
+    strip : bool
+        Take blanks off texts; without it they are kept as delivered.
     reasons, notes : sequence of (polars.Expr, polars.Expr)
         Further findings over contract columns and the export's (those not named like a contract
         column): condition and text. A reason sends the row to quarantine, a note is only told.
@@ -83,30 +87,29 @@ def bill(
         *[_amount(name, schema[name], currency) for name in amounts],
         *[_moment(name, schema[name], epoch) for name in times],
     )
-    told = [_unread(name, "a number") for name in amounts] + [_unread(name, "a date") for name in times]
-    rounded = [
-        (excess_digits(pl.col(f"{_GIVEN}{name}")), pl.lit(f"{name}: more than 18 decimals, rounded to 18"))
-        for name in amounts
-        if _may_round(schema[name])
-    ]
+    told = unread(
+        [(name, f"{_GIVEN}{name}", "a number") for name in amounts]
+        + [(name, f"{_GIVEN}{name}", "a date") for name in times]
+    )
+    changed = rounded([(name, f"{_GIVEN}{name}") for name in amounts if _may_round(schema[name])])
     ours = [name for name in wanted if name != "x_SourceFile"]
     kept = dict(keep or {})
     made = {
         **{name: pl.lit(None, dtype=wanted[name]) for name in ours},
-        **{name: _cast(expr, wanted[name]) for name, expr in columns.items()},
+        **{name: _cast(expr, wanted[name], strip) for name, expr in columns.items()},
         "x_SourceRow": pl.col(ROW).cast(pl.Int64),
         **{new: as_text(pl.col(old), schema[old]) for old, new in kept.items()},
     }
-    done = read.with_columns(listed(told).alias(REASONS), listed(rounded).alias(NOTES)).with_columns(
+    done = read.with_columns(told.alias(REASONS), changed.alias(NOTES)).with_columns(
         expr.alias(name) for name, expr in made.items()
     )
     done = done.with_columns(pl.col("BillingPeriodStart").dt.strftime("%Y-%m").alias("x_BillingMonth"))
     if "Tags" in columns:
         notes = [*notes, (~tags_readable(), pl.lit("Tags: not JSON, left unread"))]
     if reasons:
-        done = done.with_columns(_joined(REASONS, listed(reasons)))
+        done = done.with_columns(joined(pl.col(REASONS), listed(reasons)).alias(REASONS))
     if notes:
-        done = done.with_columns(_joined(NOTES, listed(notes)))
+        done = done.with_columns(joined(pl.col(NOTES), listed(notes)).alias(NOTES))
     if tag_keys and "Tags" in columns:
         done = done.with_columns(tag_columns(tag_keys).alias("_tags")).with_columns(
             pl.col("_tags").struct.field(f"x_tag_{key}") for key in tag_keys
@@ -147,13 +150,8 @@ def free_names(names: Iterable[str], taken: Iterable[str] = ()) -> dict[str, str
     return found
 
 
-def _joined(name: str, more: pl.Expr) -> pl.Expr:
-    both = pl.concat_list(pl.col(name).fill_null([]), more.fill_null([]))
-    return pl.when(both.list.len() > 0).then(both).alias(name)
-
-
-def _cast(expr: pl.Expr, dtype: pl.DataType) -> pl.Expr:
-    if dtype != pl.String:
+def _cast(expr: pl.Expr, dtype: pl.DataType, strip: bool) -> pl.Expr:
+    if dtype != pl.String or not strip:
         return expr.cast(dtype)
     text = expr.cast(pl.String).str.strip_chars()
     return pl.when(text != "").then(text)
@@ -171,6 +169,8 @@ def _amount(name: str, dtype: pl.DataType, currency: pl.Expr | None) -> pl.Expr:
     if _is_text(dtype):
         # A float column is read by its shortest decimal spelling, which is what was meant.
         return parse(pl.col(name).cast(pl.String), currency).alias(name)
+    if not dtype.is_numeric():
+        return pl.lit(None, dtype=MONEY).alias(name)
     return pl.col(name).cast(MONEY, strict=False)
 
 
@@ -182,11 +182,3 @@ def _moment(name: str, dtype: pl.DataType, epoch: Epoch | None) -> pl.Expr:
     if dtype == pl.Date:
         return column.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
     return moments(column.cast(pl.String), epoch=epoch).cast(MOMENT).alias(name)
-
-
-def _unread(name: str, kind: str) -> Finding:
-    given = pl.col(f"{_GIVEN}{name}")
-    return (
-        pl.col(name).is_null() & given.is_not_null() & ~is_blank(given),
-        pl.format(f"{name.replace('{', '{{').replace('}', '}}')}: '{{}}' is not {kind}", given.fill_null("")),
-    )
