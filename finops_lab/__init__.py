@@ -11,10 +11,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from finops_lab import allocation, forecasting, tradeoffs
-    from finops_lab.api import allocate, variants
+    from finops_lab import allocation, forecasting, pricing, tradeoffs
+    from finops_lab.api import allocate, price_requests, variants
     from finops_lab.forecasting import forecast
-    from finops_lab.lab import Lab, open_lab
+    from finops_lab.lab import Lab, explain_lab, open_lab
     from finops_lab.reporting import check_parameters, review
 
 # Names are imported when first used, so that `import finops_lab` costs hardly more than nothing.
@@ -23,9 +23,12 @@ _HOMES = {
     "allocate": "api",
     "allocation": "",
     "check_parameters": "reporting",
+    "explain_lab": "lab",
     "forecast": "forecasting",
     "forecasting": "",
     "open_lab": "lab",
+    "price_requests": "api",
+    "pricing": "",
     "review": "reporting",
     "tradeoffs": "",
     "variants": "api",
@@ -36,9 +39,12 @@ __all__ = [
     "allocate",
     "allocation",
     "check_parameters",
+    "explain_lab",
     "forecast",
     "forecasting",
     "open_lab",
+    "price_requests",
+    "pricing",
     "review",
     "tradeoffs",
     "variants",

@@ -7,12 +7,12 @@ from datetime import date
 
 import polars as pl
 
-from finops_lab import allocation, tradeoffs
+from finops_lab import allocation, pricing, tradeoffs
 from finops_lab.calendar import parse_month
 from finops_lab.errors import NoDataError
 from finops_lab.lab import Lab
 
-__all__ = ["allocate", "variants"]
+__all__ = ["allocate", "price_requests", "variants"]
 
 
 def allocate(lab: Lab) -> allocation.Ledger:
@@ -44,6 +44,26 @@ def allocate(lab: Lab) -> allocation.Ledger:
     if lab.config.rates:
         return replace(ledger, entries=allocation.convert(ledger.entries, lab.config.rates, lab.currency))
     return ledger
+
+
+def price_requests(lab: Lab) -> pl.LazyFrame:
+    """Price the lab's requests with the dated price book: see `finops_lab.pricing.price`.
+
+    The book is the built-in one with the lab's own prices before it: ``[[prices]]`` of
+    `finops.toml` and price files among the exports.
+
+    Parameters
+    ----------
+    lab : Lab
+        An opened lab.
+
+    Returns
+    -------
+    polars.LazyFrame
+        The `inference_requests` contract with ``cost_computed_usd`` (Decimal, USD, null where
+        unpriced), ``price_origin``, ``price_context``, ``price_valid_from`` and ``unpriced_reason``.
+    """
+    return pricing.price(lab.table("inference_requests"), pricing.price_book(lab.table("prices")))
 
 
 def variants(lab: Lab, first: str | date, last: str | date, *, metric: str = "EffectiveCost") -> pl.DataFrame:

@@ -54,8 +54,13 @@ class FinopsError(Exception):
             if part
         )
         text = f"{where}: {message}" if where else message
-        super().__init__(f"{text}. Hint: {hint}" if hint else text)
+        # Messages quote what files hold: no control character of theirs may reach a terminal.
+        super().__init__(_printable(f"{text}. Hint: {hint}" if hint else text))
         self.message, self.file, self.row, self.column, self.hint = message, file, row, column, hint
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 class InputError(FinopsError):

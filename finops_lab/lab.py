@@ -153,11 +153,21 @@ class Lab:
         """Return the rows that were rejected, with reason, place and money at stake."""
         return quarantine.read(self.folder / "quarantine")
 
-    def files(self) -> dict[str, tuple[str, FileEntry]]:
-        """Return the ingestion log: table and entry of every file, by path."""
-        logs = {table: lake.files(self.folder / "lake", table) for table in contracts.TABLES}
-        found = {path: (table, entry) for table, log in logs.items() for path, entry in log.items()}
-        return dict(sorted(found.items()))
+    def files(self) -> list[tuple[str, FileEntry]]:
+        """Return the ingestion log: table and entry of every file, a file of several tables for each."""
+        found = [
+            (entry.path, table, entry)
+            for table in contracts.TABLES
+            for entry in lake.files(self.folder / "lake", table).values()
+            if entry.format
+        ]
+        return [(table, entry) for _, table, entry in sorted(found, key=lambda row: row[:2])]
+
+    def withdrawn(self) -> list[str]:
+        """Return the files whose rows still count although they are no longer delivered."""
+        roots = {True: self.folder / "lake", False: self.folder / "exports"}
+        found = {entry.path for _, entry in self.files() if entry.rows_accepted}
+        return sorted(p for p in found if not (roots[p.startswith(f"{FETCHED}/")] / p).exists())
 
     def versions(self) -> dict[str, int]:
         """Return the lake's version of every table it holds."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import polars as pl
 from rich.console import Console
 from rich.table import Table
 
 from finops_lab.ingestion.summary import IngestSummary
+from finops_lab.money import exact_sum
 
-__all__ = ["print_summary"]
+__all__ = ["plain", "print_summary"]
 
 _FATES = ("read", "accepted", "quarantined", "superseded")
 _WOULD = {
@@ -57,7 +60,9 @@ def print_summary(summary: IngestSummary, *, explained: bool = False) -> None:
         markup=False,
     )
     for (currency,), part in summary.files.drop_nulls("currency").group_by("currency", maintain_order=True):
-        read, *rest = (_amount(part[f"BilledCost_{fate}"].sum(), str(currency)) for fate in _FATES)
+        read, *rest = (
+            _amount(exact_sum(part[f"BilledCost_{fate}"].drop_nulls()), str(currency)) for fate in _FATES
+        )
         console.print(
             f"BilledCost {read} read = {rest[0]} accepted + {rest[1]} quarantined + {rest[2]} superseded",
             markup=False,
@@ -66,5 +71,16 @@ def print_summary(summary: IngestSummary, *, explained: bool = False) -> None:
         console.print("nothing was written", markup=False)
 
 
-def _amount(amount: object, currency: str | None) -> str:
-    return "" if amount is None else f"{amount.normalize():f} {currency}"  # type: ignore[attr-defined]
+def plain(amount: Decimal) -> str:
+    """Write an amount with all its digits and no more.
+
+    Examples
+    --------
+    >>> plain(Decimal("1.500000000000000000")), plain(Decimal("0E-18"))
+    ('1.5', '0')
+    """
+    return f"{amount:.18f}".rstrip("0").rstrip(".")
+
+
+def _amount(amount: Decimal | None, currency: str | None) -> str:
+    return "" if amount is None else f"{plain(amount)} {currency}"

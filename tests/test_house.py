@@ -48,6 +48,8 @@ ROOMS: dict[str, set[str]] = {
     "widgets": {*ANALYSIS, "optimization", "governance", "charts", "tables"},
     "reporting": {"charts", "tables", "lab"},
     "printing": {"ingestion"},
+    "doctor": {"contracts", "config", "ingestion", "pricing", "lab"},
+    "exporting": {"contracts"},
 }
 # Above all rooms: the front door, its functions that take a lab, and the command line.
 DOORS = {"", "api", "cli"}

@@ -567,7 +567,7 @@ def test_a_lab_without_exports(tmp_path: Path) -> None:
 def test_an_empty_exports_folder_is_an_empty_lab(tmp_path: Path) -> None:
     lab = open_lab(write_lab(tmp_path, {}), progress=False)
     assert lab.costs().collect().height == 0
-    assert (lab.months(), lab.versions(), lab.files()) == ([], {}, {})
+    assert (lab.months(), lab.versions(), lab.files()) == ([], {}, [])
     assert lab.summary.files.height == 0
     assert lab.quarantine().collect().height == 0
 
@@ -592,7 +592,7 @@ def test_a_lab_as_an_analyst_opens_it(tmp_path: Path) -> None:
     assert (lab.name, lab.currency) == ("Test lab (synthetic)", "USD")
     assert lab.months() == [date(2026, 7, 1), date(2026, 9, 1)]
     assert lab.versions() == {"costs": 0}
-    assert lab.files()["a.csv"][1].rows_accepted == 2
+    assert dict((e.path, e) for _, e in lab.files())["a.csv"].rows_accepted == 2
     assert lab.budgets().rows() == [
         ("2026-09", None, Decimal("10.5"), "USD"),
         ("2026-10", None, Decimal("10.5"), "USD"),
@@ -816,7 +816,7 @@ def test_columns_that_differ_in_case_only_are_one_in_the_lake(tmp_path: Path) ->
         tmp_path, {"a.csv": [cost_row("1", x_Zone="north")], "b.csv": [cost_row("2", x_zone="south")]}
     )
     ingest_lab(lab)
-    put(lab / "exports" / "c.csv", [cost_row("3", X_ZONE="east")])
+    put(lab / "exports" / "c.csv", [cost_row("3", x_ZONE="east")])
     ingest_lab(lab)
     frame = costs(lab).sort("BilledCost")
     assert frame["x_Zone"].to_list() == ["north", "south", "east"]

@@ -16,11 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finops_lab import contracts
-from finops_lab.ingestion import registry
+from finops_lab.ingestion import _fast_json, _fast_values, registry
 from finops_lab.ingestion.registry import NOTES, RAW, REASONS, ReadSettings
-from finops_lab.ingestion.requests import litellm
+from finops_lab.ingestion.requests import _litellm_fast, litellm
 
 EXAMPLE = Path(__file__).parent / "data" / "telemetry" / "spend_logs.jsonl"
+TRAPS = Path(__file__).parent / "formats" / "litellm_spend_logs.jsonl"
 FIXTURE = Path(__file__).parents[2] / "shared" / "data" / "billing" / "llm_vendor" / "litellm_spend.json"
 BASE: dict[str, Any] = {
     "request_id": "r",
@@ -202,7 +203,6 @@ def test_broken_lines_become_rows(tmp_path: Path) -> None:
     assert told == [no_json, None, no_record, no_json, no_json]
     assert [r["source_row"] for r in found] == [1, 2, 3, 4, 5]
     assert found[0][RAW] == {"line": good[:30]}
-    assert found[1][RAW] == {"line": good}
 
 
 def test_array_wrapper_pretty_and_gzip_read_the_same(tmp_path: Path) -> None:
@@ -288,3 +288,107 @@ ANYTHING = st.recursive(
 def test_no_field_stops_the_file(tmp_path_factory: pytest.TempPathFactory, field: str, value: object) -> None:
     broken, good = rows(tmp_path_factory.mktemp("t"), json.dumps({**BASE, field: value}), json.dumps(BASE))
     assert (broken["source_row"], good["source_row"], good[REASONS]) == (1, 2, None)
+
+
+def test_example_of_traps() -> None:
+    frame = litellm.read(TRAPS, ReadSettings()).collect()
+    columns = ["input_uncached_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens", "status"]
+    assert frame.select(columns).rows() == [
+        (600, 400, None, 200, "ok"),
+        (500, 2000, 500, 100, "ok"),
+        (0, None, None, 0, "timeout"),
+        (12, None, None, 0, "ok"),
+        (10, None, None, 1, "ok"),
+        (None, 11, None, 1, "ok"),
+        (None, None, None, None, None),
+    ]
+    exact = ["0.1234567890123456", "0.000012345", "0", "0", "0.0000135", "0.25"]
+    assert frame["cost_reported_usd"].to_list() == [*map(Decimal, exact), None]
+    assert frame["api_key_id"].to_list()[0] == "example-key-hash"
+    context = frame.select("team", "feature", "customer", "environment", "variant").rows()[:2]
+    assert context == [("search", "rerank", "c-1", "prod", None), (None, None, None, None, "b")]
+    assert [reasons and reasons[0].partition(":")[0] for reasons in frame[REASONS].to_list()] == [
+        *[None] * 5,
+        "input_uncached_tokens",
+        "line",
+    ]
+    assert frame[NOTES].drop_nulls().to_list() == [
+        ["cost_reported_usd: more than 18 decimals, rounded to 18"]
+    ]
+    known = registry.inspect(TRAPS)
+    assert [reader.FORMAT for reader in registry.readers() if reader.matches(known)] == [litellm.FORMAT]
+
+
+@pytest.mark.skipif(_fast_json.library() is None, reason="msgspec is not installed: there is no fast road")
+def test_regular_records_take_the_fast_road() -> None:
+    road = _litellm_fast.road(ReadSettings())
+    assert road is not None
+    assert road.take(EXAMPLE.read_bytes().splitlines(), True) == 4
+    regular = road.rows()
+    # A moment with an offset from UTC is left to the slow road.
+    assert (regular.rows.height, regular.irregular) == (3, {3: None})
+    # A name of the lab that is a field of its own in a record has no fast road.
+    assert _litellm_fast.road(ReadSettings(attributes={"team": ("status",)})) is None
+
+
+def test_blanks_are_those_of_python() -> None:
+    assert "".join(c for c in map(chr, range(0x110000)) if c.isspace()) == _fast_values.WHITE
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-08-03T11:00:00Z",
+        "2026-08-03 11:00:00.5",
+        "2026-08-03T11:00:00.123456+00:00",
+        "2026-08-03T11:00:00.12",
+    ],
+)
+def test_moments_of_a_column_are_those_of_one_value(text: str) -> None:
+    other = ["2026-02-31T00:00:00Z", None, "2026-08-03T11:00:60Z", "x", "2026-08-03T24:00:00Z"]
+    read = _fast_values.moments(pl.Series([*other, text, "2026-08-03T11:00:00.000Z"]))
+    expected = datetime.fromisoformat(text).replace(tzinfo=UTC)
+    assert read.cast(pl.Datetime("us", "UTC")).to_list() == [
+        *[None] * 5,
+        expected,
+        datetime(2026, 8, 3, 11, tzinfo=UTC),
+    ]
+
+
+VALUES = st.sampled_from(
+    [None, True, False, 0, 5, -1, 1.5, 1e300, 2**63, "", "  ", " x ", "\x1c", "null", "5", "success", "Failure ",
+     "2026-08-03T11:00:01Z", "2026-08-03 10:59:59.5", "2026-08-03T13:00:01+02:00", "2026-02-31T00:00:00Z", "é",
+     "\ud83d\ude00", [], {}, ["team:t", "plain"], '["team:t"]', "[broken", {"team": "d"}, "{}", "{broken",
+     '{"customer": "c", "usage_object": {"prompt_tokens_details": {"cached_tokens": 2}}}', {"cached_tokens": 3},
+     {"prompt_tokens_details": {"cached_tokens": 4}}, {"error_class": "Timeout"}, {"service_tier": "Default"}]
+)  # fmt: skip
+HELD = ["spend_logs_metadata", "requester_metadata", "usage_object", "additional_usage_values", "status", "team",
+        "error_information", "cost_breakdown", "pool", "finops.feature"]  # fmt: skip
+SPENDS = st.sampled_from(
+    ["0.5", "0", "-0", "1e-05", "1.2345E-7", "0.1234567890123456789", "1e400", "1.10", "1e-30"]
+)
+
+
+@settings(max_examples=150)
+@given(data=st.data())
+def test_both_roads_read_the_same(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    texts = []
+    for _ in range(3):
+        metadata: Any = {"team": "m", "requester_metadata": {"customer": "r"}}
+        record = {**BASE, "spend": "@", "metadata": metadata, "completionStartTime": "2026-08-03T11:00:01Z"}
+        for _ in range(data.draw(st.integers(0, 3))):
+            if data.draw(st.booleans()):
+                fields = [*BASE, "metadata", "request_tags", "cache_hit", "team_id", "request_duration_ms"]
+                record[data.draw(st.sampled_from(fields))] = data.draw(VALUES)
+            else:
+                metadata[data.draw(st.sampled_from(HELD))] = data.draw(VALUES)
+        texts.append(json.dumps(record).replace('"@"', data.draw(SPENDS)))
+    folder = tmp_path_factory.mktemp("t")
+    (folder / "lines").write_text("\n".join(texts))
+    (folder / "one").write_text("[\n" + ",\n".join(texts) + "\n]")  # one document: the slow road
+    fast, slow = (litellm.read(folder / name, ReadSettings()).collect() for name in ("lines", "one"))
+    unreadable = [row for row in fast[REASONS].to_list() if row and "out of range" in row[0]]
+    if not unreadable:
+        assert fast.drop(RAW).equals(slow.drop(RAW))
+    refused = fast.filter(fast[REASONS].is_not_null())[RAW].struct.field("line")
+    assert refused.null_count() == 0

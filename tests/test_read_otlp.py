@@ -6,6 +6,7 @@ import gzip
 import json
 import shutil
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,12 @@ from hypothesis import strategies as st
 
 from finops_lab import contracts
 from finops_lab.errors import InputError
-from finops_lab.ingestion import registry
+from finops_lab.ingestion import _fast_json, registry
 from finops_lab.ingestion.registry import NOTES, RAW, REASONS, ReadSettings
-from finops_lab.ingestion.requests import otlp
+from finops_lab.ingestion.requests import _otlp_fast, otlp
 
 EXAMPLE = Path(__file__).parent / "data" / "telemetry" / "traces.otlp.jsonl"
+DIALECTS = Path(__file__).parent / "formats" / "otlp_traces.jsonl"
 START = 1_790_000_000_000_000_000
 
 
@@ -301,12 +303,16 @@ def test_broken_lines_become_rows_with_the_text_as_delivered(tmp_path: Path) -> 
     ]
     assert frame["source_row"].to_list() == [1, 2, 3, 4, 5, 6, 7, 8, 9]
     assert frame[RAW].struct.field("line")[1] == line({})[:60]
-    assert frame[RAW].struct.field("line")[0] == line({})
 
 
-def test_several_spans_of_a_line_each_keep_their_own_record() -> None:
-    first = otlp.read(EXAMPLE, ReadSettings()).collect().row(0, named=True)
-    assert json.loads(first[RAW]["line"])["spanId"] == "EEE19B7EC3C1B101"
+def test_a_refused_span_among_several_keeps_its_own_record(tmp_path: Path) -> None:
+    document = json.loads(line({}))
+    bad = json.loads(line({"gen_ai.usage.input_tokens": -1}, spanId="EE"))
+    spans = document["resourceSpans"][0]["scopeSpans"][0]["spans"]
+    spans.extend(bad["resourceSpans"][0]["scopeSpans"][0]["spans"])
+    _, refused = rows(tmp_path, json.dumps(document))
+    assert json.loads(refused[RAW]["line"])["spanId"] == "EE"
+    assert (refused["source_row"], refused[REASONS]) == (2, ["input_uncached_tokens: -1 is negative"])
 
 
 def test_gzip_and_one_pretty_document_read_the_same(tmp_path: Path) -> None:
@@ -328,7 +334,7 @@ def test_a_truncated_file_is_refused_by_name(tmp_path: Path, damage: str) -> Non
     else:
         path.write_text(json.dumps(json.loads(EXAMPLE.read_text().splitlines()[0]), indent=2)[:-30])
     with pytest.raises(InputError, match=r"cut\.json"):
-        otlp.read(path, ReadSettings())
+        otlp.read(path, ReadSettings()).collect()
 
 
 def test_an_empty_file_has_the_columns_and_no_rows(tmp_path: Path) -> None:
@@ -390,3 +396,182 @@ def test_no_field_stops_the_file(tmp_path_factory: pytest.TempPathFactory, field
     assert [row["source_row"] for row in found][-1] == 2
     # Only without its attributes a span may stop being a request.
     assert len(found) == 2 or field == "attributes"
+
+
+def test_example_of_every_dialect() -> None:
+    frame = otlp.read(DIALECTS, ReadSettings()).collect()
+    columns = ["source_row", "provider", "model", "operation", "status", "input_uncached_tokens"]
+    columns += ["cache_read_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens"]
+    assert frame.select(columns).rows() == [
+        (1, "anthropic", "example-large", "chat", "ok", 300, 600, 100, 50, 20),
+        (2, "openai", "example-embed", "embedding", "ok", 12, None, None, None, None),
+        (4, "anthropic", "example-large", "chat", "timeout", None, None, None, None, None),
+        (5, "azure", "example-mini", "chat", "ok", 136, 64, None, 30, 10),
+        (6, "openai", "example-embed", "embedding", "ok", 9, None, None, None, None),
+        (9, "OpenAI", "example-mini", "chat", "ok", 64, 16, None, 20, None),
+        (10, "OpenAI", "example-mini", "chat", "error", None, None, None, None, None),
+        (12, "OpenAI", "example-mini", "chat", "ok", None, None, None, None, None),
+        (13, None, "example-large", "chat", "ok", None, 40, None, None, None),
+    ]
+    assert frame["cost_reported_usd"].drop_nulls().to_list() == [Decimal("0.0001234567890123")]
+    assert frame["ttft_ms"].drop_nulls().to_list() == [125.0]
+    assert frame["project_id"].to_list()[3:5] == ["example-project"] * 2
+    assert frame.filter(pl.col("source_row") == 9).select("feature", "customer").row(0) == ("answer", "c-7")
+    assert frame[REASONS].null_count() == 8
+    assert frame[NOTES].drop_nulls().to_list() == [
+        ["input_uncached_tokens: only a total of tokens is given, not the input and the output"]
+    ]
+    known = registry.inspect(DIALECTS)
+    assert [reader.FORMAT for reader in registry.readers() if reader.matches(known)] == [otlp.FORMAT]
+
+
+OPENINFERENCE: dict[str, object] = {
+    "gen_ai.operation.name": None,
+    "gen_ai.provider.name": None,
+    "gen_ai.request.model": None,
+    "openinference.span.kind": "LLM",
+    "llm.provider": "azure",
+    "llm.system": "openai",
+    "llm.model_name": "m",
+}
+
+
+def test_openinference_counts_and_cost(tmp_path: Path) -> None:
+    counts = {
+        "llm.token_count.prompt": 100,
+        "llm.token_count.completion": 20,
+        "llm.token_count.total": 120,
+        "llm.token_count.prompt_details.cache_read": 30,
+        "llm.token_count.prompt_details.cache_write": 10,
+        "llm.token_count.completion_details.reasoning": 5,
+        "llm.request.model_name": "asked",
+        "llm.response.model_name": "answered",
+    }
+    row = one(tmp_path, {**OPENINFERENCE, **counts})
+    buckets = ("input_uncached", "cache_read", "cache_write", "output", "reasoning")
+    assert [row[f"{name}_tokens"] for name in buckets] == [60, 30, 10, 20, 5]
+    assert [row[n] for n in ("provider", "model", "response_model")] == ["azure", "asked", "answered"]
+
+
+@pytest.mark.parametrize(
+    ("literal", "cost"),
+    [("0.123456789012345678", "0.123456789012345678"), ("1.2345E-7", "0.00000012345"), ("3", "3")],
+)
+def test_reported_cost_keeps_its_literal(tmp_path: Path, literal: str, cost: str) -> None:
+    text = line({**OPENINFERENCE, "llm.cost.total": 77.5}).replace("77.5", literal)
+    assert rows(tmp_path, text)[0]["cost_reported_usd"] == Decimal(cost)
+    assert rows(tmp_path, text.replace("llm.cost.total", "gen_ai.usage.cost"))[0][
+        "cost_reported_usd"
+    ] == Decimal(cost)
+
+
+@pytest.mark.parametrize("kind", ["AGENT", "CHAIN", "TOOL", "RETRIEVER", "GUARDRAIL"])
+def test_openinference_spans_around_calls_are_no_requests(tmp_path: Path, kind: str) -> None:
+    around = {**OPENINFERENCE, "openinference.span.kind": kind, "llm.token_count.prompt": 5}
+    assert rows(tmp_path, line(around)) == []
+
+
+def test_openllmetry_workflows_are_no_requests_and_their_names_are_features(tmp_path: Path) -> None:
+    names = {"gen_ai.operation.name": None, "traceloop.workflow.name": "answer"}
+    usage = {"gen_ai.usage.prompt_tokens": 9, "gen_ai.usage.cache_read_input_tokens": 4}
+    found = rows(
+        tmp_path,
+        line({**names, **usage, "traceloop.span.kind": "workflow"}),
+        line({**names, **usage, "llm.request.type": "chat", "traceloop.association.properties.team": "t"}),
+    )
+    read = ("feature", "team", "operation", "input_uncached_tokens", "cache_read_tokens")
+    assert [tuple(row[name] for name in read) for row in found] == [("answer", "t", "chat", 5, 4)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "tokens"),
+    [
+        ({"llm.usage.total_tokens": 10, "gen_ai.usage.output_tokens": 4}, (6, 4)),
+        ({"llm.usage.total_tokens": 10, "gen_ai.usage.input_tokens": 3}, (3, None)),
+        ({"llm.usage.total_tokens": 10, "gen_ai.operation.name": "embeddings"}, (10, None)),
+        ({"gen_ai.usage.total_tokens": 10}, (None, None)),
+        ({"gen_ai.usage.total_tokens": 10, "gen_ai.usage.output_tokens": 11}, (None, 11)),
+    ],
+)
+def test_a_total_gives_the_input_only_beside_the_output(
+    tmp_path: Path, changes: dict[str, object], tokens: tuple[int | None, int | None]
+) -> None:
+    row = one(tmp_path, changes)
+    assert (row["input_uncached_tokens"], row["output_tokens"]) == tokens
+    assert row[REASONS] is None
+    assert (row[NOTES] is None) == (tokens[0] is not None)
+
+
+@pytest.mark.parametrize(
+    ("key", "signal"),
+    [("resourceMetrics", "metrics"), ("resourceLogs", "logs"), ("resourceProfiles", "profiles")],
+)
+def test_metrics_are_another_signal_and_are_refused_by_name(tmp_path: Path, key: str, signal: str) -> None:
+    path = tmp_path / "m.jsonl"
+    path.write_text(f'{{"{key}":[{{}}]}}\n' * 3)
+    assert registry.detect(path)[0].FORMAT == otlp.FORMAT
+    with pytest.raises(InputError, match=f"holds OTLP {signal} \\({key}\\) and no traces") as told:
+        otlp.read(path, ReadSettings()).collect()
+    assert "never added" in str(told.value)
+    # Beside traces they are left out.
+    path.write_text(f'{{"{key}":[{{}}]}}\n' + line({}))
+    assert otlp.read(path, ReadSettings()).collect().height == 1
+
+
+@pytest.mark.skipif(_fast_json.library() is None, reason="msgspec is not installed: there is no fast road")
+def test_regular_spans_take_the_fast_road() -> None:
+    road = _otlp_fast.road(ReadSettings())
+    assert road is not None
+    assert road.take(EXAMPLE.read_bytes().splitlines(), True) == 5
+    regular = road.rows()
+    assert (regular.rows.height, regular.widths, regular.irregular) == (3, [3, 1, 1], {})
+    assert regular.rows.select(RAW).unnest(RAW)["line"].null_count() == 3
+
+
+VALUES = st.sampled_from(
+    [None, True, 0, 5, -3, 1.5, "", " x ", "\x1c", "null", "5", "x", "\ud83d\ude00", 2**63, 10**25, [], {}, "0",
+     1_790_000_000_000_000_000, "ot=th:8", "ot=th:zz", {"code": 2}, {"code": True}, {"stringValue": "v"},
+     {"intValue": "4"}, {"intValue": 4}, {"intValue": "-4"}, {"intValue": "x"}, {"boolValue": True},
+     {"doubleValue": 0.5}, {"doubleValue": -1.0}, {"doubleValue": "NaN"}, {"doubleValue": None},
+     {"stringValue": None}, {"stringValue": " "}, {"stringValue": "a", "intValue": "5"}, {"new": 1},
+     {"arrayValue": {"values": [{"stringValue": "a"}]}}, {"stringValue": "self_hosted"}]
+)  # fmt: skip
+FULL: dict[str, object] = {
+    "gen_ai.response.id": "r",
+    "gen_ai.usage.input_tokens": 100,
+    "gen_ai.usage.prompt_tokens": 90,
+    "gen_ai.usage.cache_read.input_tokens": 10,
+    "gen_ai.usage.output_tokens": 5,
+    "gen_ai.usage.reasoning.output_tokens": 1,
+    "gen_ai.response.time_to_first_chunk": 0.1,
+    "openai.response.service_tier": "default",
+    "llm.cost.total": 0.25,
+    "http.request.resend_count": 1,
+    "finops.team": "t",
+}
+
+
+@settings(max_examples=150)
+@given(data=st.data())
+def test_both_roads_read_the_same(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    document = json.loads(line(FULL, {"finops.hosting": "self_hosted", "finops.team": "r"}))
+    spans = document["resourceSpans"][0]["scopeSpans"][0]["spans"]
+    spans.extend(json.loads(line({}))["resourceSpans"][0]["scopeSpans"][0]["spans"])
+    for _ in range(data.draw(st.integers(0, 3))):
+        span = data.draw(st.sampled_from(spans))
+        if data.draw(st.booleans()):
+            span[data.draw(st.sampled_from([*FIELDS, "endTimeUnixNano", "spanId"]))] = data.draw(VALUES)
+        elif isinstance(span.get("attributes"), list) and span["attributes"]:
+            item = data.draw(st.sampled_from(span["attributes"]))
+            if isinstance(item, dict):
+                item[data.draw(st.sampled_from(["key", "value", "value"]))] = data.draw(VALUES)
+    text = json.dumps(document)
+    folder = tmp_path_factory.mktemp("t")
+    (folder / "one").write_text("[\n" + text + "\n]")  # one document: the slow road
+    slow = otlp.read(folder / "one", ReadSettings()).collect()
+    (folder / "lines").write_text(f"{text}\n{text}\n")
+    fast = otlp.read(folder / "lines", ReadSettings()).collect()
+    assert fast.head(slow.height).drop(RAW).equals(slow.drop(RAW))
+    assert fast.tail(slow.height).drop(RAW, "source_row").equals(slow.drop(RAW, "source_row"))
+    refused = fast.filter(fast[REASONS].is_not_null())[RAW].struct.field("line")
+    assert refused.null_count() == 0

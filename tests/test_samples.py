@@ -354,7 +354,7 @@ def test_canonical_files_keep_their_contract(lab: Path, table: str, path: str) -
     full = lab / "exports" / path
     frame = pl.read_parquet(full) if path.endswith("parquet") else pl.read_csv(full, infer_schema=False)
     wanted = contracts.dtypes(table)
-    added = {"day", "source_file", "source_row"} & set(wanted)
+    added = {"day", "source_file", "source_row", "mig_id"} & set(wanted)  # no MIG slices in the sample
     assert set(frame.columns) == set(wanted) - added
     typed = frame.with_columns(
         *[
@@ -364,6 +364,7 @@ def test_canonical_files_keep_their_contract(lab: Path, table: str, path: str) -
             for name, dtype in frame.schema.items()
         ],
         *([pl.col("ts").dt.date().alias("day")] if "day" in added else []),
+        *([pl.lit(None, dtype=pl.String).alias("mig_id")] if "mig_id" in added else []),
         source_file=pl.lit(path),
         source_row=pl.int_range(1, pl.len() + 1, dtype=pl.Int64),
     ).select(*wanted)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataframely as dy
 
-from finops_lab.contracts.costs import money
+from finops_lab.contracts.columns import money, text, whole
 
 # The essential metadata, in the order tables show them. The owner of an entry is its team.
 DIMENSIONS = (
@@ -22,10 +22,6 @@ AMOUNTS = ("BilledCost", "EffectiveCost", "ListCost", "ContractedCost")
 METHODS = ("tag", "rule", "telemetry", "shared", "idle", "amortized", "unallocated")
 
 
-def _text(nullable: bool = True) -> dy.String:
-    return dy.String(nullable=nullable)
-
-
 class Ledger(dy.Schema):
     """Allocated charges: one entry per day, bill attributes and owner.
 
@@ -34,29 +30,29 @@ class Ledger(dy.Schema):
     are in ``BillingCurrency``.
     """
 
-    x_BillingMonth = _text(nullable=False)
-    x_ChargeMonth = _text(nullable=False)
-    x_ChargeDate = dy.Date(nullable=False)
-    BillingCurrency = _text(nullable=False)
-    ProviderName = _text(nullable=False)
-    ServiceCategory = _text()
-    ServiceName = _text()
-    ChargeCategory = _text(nullable=False)
-    ChargeClass = _text()
-    CommitmentDiscountStatus = _text()
-    x_team = _text(nullable=False)
-    x_product = _text()
-    x_model = _text()
-    x_variant = _text()
-    x_feature = _text()
-    x_customer = _text()
-    x_environment = _text()
-    x_region = _text()
-    x_business_unit = _text()
-    x_AllocationMethod = dy.String(nullable=False, check=lambda c: c.is_in(METHODS))
-    x_AllocationRule = _text()
-    BilledCost = money(nullable=False)
-    EffectiveCost = money(nullable=False)
-    ListCost = money()
-    ContractedCost = money()
-    x_Rows = dy.Int64(nullable=False)
+    x_BillingMonth = text("month of the invoice, such as 2026-10", nullable=False)
+    x_ChargeMonth = text("month of the use", nullable=False)
+    x_ChargeDate = dy.Date(nullable=False, description="day of the use, in UTC")
+    BillingCurrency = text("ISO 4217 code of the amounts", nullable=False)
+    ProviderName = text("as in costs", nullable=False)
+    ServiceCategory = text("as in costs")
+    ServiceName = text("as in costs")
+    ChargeCategory = text("as in costs", nullable=False)
+    ChargeClass = text("as in costs")
+    CommitmentDiscountStatus = text("Used or Unused, where a commitment pays")
+    x_team = text("the owner, or `unallocated`", nullable=False)
+    x_product = text("product it was for")
+    x_model = text("model it was for")
+    x_variant = text("variant of the model")
+    x_feature = text("feature it was for")
+    x_customer = text("customer it was for")
+    x_environment = text("such as production")
+    x_region = text("region")
+    x_business_unit = text("business unit")
+    x_AllocationMethod = text("how it got its owner", nullable=False, allowed=METHODS)
+    x_AllocationRule = text("name of the rule that gave the owner")
+    BilledCost = money("as in costs", nullable=False)
+    EffectiveCost = money("as in costs", nullable=False)
+    ListCost = money("null where no bill row of the entry had one")
+    ContractedCost = money("null where no bill row of the entry had one")
+    x_Rows = whole("bill rows in the entry", nullable=False)

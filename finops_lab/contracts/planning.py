@@ -4,41 +4,44 @@ from __future__ import annotations
 
 import dataframely as dy
 
-from finops_lab.contracts.costs import moment, money
-
-
-def _text(nullable: bool = True) -> dy.String:
-    return dy.String(nullable=nullable)
+from finops_lab.contracts.columns import CURRENCY, FILE, ROW, moment, money, text, whole
 
 
 class Budgets(dy.Schema):
     """Planned spend per month: for one team, or for everything where ``team`` is null."""
 
-    month = _text(nullable=False)
-    team = _text()
-    amount = money(nullable=False)
-    currency = dy.String(nullable=False, regex=r"^[A-Z]{3}$")
+    month = text("such as 2026-10", nullable=False)
+    team = text("whose budget; null is everybody's")
+    amount = money("planned spend of the month", nullable=False)
+    currency = text("ISO 4217 code of the amount", nullable=False, regex=CURRENCY)
 
 
 class Slos(dy.Schema):
     """Service level objectives: ``target`` is the good share of events, 0 to 1."""
 
-    service = _text(nullable=False)
-    objective = dy.String(nullable=False, check=lambda c: c.is_in(("availability", "latency")))
-    target = dy.Float64(nullable=False, min_exclusive=0, max_exclusive=1)
-    threshold_ms = dy.Float64(nullable=True, min_exclusive=0)
-    window_days = dy.Int64(nullable=False, min=1)
+    service = text("service that was promised", nullable=False)
+    objective = text("what is promised", nullable=False, allowed=("availability", "latency"))
+    target = dy.Float64(
+        nullable=False,
+        min_exclusive=0,
+        max_exclusive=1,
+        description="good share of events, 0 to 1, both exclusive",
+    )
+    threshold_ms = dy.Float64(
+        nullable=True, min_exclusive=0, description="a call up to this long is good, for latency"
+    )
+    window_days = whole("days that the promise is judged over", nullable=False, min=1)
 
 
 class FeatureValue(dy.Schema):
     """Revenue and units that a feature brought in a period; the end is exclusive."""
 
-    period_start = moment(nullable=False)
-    period_end = moment(nullable=False)
-    feature = _text(nullable=False)
-    customer = _text()
-    revenue_usd = money()
-    units = money()
-    unit_name = _text()
-    source_file = _text(nullable=False)
-    source_row = dy.Int64(nullable=False)
+    period_start = moment("begin of the period", nullable=False)
+    period_end = moment("end of the period, exclusive", nullable=False)
+    feature = text("feature that brought it", nullable=False)
+    customer = text("customer it came from")
+    revenue_usd = money("revenue of the period")
+    units = money("how many of `unit_name` it brought")
+    unit_name = text("such as orders or answers")
+    source_file = text(FILE, nullable=False)
+    source_row = whole(ROW, nullable=False)

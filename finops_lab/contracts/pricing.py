@@ -5,15 +5,10 @@ from __future__ import annotations
 import dataframely as dy
 import polars as pl
 
-from finops_lab.contracts.costs import moment, money
+from finops_lab.contracts.columns import FILE, ROW, moment, money, number, text, whole
 from finops_lab.contracts.telemetry import PURCHASES
 
 ORIGINS = ("user", "billing", "genai_prices", "litellm")
-
-
-def _text(*, nullable: bool = True, allowed: tuple[str, ...] | None = None) -> dy.String:
-    check = (lambda c: c.is_in(allowed)) if allowed else None
-    return dy.String(nullable=nullable, check=check)
 
 
 class Prices(dy.Schema):
@@ -29,19 +24,19 @@ class Prices(dy.Schema):
     instance type where ``unit`` is ``gpu_hour``.
     """
 
-    provider = _text()
-    model = _text(nullable=False)
-    unit = _text(nullable=False)
-    tier_above_tokens = dy.Int64(nullable=False, min=0)
-    context = _text(nullable=False)
-    tod_start = dy.String(nullable=True, regex=r"^\d\d:\d\d:\d\d$")
-    tod_end = dy.String(nullable=True, regex=r"^\d\d:\d\d:\d\d$")
-    valid_from = moment()
-    valid_to = moment()
-    rate_usd_per_unit = money(nullable=False)
-    origin = _text(nullable=False, allowed=ORIGINS)
-    source_file = _text()
-    source_row = dy.Int64(nullable=True)
+    provider = text("who sells it; null holds for any")
+    model = text("model, GPU or machine type", nullable=False)
+    unit = text("what one is", nullable=False)
+    tier_above_tokens = whole("holds for calls with more input than this", nullable=False, min=0)
+    context = text("service tier", nullable=False)
+    tod_start = text("time of day from which it holds, in UTC", regex=r"^\d\d:\d\d:\d\d$")
+    tod_end = text("time of day until which it holds", regex=r"^\d\d:\d\d:\d\d$")
+    valid_from = moment("first moment of the price; null is since ever")
+    valid_to = moment("end of the price, exclusive; null is open")
+    rate_usd_per_unit = money("price of one unit", nullable=False)
+    origin = text("where the price is from", nullable=False, allowed=ORIGINS)
+    source_file = text(FILE)
+    source_row = whole(ROW)
 
     @dy.rule()
     def valid_to_before_valid_from(cls) -> pl.Expr:
@@ -51,12 +46,12 @@ class Prices(dy.Schema):
 class Pools(dy.Schema):
     """Pools of GPUs that serve models: what ties requests, GPU samples, capacity and bill together."""
 
-    pool_id = _text(nullable=False)
-    model = _text()
-    team = _text()
-    cluster = _text()
-    namespace = _text()
-    gpu_model = _text()
-    gpu_count = dy.Float64(nullable=True, min=0, allow_inf=False, allow_nan=False)
-    purchase = _text(allowed=PURCHASES)
-    rate_usd_per_gpu_hour = money()
+    pool_id = text("name of the pool, as telemetry has it", nullable=False)
+    model = text("model it serves")
+    team = text("owner")
+    cluster = text("Kubernetes cluster")
+    namespace = text("Kubernetes namespace")
+    gpu_model = text("such as NVIDIA H100 80GB HBM3")
+    gpu_count = number("GPUs in the pool", min=0)
+    purchase = text("how it is paid for", allowed=PURCHASES)
+    rate_usd_per_gpu_hour = money("what an hour of one GPU costs")

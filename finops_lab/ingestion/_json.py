@@ -8,10 +8,12 @@ import math
 import re
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 from finops_lab.errors import InputError
 from finops_lab.ingestion._moments import Epoch, microseconds
@@ -19,6 +21,8 @@ from finops_lab.ingestion.registry import Sample
 from finops_lab.money import BLANKS
 
 _PROBE_BYTES = 1 << 20
+# A pretty-printed document breaks its lines after one of these.
+_OPEN = (b"{", b"[", b",")
 _WHOLE = re.compile(r"[+-]?[0-9]{1,19}(\.0*)?")
 _ARRAY_OF_RECORDS = re.compile(r'\s*(\{\s*"data"\s*:\s*)?\[\s*(?=\{)')
 
@@ -73,34 +77,68 @@ def documents(path: Path) -> Iterator[Document]:
     first = next(lines, None)
     if first is None:
         return
-    head = _document(first)
-    # A pretty-printed document breaks its lines after one of these.
-    if head.fault is not None and first.rstrip().endswith((b"{", b"[", b",")):
+    head = document(first)
+    if head.fault is not None and first.rstrip().endswith(_OPEN):
         rest = list(lines)
-        whole = _document(b"".join([first, *rest]))
+        whole = document(b"".join([first, *rest]))
         if whole.fault is None:
             yield whole
             return
-        if not any(isinstance(_document(line).value, dict) for line in rest[:1000]):
+        if not any(isinstance(document(line).value, dict) for line in rest[:1000]):
             raise InputError(whole.fault.removeprefix("line: "), file=path, hint="deliver the file again")
         lines = iter(rest)
     yield head
     for line in lines:
-        yield _document(line)
+        yield document(line)
 
 
 def _lines(path: Path) -> Iterator[bytes]:
+    with _opened(path) as stream:
+        yield from stream
+
+
+@contextmanager
+def _opened(path: Path, buffering: int = -1) -> Iterator[IO[bytes]]:
     try:
         with path.open("rb") as probe:
             zipped = probe.read(2) == b"\x1f\x8b"
-        with gzip.open(path) if zipped else path.open("rb") as stream:
-            yield from stream
+        with gzip.open(path) if zipped else path.open("rb", buffering=buffering) as stream:
+            yield cast("IO[bytes]", stream)
     except (OSError, EOFError, zlib.error) as error:
         said = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise InputError(f"cannot be read: {said}", file=path, hint="deliver the file again") from None
 
 
-def _document(line: bytes) -> Document:
+def blocks(path: Path, size: int) -> Iterator[bytes]:
+    """Read a file in blocks of about `size` bytes that end with a line.
+
+    Raises
+    ------
+    InputError
+        When the file cannot be read.
+    """
+    with _opened(path, 0) as stream:
+        parts: list[bytes] = []
+        while block := stream.read(size):
+            cut = block.rfind(b"\n") + 1
+            if not cut:
+                parts.append(block)
+                continue
+            parts.append(block[:cut])
+            yield b"".join(parts)
+            parts = [block[cut:]]
+        if rest := b"".join(parts):
+            yield rest
+
+
+def breaks_over_lines(path: Path) -> bool:
+    """Tell whether the first text of a file seems to go on in the next line."""
+    first = next((line for line in _lines(path) if line.strip()), b"")
+    return first.rstrip().endswith(_OPEN)
+
+
+def document(line: bytes) -> Document:
+    """Read the JSON text of one line."""
     try:
         text = line.decode("utf-8-sig").strip()
     except UnicodeDecodeError:
@@ -113,38 +151,55 @@ def _document(line: bytes) -> Document:
 
 def beginnings(sample: Sample) -> Iterator[Mapping[str, Any]]:
     """Return the records that can be read in the first megabyte of a JSON file, for detection."""
-    if sample.kind != "jsonl":
-        return
-    if sample.first:
-        yield sample.first
-    text = beginning(sample.path)
+    if sample.kind == "jsonl":
+        yield from [sample.first] if sample.first else []
+        yield from _records(*_state(sample.path))
+
+
+def beginning(path: Path) -> str:
+    """Return the first megabyte of a file as text, or what of it can be read."""
+    return _beginning(*_state(path))
+
+
+def _state(path: Path) -> tuple[Path, int, int]:
+    state = path.stat()
+    return path, state.st_size, state.st_mtime_ns
+
+
+# Every reader looks at the same beginning: it is read and decoded once per file.
+@lru_cache(maxsize=2)
+def _beginning(path: Path, _size: int, _changed: int) -> str:
+    head: list[bytes] = []
+    length = 0
+    try:
+        for line in _lines(path):
+            head.append(line[:_PROBE_BYTES])
+            length += len(line)
+            if length >= _PROBE_BYTES:
+                break
+    except InputError:
+        pass
+    return b"".join(head).decode("utf-8-sig", errors="replace")
+
+
+@lru_cache(maxsize=2)
+def _records(path: Path, size: int, changed: int) -> tuple[Mapping[str, Any], ...]:
+    text = _beginning(path, size, changed)
     if found := _ARRAY_OF_RECORDS.match(text):
         try:
             record, _ = json.JSONDecoder().raw_decode(text, found.end())
         except (ValueError, RecursionError):
-            return
-        yield record
-        return
+            return ()
+        return (record,)
+    records = []
     for line in text.splitlines():
         try:
             record = json.loads(line)
         except (ValueError, RecursionError):
             continue
         if isinstance(record, dict):
-            yield record
-
-
-def beginning(path: Path) -> str:
-    """Return the first megabyte of a file as text, or what of it can be read."""
-    head = b""
-    try:
-        for line in _lines(path):
-            head += line[:_PROBE_BYTES]
-            if len(head) >= _PROBE_BYTES:
-                break
-    except InputError:
-        pass
-    return head.decode("utf-8-sig", errors="replace")
+            records.append(record)
+    return tuple(records)
 
 
 def text(value: Any) -> str | None:

@@ -15,7 +15,7 @@ from finops_lab.ingestion._tags import tag_columns
 from finops_lab.ingestion.registry import NOTES, RAW, REASONS
 from finops_lab.money import MONEY, excess_digits, is_blank, parse
 
-__all__ = ["broken", "frame"]
+__all__ = ["batch", "broken", "frame"]
 
 _BATCH = 4_000  # rows held as Python objects at a time
 _TEXTS = pl.List(pl.String)
@@ -55,7 +55,7 @@ def frame(
         The contract without its source file, `extra`, tag columns, and `RAW`, `REASONS`, `NOTES`.
         Rows are read while the frame is collected, 4,000 at a time.
     """
-    empty = _batch(table, [], extra, tag_keys)
+    empty = batch(table, [], extra, tag_keys)
 
     def source(
         columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, _size: int | None
@@ -63,7 +63,7 @@ def frame(
         remaining = iter(rows())
         left = n_rows
         while (left is None or left > 0) and (part := list(itertools.islice(remaining, _BATCH))):
-            done = _batch(table, part, extra, tag_keys)
+            done = batch(table, part, extra, tag_keys)
             if left is not None:
                 done = done.head(left)
                 left -= done.height
@@ -85,9 +85,10 @@ def _literal(value: Any) -> str | None:
     return short(value) if isinstance(value, bool | list | dict) else str(value)
 
 
-def _batch(
-    table: str, rows: list[dict[str, Any]], extra: Sequence[str], tag_keys: Sequence[str]
+def batch(
+    table: str, rows: list[dict[str, Any]], extra: Sequence[str] = (), tag_keys: Sequence[str] = ()
 ) -> pl.DataFrame:
+    """Make one frame of some rows; `frame` says what they hold."""
     bill = table == "costs"
     wanted = {n: t for n, t in contracts.dtypes(table).items() if n not in ("source_file", "x_SourceFile")}
     derived = ("day", "x_BillingMonth")

@@ -177,7 +177,7 @@ def detect(path: Path) -> tuple[Reader, ...]:
             _refuse_cut(path, len(sample.columns))
         others = [r for r in known if r is not first and r.FORMAT == first.FORMAT and r.matches(sample)]
         return (first, *others)
-    seen = ", ".join(sample.columns[:8]) or "no columns"
+    seen = ", ".join(name.replace("\n", " ")[:60] for name in sample.columns[:8]) or "no columns"
     raise InputError(
         f"no reader knows this {sample.kind} file (columns: {seen})",
         file=path,

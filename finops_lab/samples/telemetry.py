@@ -30,7 +30,8 @@ from finops_lab.samples.seeds import stream
 __all__ = ["ACCURACY", "accuracy", "feature_value", "gpu_samples"]
 
 _INTERVAL_S = 7200
-_EXPORT_ONLY = ("day", "source_file", "source_row")
+# What ingestion adds, and what no export of the sample tells.
+_EXPORT_ONLY = ("day", "source_file", "source_row", "mig_id")
 # Watched GPUs per pool: a few dozen of the fleet.
 _WATCHED = (
     (Route("search-answers", "larch-7b", "int8"), 4),

@@ -30,7 +30,7 @@ _PACKAGES = (
 def build(review: Review) -> Section:
     """Build the section."""
     lab = review.lab
-    files = {path: entry.sha256 for path, (_, entry) in lab.files().items()}
+    files = {entry.path: entry.sha256 for _, entry in lab.files()}
     inputs = sha256("".join(f"{path}\0{digest}\n" for path, digest in files.items()).encode()).hexdigest()
     toml = sha256((lab.folder / "finops.toml").read_bytes()).hexdigest()
     packages = {name: version(name) for name in _PACKAGES}

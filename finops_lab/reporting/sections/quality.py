@@ -22,15 +22,14 @@ if TYPE_CHECKING:
 
 def build(review: Review) -> Section:
     """Build the section."""
-    log = list(review.lab.files().values())
+    log = review.lab.files()
     tables = _by_table(log)
     rejected = sum(entry.rows_quarantined for _, entry in log)
     read = sum(entry.rows_read for _, entry in log)
     at_stake = _money(log, "quarantined")
     gaps = _missing_days(review)
-    finding = (
-        f"**{read:,} rows were read from {plural(len(log), 'file')}, {rejected:,} of them are in quarantine**"
-    )
+    files = plural(len({entry.path for _, entry in log}), "file")
+    finding = f"**{read:,} rows were read from {files}, {rejected:,} of them are in quarantine**"
     if rejected:
         sums = ", ".join(money(v, c if len(c) == 3 else "USD", exact=True) for c, v in at_stake.items())
         finding += f" ({sums or 'amount unknown'} billed)" if at_stake else ""
@@ -96,9 +95,7 @@ def _warnings(
         )
     if rejected:
         said.append(f"{plural(rejected, 'row')} in quarantine, see the findings")
-    gone = [
-        e.path for _, e in log if e.rows_accepted and not (review.lab.folder / "exports" / e.path).exists()
-    ]
+    gone = review.lab.withdrawn()
     if gone:
         said.append(
             f"{plural(len(gone), 'file')} still counted, but no longer in exports/: {', '.join(gone[:3])}"
@@ -150,6 +147,11 @@ def _findings(log: list[tuple[str, FileEntry]], gaps: dict[str, int], review: Re
         rows += [("mended", entry.path, text, n) for text, n in entry.notes.items()]
         if entry.rows_superseded:
             rows.append(("superseded", entry.path, "replaced by a newer delivery", entry.rows_superseded))
+    for row in review.lab.overlap().iter_rows(named=True):
+        amount = row["BilledCost"] if row["BilledCost"] is not None else row["EffectiveCost"]
+        worth = "" if amount is None else f" ({money(amount, row['BillingCurrency'], exact=True)})"
+        text = f"left out by the coverage plan {row['plan']!r}{worth}"
+        rows.append(("overlap", row["source_file"], text, row["rows"]))
     rows += [
         ("missing", p, f"{plural(n, 'day')} of {review.month_name} without a charge", None)
         for p, n in gaps.items()
