@@ -213,7 +213,13 @@ def open_lab(
     when = _day(as_of) if as_of is not None else None
     config = _config.load(folder)
     with _bar(progress) as report:
-        fetch(folder / "lake" / FETCHED, config.sources, datetime.now(UTC), refresh=refresh)
+        fetch(
+            folder / "lake" / FETCHED,
+            config.sources,
+            datetime.now(UTC),
+            refresh=refresh,
+            begin=lambda name: report and report(Work(0, 1, 0, 0, 0, f"copying source {name}")),
+        )
         summary = ingest(folder, config, report)
     return Lab(folder, config, summary, when)
 
@@ -330,7 +336,7 @@ def _bar(wanted: bool) -> Iterator[Progress | None]:
             bar.update(
                 task,
                 completed=work.bytes,
-                total=work.bytes_total,
+                total=work.bytes_total or None,
                 description=work.name,
                 visible=work.files_total > 0,
                 pace=pace,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from shutil import which
 
 import pytest
 from browser import CHROMIUM
@@ -20,9 +21,15 @@ settings.load_profile("ci" if IN_CI else "dev")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Refuse to run in CI without a browser: there a skipped browser test is a failure."""
-    if IN_CI and not Path(CHROMIUM).exists():
-        raise pytest.UsageError(f"CI must run the browser tests, and there is no {CHROMIUM}")
+    """Refuse to run in CI without a browser and the servers: there a skipped test is a failure."""
+    needed = {
+        CHROMIUM: Path(CHROMIUM).exists(),
+        "prometheus": which("prometheus") is not None,
+        "PostgreSQL's initdb": any(Path("/usr/lib/postgresql").glob("*/bin/initdb")),
+    }
+    absent = [name for name, found in needed.items() if not found]
+    if IN_CI and absent:
+        raise pytest.UsageError(f"CI must run every test, and there is no {', no '.join(absent)}")
 
 
 @pytest.fixture(scope="session")

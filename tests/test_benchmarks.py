@@ -30,6 +30,8 @@ def run(name: str, out: Path, *options: str) -> list[dict[str, Any]]:
         ("ingest", ["--rows", "600"], {"DuckDB", "unzip and write"}),
         ("allocation", ["--rows", "600"], {"DuckDB", "DuckDB, grouped first"}),
         ("front_door", [], {"import polars"}),
+        ("pricing", ["--rows", "3000"], {"DuckDB"}),
+        ("request_logs", ["--rows", "600"], {"DuckDB"}),
     ],
 )
 def test_a_benchmark_checks_its_sums_and_writes_the_form(

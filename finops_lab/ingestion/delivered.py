@@ -20,7 +20,8 @@ __all__ = ["Delivered", "delivered"]
 # Raised when readers change what they make of a file, so that labs are read again.
 _READER_VERSION = 2
 _DELIVERED = re.compile(r"delivered=(.*)")
-_NOT_DATA = ("*.md", "*manifest*.json", "_SUCCESS", ".*", "*.crc")
+# Compared without case: AWS writes `...-Manifest.json`.
+_NOT_DATA = ("*.md", "*manifest*.json", "_success", ".*", "*.crc")
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def delivered(roots: Sequence[tuple[Path, str]], config: Config) -> Iterator[Del
 
 
 def _is_data(path: Path) -> bool:
-    return not any(fnmatch(part, pattern) for part in path.parts for pattern in _NOT_DATA)
+    return not any(fnmatch(part.lower(), pattern) for part in path.parts for pattern in _NOT_DATA)
 
 
 def _look(path: Path, name: str, config: Config) -> Delivered:

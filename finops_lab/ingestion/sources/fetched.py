@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from importlib import import_module
 from pathlib import Path
@@ -35,7 +35,14 @@ class _Kind(Protocol):
     def fetch(self, source: Source, target: Path, now: datetime) -> None: ...
 
 
-def fetch(target: Path, sources: Sequence[Source], now: datetime, *, refresh: bool = False) -> None:
+def fetch(
+    target: Path,
+    sources: Sequence[Source],
+    now: datetime,
+    *,
+    refresh: bool = False,
+    begin: Callable[[str], None] | None = None,
+) -> None:
     """Copy every source into a folder of its own name.
 
     Parameters
@@ -48,6 +55,8 @@ def fetch(target: Path, sources: Sequence[Source], now: datetime, *, refresh: bo
         When this runs: the end of what a metrics server is asked for.
     refresh : bool
         Also copy again what is there already.
+    begin : callable, optional
+        Called with the name of each source before it is copied.
 
     Raises
     ------
@@ -59,6 +68,8 @@ def fetch(target: Path, sources: Sequence[Source], now: datetime, *, refresh: bo
     for source in sources:
         folder = target / source.name
         if refresh or not folder.is_dir():
+            if begin is not None:
+                begin(source.name)
             module = import_module(f"finops_lab.ingestion.sources.{_MODULES[source.kind]}")
             cast("_Kind", module).fetch(resolved(source), folder, now)
 
