@@ -15,7 +15,7 @@ UV := $(or $(shell command -v uv 2>/dev/null),$(BIN)/uv)
 ensure_uv = test -x "$(UV)" || $(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9,<1'
 BENCHMARKS = $(if $(ONLY),benchmarks/$(ONLY).py,$(filter-out benchmarks/_%,$(sort $(wildcard benchmarks/*.py))))
 
-.PHONY: help setup review test lab lint bench lock clean
+.PHONY: help setup review test lab lint docs bench lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -35,6 +35,10 @@ lint: $(SYNCED) ## check style, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(SYNCED) ## write docs/tables and docs/formats.md again from the code
+	$(BIN)/python -m finops_lab.contracts.pages docs/tables
+	$(BIN)/python -m finops_lab.ingestion.formats_page docs/formats.md tests/formats
 
 bench: $(SYNCED) ## run benchmarks (ONLY=name for one, JSON=out.json to write the figures)
 	@set -e; out=$$(mktemp -d); trap 'rm -rf "$$out"' EXIT; \

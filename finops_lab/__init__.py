@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from finops_lab import allocation, forecasting, pricing, tradeoffs
-    from finops_lab.api import allocate, price_requests, variants
+    from finops_lab.api import allocate, diagnose, price_requests, variants
     from finops_lab.forecasting import forecast
     from finops_lab.lab import Lab, explain_lab, open_lab
     from finops_lab.reporting import check_parameters, review
@@ -23,6 +23,7 @@ _HOMES = {
     "allocate": "api",
     "allocation": "",
     "check_parameters": "reporting",
+    "diagnose": "api",
     "explain_lab": "lab",
     "forecast": "forecasting",
     "forecasting": "",
@@ -39,6 +40,7 @@ __all__ = [
     "allocate",
     "allocation",
     "check_parameters",
+    "diagnose",
     "explain_lab",
     "forecast",
     "forecasting",

@@ -8,11 +8,12 @@ from datetime import date
 import polars as pl
 
 from finops_lab import allocation, pricing, tradeoffs
+from finops_lab import doctor as _doctor
 from finops_lab.calendar import parse_month
 from finops_lab.errors import NoDataError
 from finops_lab.lab import Lab
 
-__all__ = ["allocate", "price_requests", "variants"]
+__all__ = ["allocate", "diagnose", "price_requests", "variants"]
 
 
 def allocate(lab: Lab) -> allocation.Ledger:
@@ -44,6 +45,24 @@ def allocate(lab: Lab) -> allocation.Ledger:
     if lab.config.rates:
         return replace(ledger, entries=allocation.convert(ledger.entries, lab.config.rates, lab.currency))
     return ledger
+
+
+def diagnose(lab: Lab, today: date | None = None) -> pl.DataFrame:
+    """Look for what bills and telemetry say that cannot be right: see `finops_lab.doctor.doctor`.
+
+    Parameters
+    ----------
+    lab : Lab
+        An opened lab.
+    today : datetime.date, optional
+        The date that "future" and "over" refer to. Without it nothing is compared with a clock.
+
+    Returns
+    -------
+    polars.DataFrame
+        One row per finding, errors first: what, where, rows, money at stake, and the likely fix.
+    """
+    return _doctor.doctor(lab, today)
 
 
 def price_requests(lab: Lab) -> pl.LazyFrame:

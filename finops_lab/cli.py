@@ -1,7 +1,7 @@
 """The command line: thin over the public functions.
 
-Exit codes: 0 done, 1 a run failed, 2 bad parameters or bad input, 3 over budget (only with
-``--fail-on over-budget``).
+Exit codes: 0 done, 1 a run failed, 2 bad parameters or bad input, 3 over budget or findings of the
+data doctor (only with ``--fail-on``).
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ app = typer.Typer(
     "reproducible monthly review out.\n\n"
     "A lab is a folder with finops.toml and exports/. Start with `finops-lab review --month 2026-10` "
     "on the packaged synthetic sample lab, or write a lab of your own with `finops-lab sample --out DIR`.",
-    epilog="Exit codes: 0 done; 1 a run failed; 2 bad parameters or bad input; 3 over budget (with --fail-on).",
+    epilog="Exit codes: 0 done; 1 a run failed; 2 bad parameters or bad input; "
+    "3 over budget or findings (with --fail-on).",
 )
 
 LabOption = Annotated[
@@ -48,6 +49,14 @@ class Metric(StrEnum):
 
     EffectiveCost = "EffectiveCost"
     BilledCost = "BilledCost"
+
+
+class Severity(StrEnum):
+    """How bad a finding of the data doctor is."""
+
+    error = "error"
+    warning = "warning"
+    info = "info"
 
 
 class FailOn(StrEnum):
@@ -102,6 +111,47 @@ def ingest(
         return
     opened = open_lab(lab, progress=sys.stderr.isatty(), refresh=not offline)
     print_summary(opened.summary)
+
+
+@app.command()
+def doctor(
+    lab: LabOption = None,
+    least: Annotated[
+        Severity, typer.Option("--least", help="Leave out what is less severe.")
+    ] = Severity.info,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Also write the findings as CSV or Parquet.", metavar="FILE"),
+    ] = None,
+    today: Annotated[
+        str | None,
+        typer.Option("--today", help="The date that future and over refer to.", metavar="YYYY-MM-DD"),
+    ] = None,
+    fail_on: Annotated[
+        Severity | None, typer.Option("--fail-on", help="Exit with 3 on a finding as severe as this.")
+    ] = None,
+) -> None:
+    """Look for what bills and telemetry say that cannot be right.
+
+    Each finding says where it is, how many rows and how much money it touches, and how to mend it.
+
+    Examples: finops-lab doctor --lab my-lab; finops-lab doctor --lab my-lab --least warning --fail-on error
+    """
+    from finops_lab.api import diagnose
+    from finops_lab.lab import open_lab
+    from finops_lab.printing import print_findings, write_findings
+
+    opened = open_lab(lab, progress=sys.stderr.isatty())
+    with _spinner("looking at bills and telemetry"):
+        findings = diagnose(opened, _date(today))
+    order = [severity.value for severity in Severity]
+    shown = findings.filter(findings["severity"].is_in(order[: order.index(least) + 1]))
+    print_findings(shown)
+    if out is not None:
+        write_findings(shown, out)
+        typer.echo(f"wrote {shown.height} findings: {out}")
+    if fail_on is not None and set(findings["severity"]) & set(order[: order.index(fail_on) + 1]):
+        raise typer.Exit(3)
 
 
 @app.command()

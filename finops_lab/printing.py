@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from pathlib import Path
 
 import polars as pl
 from rich.console import Console
 from rich.table import Table
 
+from finops_lab.errors import InputError
 from finops_lab.ingestion.summary import IngestSummary
 from finops_lab.money import exact_sum
 
-__all__ = ["plain", "print_summary"]
+__all__ = ["plain", "print_findings", "print_summary", "write_findings"]
 
 _FATES = ("read", "accepted", "quarantined", "superseded")
 _WOULD = {
@@ -69,6 +71,51 @@ def print_summary(summary: IngestSummary, *, explained: bool = False) -> None:
         )
     if explained:
         console.print("nothing was written", markup=False)
+
+
+def print_findings(findings: pl.DataFrame) -> None:
+    """Print what the data doctor found, one paragraph each, and how often by severity.
+
+    Parameters
+    ----------
+    findings : polars.DataFrame
+        From `finops_lab.doctor.doctor`.
+    """
+    from finops_lab.doctor import readable
+
+    console = Console(soft_wrap=True)
+    colours = {"error": "bold red", "warning": "yellow", "info": "cyan"}
+    for row in readable(findings).iter_rows(named=True):
+        facts = [row["where"], f"{row['rows']:,} rows" if row["rows"] is not None else None, row["at_stake"]]
+        console.print(f"{row['severity']}: {row['check']}", style=colours[row["severity"]], markup=False)
+        console.print(f"  {'; '.join(fact for fact in facts if fact)}", markup=False, highlight=False)
+        console.print(f"  {row['finding']}", markup=False, highlight=False)
+        console.print(f"  fix: {row['fix']}", markup=False, highlight=False)
+        if row["examples"]:
+            console.print(f"  see: {row['examples']}", markup=False, highlight=False)
+    counts = {name: findings.filter(severity=name).height for name in colours}
+    told = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    console.print(f"findings: {told or 'none'}", markup=False, highlight=False)
+
+
+def write_findings(findings: pl.DataFrame, out: Path) -> None:
+    """Write what the data doctor found as CSV or Parquet, by the file's ending.
+
+    Raises
+    ------
+    InputError
+        When the file's name ends in neither.
+    """
+    if out.suffix not in (".csv", ".parquet"):
+        raise InputError("must end in .csv or .parquet", file=out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = out.with_name(f".{out.name}.partial")
+    if out.suffix == ".csv":
+        # An amount keeps its digits; lists become text.
+        findings.with_columns(pl.col("examples").list.join(", ")).write_csv(partial)
+    else:
+        findings.write_parquet(partial)
+    partial.replace(out)
 
 
 def plain(amount: Decimal) -> str:

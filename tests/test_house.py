@@ -46,8 +46,8 @@ ROOMS: dict[str, set[str]] = {
     "charts": {*ANALYSIS, "optimization", "governance"},
     "tables": {*ANALYSIS, "optimization", "governance"},
     "widgets": {*ANALYSIS, "optimization", "governance", "charts", "tables"},
-    "reporting": {"charts", "tables", "lab"},
-    "printing": {"ingestion"},
+    "reporting": {"charts", "tables", "lab", "doctor"},
+    "printing": {"ingestion", "doctor"},
     "doctor": {"contracts", "config", "ingestion", "pricing", "lab"},
     "exporting": {"contracts"},
 }

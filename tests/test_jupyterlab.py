@@ -39,7 +39,8 @@ HEADINGS = [
     "4. Forecast",
     "5. Cost, accuracy and latency",
     "6. Data quality",
-    "7. Provenance",
+    "7. Data doctor",
+    "8. Provenance",
 ]
 TOML = (
     PLAIN_TOML

@@ -21,7 +21,7 @@ from finops_lab.lab import packaged
 from finops_lab.reporting.run import ReportFiles, run_review
 
 SAMPLES = packaged("samples")
-SECTIONS = ["data_quality", "forecast", "headline", "owners", "provenance", "receipt", "tradeoffs"]
+SECTIONS = ["data_quality", "doctor", "forecast", "headline", "owners", "provenance", "receipt", "tradeoffs"]
 KINDS = ("html", "ipynb", "json")
 
 

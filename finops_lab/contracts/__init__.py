@@ -9,6 +9,8 @@ Decimal(precision=38, scale=18)
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
+from hashlib import sha256
 
 import dataframely as dy
 import polars as pl
@@ -55,6 +57,7 @@ __all__ = [
     "listed",
     "reasons",
     "required",
+    "version",
 ]
 
 TABLES: dict[str, type[dy.Schema]] = {
@@ -85,6 +88,20 @@ def dtypes(table: str) -> dict[str, pl.DataType]:
 def required(table: str) -> list[str]:
     """Return the columns of a table that may not be null, in order."""
     return [name for name, column in TABLES[table].columns().items() if not column.nullable]
+
+
+@cache
+def version(table: str) -> str:
+    """Return a short hash of a contract's columns, dtypes and rules: it changes when they do.
+
+    Examples
+    --------
+    >>> version("costs") == version("costs") != version("ledger")
+    True
+    """
+    columns = [(name, str(column.dtype), column.nullable) for name, column in TABLES[table].columns().items()]
+    rules = {name: str(rule.expr) for name, rule in TABLES[table]._validation_rules(with_cast=False).items()}
+    return sha256(repr((columns, sorted(rules.items()))).encode()).hexdigest()[:12]
 
 
 def reasons(table: str) -> pl.Expr:

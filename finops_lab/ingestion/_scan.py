@@ -39,10 +39,17 @@ def scan_table(path: Path, nulls: Sequence[str] = NULLS) -> pl.LazyFrame:
     with path.open("rb") as stream:
         parquet = stream.read(4) == b"PAR1"
     if parquet:
-        texts = pl.col(pl.String)
-        raw = pl.scan_parquet(path, row_index_name=ROW, row_index_offset=1).with_columns(
-            pl.when(~texts.is_in(list(nulls))).then(texts).name.keep()
+        raw = pl.scan_parquet(path, row_index_name=ROW, row_index_offset=1)
+        kinds = dict(raw.collect_schema())
+        # These are text in every format but Parquet, and polars casts a duration to no text.
+        lasting = [name for name, dtype in kinds.items() if isinstance(dtype, pl.Duration)]
+        chosen = [name for name, dtype in kinds.items() if isinstance(dtype, pl.Categorical | pl.Enum)]
+        raw = raw.with_columns(
+            *[pl.col(name).dt.to_string() for name in lasting],
+            *[pl.col(name).cast(pl.String) for name in chosen],
         )
+        texts = pl.col(pl.String)
+        raw = raw.with_columns(pl.when(~texts.is_in(list(nulls))).then(texts).name.keep())
     else:
         raw = in_batches(
             pl.scan_csv(

@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from finops_lab.config import normalise_tag_key
+from finops_lab.ingestion._scan import as_text
 
 __all__ = ["tag_columns", "tags_as_json", "tags_readable"]
 
@@ -16,11 +17,15 @@ __all__ = ["tag_columns", "tags_as_json", "tags_readable"]
 def tags_as_json(dtype: pl.DataType) -> pl.Expr:
     """Return the Tags column as JSON text, whatever a Parquet file holds it as."""
     tags = pl.col("Tags")
-    if dtype == pl.String:
-        return tags
+    pairs = isinstance(dtype, pl.List) and isinstance(dtype.inner, pl.Struct)
+    keyed = pairs and {"key", "value"} <= {field.name for field in dtype.inner.fields}  # type: ignore[attr-defined]
+    if not (keyed or isinstance(dtype, pl.Struct)):
+        return as_text(tags, dtype)
 
     def encode(values: pl.Series) -> pl.Series:
-        texts = [None if v is None else json.dumps(_pairs(v), ensure_ascii=False) for v in values]
+        texts = [
+            None if v is None else json.dumps(_pairs(v), ensure_ascii=False, default=str) for v in values
+        ]
         return pl.Series(values.name, texts, dtype=pl.String)
 
     return tags.map_batches(encode, return_dtype=pl.String, is_elementwise=True)
@@ -29,7 +34,7 @@ def tags_as_json(dtype: pl.DataType) -> pl.Expr:
 def _pairs(value: Any) -> dict[str, Any]:
     if isinstance(value, Mapping):
         return {k: v for k, v in value.items() if v is not None}
-    return {pair["key"]: pair["value"] for pair in value}
+    return {str(pair["key"]): pair["value"] for pair in value if pair is not None}
 
 
 def _tags(text: str | None) -> dict[str, str] | None:

@@ -17,7 +17,7 @@ from finops_lab import contracts
 from finops_lab.contracts import listed
 from finops_lab.errors import InputError
 from finops_lab.ingestion._moments import MOMENT, moments
-from finops_lab.ingestion._scan import NULLS, ROW, demand, scan_table
+from finops_lab.ingestion._scan import NULLS, ROW, as_text, demand, scan_table
 from finops_lab.ingestion.registry import NOTES, RAW, REASONS, ReadSettings, Sample, unreadable
 from finops_lab.money import MONEY, excess_digits, is_blank, parse
 
@@ -163,7 +163,11 @@ class CanonicalReader:
             raise InputError(f"has no column {missing[0]}", file=path, column=missing[0])
         raw = delivered.select(
             pl.col(ROW),
-            pl.struct(list(columns)).alias(RAW),
+            # polars cannot write bytes as JSON, which quarantine does with this column.
+            pl.struct(
+                as_text(pl.col(name), dtype).alias(name) if "Binary" in str(dtype) else pl.col(name)
+                for name, dtype in columns.items()
+            ).alias(RAW),
             *[pl.col(source).alias(name) for name, source in names.items()],
             *[pl.lit(text).alias(name) for name, text in values.items()],
         )
@@ -246,10 +250,14 @@ def _is_blank(name: str, dtype: pl.DataType) -> pl.Expr:
 def _value(name: str, given: pl.DataType, wanted: pl.DataType, infinite: bool) -> pl.Expr:
     """Read a column in the contract's dtype; what cannot be read becomes null."""
     column = pl.col(name)
-    if isinstance(given, pl.List | pl.Struct | pl.Array) or given in (pl.Binary, pl.Object):
+    if given.is_nested() or given in (pl.Binary, pl.Object, pl.Duration):
         return pl.lit(None, dtype=wanted)
+    if given in (pl.Categorical, pl.Enum):
+        column, given = column.cast(pl.String), pl.String()
     if wanted == MONEY:
-        return parse(column.cast(pl.String)) if _is_text(given) else column.cast(MONEY, strict=False)
+        if _is_text(given):
+            return parse(column.cast(pl.String))
+        return column.cast(MONEY, strict=False) if given.is_numeric() else pl.lit(None, dtype=MONEY)
     if isinstance(wanted, pl.Datetime):
         return _moment(column, given)
     if wanted == pl.String:
@@ -284,7 +292,12 @@ def _moment(column: pl.Expr, given: pl.DataType) -> pl.Expr:
 
 def _reasons(wanted: Mapping[str, pl.DataType], schema: Mapping[str, pl.DataType]) -> pl.Expr:
     """List the values that were there and could not be read."""
-    columns = [name for name, dtype in wanted.items() if dtype != pl.String or schema[name].is_nested()]
+    odd = (pl.Binary, pl.Object, pl.Duration)
+    columns = [
+        name
+        for name, dtype in wanted.items()
+        if dtype != pl.String or schema[name].is_nested() or schema[name] in odd
+    ]
     unread = [pl.col(n).is_null() & ~_is_blank(f"{RAW}{n}", schema[n]) for n in columns]
 
     def tell(series: Sequence[pl.Series]) -> pl.Series:

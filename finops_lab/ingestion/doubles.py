@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import polars as pl
 
-__all__ = ["repeated"]
+__all__ = ["SAME", "repeated"]
 
-_SAME = (
+SAME = (
     "ProviderName",
     "BillingAccountId",
     "SubAccountId",
@@ -45,9 +45,9 @@ def repeated(costs: pl.LazyFrame) -> pl.DataFrame:
         beyond the first file's) and ``BilledCost`` (Decimal) of those rows.
     """
     return (
-        costs.group_by(*_SAME, "x_SourceFile")
+        costs.group_by(*SAME, "x_SourceFile")
         .agg(pl.len().cast(pl.Int64).alias("rows"), pl.col("BilledCost").sum().alias("amount"))
-        .group_by(_SAME)
+        .group_by(SAME)
         .agg(
             pl.col("x_SourceFile").sort().str.join(" and ").alias("files"),
             pl.len().cast(pl.Int64).alias("_files"),

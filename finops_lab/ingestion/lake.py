@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,9 @@ class FileEntry:
     """One file of the ingestion log, with the rows and money it brought.
 
     `money` holds exact decimal strings per currency and fate: ``read``, ``accepted``,
-    ``quarantined``, ``superseded``; amounts are ``BilledCost`` and exist for bills only.
+    ``quarantined``, ``superseded``; amounts are ``BilledCost`` and exist for bills only. `contract`
+    is the version of the table's contract that the rows were checked against, `lake_version` the
+    version of the table that brought the entry.
     """
 
     path: str
@@ -71,6 +73,8 @@ class FileEntry:
     reasons: Mapping[str, int] = field(default_factory=dict)
     notes: Mapping[str, int] = field(default_factory=dict)
     units: Sequence[Unit] = ()
+    contract: str = ""
+    lake_version: int | None = None
 
 
 def exists(lake: Path, table: str) -> bool:
@@ -123,8 +127,8 @@ def scan(lake: Path, table: str, as_of: date | None = None) -> pl.LazyFrame:
 def files(lake: Path, table: str) -> dict[str, FileEntry]:
     """Return the ingestion log of a table: the newest entry of each file, by path."""
     log: dict[str, FileEntry] = {}
-    for _, entries in _history(lake, table):
-        log |= {entry.path: entry for entry in entries}
+    for number, entries in _history(lake, table):
+        log |= {entry.path: replace(entry, lake_version=number) for entry in entries}
     return log
 
 
@@ -179,7 +183,8 @@ def commit(
         new += keep
     for path, staged in sorted(added.items()):
         new += data_files.settled(folder, staged, f"{data_files.stem(path)}-{number}")
-    log = json.dumps([asdict(entry) for entry in (*entries, *amended)], sort_keys=True)
+    said = [replace(entry, lake_version=None) for entry in (*entries, *amended)]  # known by the commit
+    log = json.dumps([asdict(entry) for entry in said], sort_keys=True)
     properties = CommitProperties(custom_metadata={_KEY: log})
     columns = dict(contracts.dtypes(table))
     for staged in added.values():

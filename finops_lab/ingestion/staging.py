@@ -155,6 +155,7 @@ def _entry(item: Delivered, reader: registry.Reader, staged: Staged) -> FileEntr
         reasons=_counts(bad.select(pl.col("reason").str.split("; ")), "reason"),
         notes=_counts(pl.scan_parquet(told).select(NOTES), NOTES) if any(told.iterdir()) else {},
         units=tuple(units),
+        contract=contracts.version(reader.TABLE),
     )
 
 

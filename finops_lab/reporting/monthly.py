@@ -160,6 +160,12 @@ class Review:
 
         return quality.build(self)
 
+    def doctor(self) -> Section:
+        """Show what the data doctor found in the whole lab."""
+        from finops_lab.reporting.sections import doctor
+
+        return doctor.build(self)
+
     def provenance(self) -> Section:
         """Name inputs, versions and parameters that reproduce this report."""
         from finops_lab.reporting.sections import provenance

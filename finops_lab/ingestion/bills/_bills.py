@@ -181,4 +181,4 @@ def _moment(name: str, dtype: pl.DataType, epoch: Epoch | None) -> pl.Expr:
         return zoned.dt.convert_time_zone("UTC").dt.cast_time_unit("us")
     if dtype == pl.Date:
         return column.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
-    return moments(column.cast(pl.String), epoch=epoch).cast(MOMENT).alias(name)
+    return moments(as_text(column, dtype), epoch=epoch).cast(MOMENT).alias(name)

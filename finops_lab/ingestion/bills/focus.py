@@ -163,7 +163,9 @@ class FocusReader:
         )
         columns = {name: as_text(pl.col(name), schema[name]) for name in here if wanted[name] == pl.String}
         columns |= {name: pl.col(name) for name in here if wanted[name] != pl.String}
-        columns |= {name: _spelled(name, values) for name, values in _SPELLED.items() if name in schema}
+        columns |= {
+            name: _spelled(columns[name], known) for name, known in _SPELLED.items() if name in schema
+        }
         providers = [as_text(pl.col(name), schema[name]) for name in _PROVIDER if name in schema]
         columns["ProviderName"] = pl.coalesce(providers)
         if "Tags" in schema:
@@ -173,7 +175,7 @@ class FocusReader:
             columns,
             amounts=[name for name in here if wanted[name] in (MONEY, pl.Float64())],
             times=[name for name in here if isinstance(wanted[name], pl.Datetime)],
-            currency=pl.col("BillingCurrency").cast(pl.String),
+            currency=columns["BillingCurrency"],
             keep=own,
             tag_keys=settings.tag_keys,
             strip=False,
@@ -219,8 +221,7 @@ def _demand(path: Path, schema: Mapping[str, pl.DataType]) -> None:
         )
 
 
-def _spelled(name: str, values: tuple[str, ...]) -> pl.Expr:
+def _spelled(text: pl.Expr, values: tuple[str, ...]) -> pl.Expr:
     """Bring a value to the specification's spelling; `usage-based` was seen in a real export."""
     known: Mapping[str, str] = {value.lower(): value for value in values}
-    text = pl.col(name).cast(pl.String)
     return text.str.strip_chars().str.to_lowercase().replace_strict(known, default=text)

@@ -11,12 +11,15 @@ from typing import Any
 import polars as pl
 
 from finops_lab.ingestion import _json
+from finops_lab.ingestion._batches import batches
 from finops_lab.ingestion._scan import ROW, as_text, scan_table
 from finops_lab.ingestion.registry import Sample, inspect, unreadable
 
 __all__ = ["CONTEXT", "Record", "beginnings", "context", "is_zero", "lookup", "mapping", "records", "tags"]
 
 CONTEXT = ("team", "feature", "customer", "environment", "region", "variant")
+
+_BATCH = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,7 @@ def records(path: Path) -> Iterator[Record]:
         raw = scan_table(path, nulls=())
         schema = raw.collect_schema()
         texts = raw.select(as_text(pl.col(name), dtype).alias(name) for name, dtype in schema.items())
-        for batch in texts.collect_batches(maintain_order=True):
+        for batch in batches(texts, _BATCH):
             for values in batch.iter_rows(named=True):
                 row = int(values.pop(ROW))
                 yield Record(row, _json.compact(values), values)

@@ -14,7 +14,7 @@ from finops_lab import contracts
 from finops_lab.contracts import listed
 from finops_lab.errors import InputError
 from finops_lab.ingestion._moments import moments
-from finops_lab.ingestion._scan import ROW, scan_table
+from finops_lab.ingestion._scan import ROW, as_text, scan_table
 from finops_lab.ingestion.registry import NOTES, RAW, REASONS, ReadSettings, Sample, unreadable
 from finops_lab.ingestion.requests import _calls
 
@@ -65,13 +65,13 @@ def read(path: Path, settings: ReadSettings) -> pl.LazyFrame:
     """
     try:
         raw = scan_table(path)
-        names = raw.collect_schema().names()
+        schema = raw.collect_schema()
     except (pl.exceptions.PolarsError, OSError, EOFError) as error:
         raise unreadable(path, error) from None
     for name in _COLUMNS:
-        if name not in names:
+        if name not in schema:
             raise InputError(f"has no column {name}", file=path, column=name, hint="export all columns")
-    text = {name: pl.col(name).cast(pl.String).str.strip_chars() for name in _COLUMNS}
+    text = {name: as_text(pl.col(name), schema[name]).str.strip_chars() for name in _COLUMNS}
     counts = {
         name: pl.when(text[name].str.contains(_WHOLE)).then(text[name]).cast(pl.Int64)
         for name in ("ContextTokens", "GeneratedTokens")
@@ -87,7 +87,7 @@ def read(path: Path, settings: ReadSettings) -> pl.LazyFrame:
     }
     wanted = {n: t for n, t in contracts.dtypes(TABLE).items() if n != "source_file"}
     frame = raw.select(
-        pl.struct(list(_COLUMNS)).alias(RAW),
+        pl.struct(as_text(pl.col(name), schema[name]).alias(name) for name in _COLUMNS).alias(RAW),
         *[text[name].alias(f"{RAW}{name}") for name in _COLUMNS],
         moments(text["TIMESTAMP"], american=False).alias("ts_start"),
         *[value.alias(_COLUMNS[name]) for name, value in counts.items()],
