@@ -21,6 +21,8 @@ _WOULD = {
     "changed": "would replace",
     "unchanged": "skip",
     "duplicate": "skip: duplicate",
+    "outdated": "skip: outdated",
+    "waiting": "skip: waiting",
 }
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from finops_lab import contracts
 from finops_lab.config import Columns, Config
 from finops_lab.errors import ConfigError, InputError
+from finops_lab.ingestion.manifests import Place, places
 from finops_lab.ingestion.registry import ReadSettings
 
 __all__ = ["Delivered", "delivered"]
@@ -21,12 +22,17 @@ __all__ = ["Delivered", "delivered"]
 _READER_VERSION = 2
 _DELIVERED = re.compile(r"delivered=(.*)")
 # Compared without case: AWS writes `...-Manifest.json`.
-_NOT_DATA = ("*.md", "*manifest*.json", "_success", ".*", "*.crc")
+_MANIFEST = "*manifest*.json"
+_NOT_DATA = ("*.md", "_success", ".*", "*.crc")
 
 
 @dataclass(frozen=True)
 class Delivered:
-    """A file and what its place and content say."""
+    """A file and what its place and content say.
+
+    `delivered_on` is a date, a moment, or a date and a moment (several snapshots in one
+    ``delivered=`` folder); it sorts as text. A file with a `status` is not read; `why` tells.
+    """
 
     path: Path
     name: str
@@ -35,6 +41,9 @@ class Delivered:
     stream: str
     delivered_on: str | None
     settings: ReadSettings
+    moment: str | None = None
+    status: str | None = None
+    why: str = ""
 
     @property
     def fingerprint(self) -> str:
@@ -43,6 +52,8 @@ class Delivered:
         said: tuple[object, ...] = (_READER_VERSION, self.settings.tag_keys, attributes)
         columns = self.settings.columns
         said = (*said, self.settings.sample_rate, columns and columns.model_dump_json())
+        # A manifest that comes after its files dates what the log holds without a date.
+        said = said if self.moment is None else (*said, self.stream, self.delivered_on)
         return sha256(repr(said).encode()).hexdigest()[:16]
 
     @property
@@ -64,23 +75,42 @@ def delivered(roots: Sequence[tuple[Path, str]], config: Config) -> Iterator[Del
     Raises
     ------
     InputError
-        When a file cannot be read, or a ``delivered=`` folder names no date.
+        When a file cannot be read, a ``delivered=`` folder names no date, or a vendor's manifest
+        is broken or lists files that are not here (see `finops_lab.ingestion.manifests.places`).
     ConfigError
         When ``[[columns]]`` names a table or a column that does not exist.
     """
     for columns in config.columns:
         _check(columns)
+    data: dict[str, Path] = {}
+    manifests: dict[str, str] = {}
     for root, prefix in roots:
-        found = (p for p in root.rglob("*") if p.is_file())
-        for path in sorted(p for p in found if _is_data(p.relative_to(root))):
-            yield _look(path, prefix + path.relative_to(root).as_posix(), config)
+        for path in sorted(p for p in root.rglob("*") if p.is_file()):
+            inside = path.relative_to(root)
+            name = prefix + inside.as_posix()
+            if _is(inside, *_NOT_DATA):
+                continue
+            if fnmatch(path.name.lower(), _MANIFEST):
+                manifests[name] = _text(path)
+            elif not _is(inside, _MANIFEST):
+                data[name] = path
+    told = places(list(data), manifests)
+    for name, path in data.items():
+        yield _look(path, name, told[name], config)
 
 
-def _is_data(path: Path) -> bool:
-    return not any(fnmatch(part.lower(), pattern) for part in path.parts for pattern in _NOT_DATA)
+def _is(path: Path, *patterns: str) -> bool:
+    return any(fnmatch(part.lower(), pattern) for part in path.parts for pattern in patterns)
 
 
-def _look(path: Path, name: str, config: Config) -> Delivered:
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", file=path) from None
+
+
+def _look(path: Path, name: str, place: Place, config: Config) -> Delivered:
     try:
         with path.open("rb") as stream:
             digest = file_digest(stream, "sha256").hexdigest()
@@ -95,8 +125,21 @@ def _look(path: Path, name: str, config: Config) -> Delivered:
         next((s.rate for s in config.telemetry.sampling if fnmatch(name, s.path)), None),
         next((c for c in config.columns if fnmatch(name, c.path)), None),
     )
-    stream_name = "/".join(p for p in folders if not _DELIVERED.fullmatch(p))
-    return Delivered(path, name, digest, size, stream_name, max(dates, default=None), settings)
+    # A folder that says the date wins; the moment orders the snapshots of that date.
+    said = [part for part in (max(dates, default=None), place.moment) if part is not None]
+    delivered_on = " ".join(said) or None
+    return Delivered(
+        path,
+        name,
+        digest,
+        size,
+        place.stream,
+        delivered_on,
+        settings,
+        place.moment,
+        place.status,
+        place.why,
+    )
 
 
 def _delivery_date(folder: str, path: Path) -> str:

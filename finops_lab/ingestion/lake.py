@@ -273,7 +273,7 @@ def _entry(values: dict[str, Any]) -> FileEntry:
 def _version_as_of(lake: Path, table: str, as_of: date) -> int:
     found = None
     for number, entries in _history(lake, table):
-        if any(e.delivered_on is not None and e.delivered_on > as_of.isoformat() for e in entries):
+        if any(e.delivered_on is not None and e.delivered_on[:10] > as_of.isoformat() for e in entries):
             break
         found = number
     if found is None:

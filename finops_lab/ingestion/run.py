@@ -19,6 +19,7 @@ from finops_lab.ingestion import lake, mapped, quarantine, registry
 from finops_lab.ingestion.data_files import Staged
 from finops_lab.ingestion.delivered import Delivered, delivered
 from finops_lab.ingestion.lake import FileEntry, Unit
+from finops_lab.ingestion.manifests import OUTDATED
 from finops_lab.ingestion.staging import rejected_file, stage, without
 from finops_lab.ingestion.summary import Done, IngestSummary, Progress, Replaced, Work, summarise
 
@@ -140,7 +141,7 @@ def _ingest(folder: Path, config: Config, report: Progress, staging: Path, *, wr
 
 
 def _sort(items: Sequence[Delivered], run: _Run) -> tuple[list[Delivered], dict[str, list[FileEntry]]]:
-    """Tell files to read from those that the lake holds already and from copies of others."""
+    """Tell files to read from those that the lake holds already, copies and outdated ones."""
     todo: list[Delivered] = []
     emptied: dict[str, list[FileEntry]] = {}
     known: dict[str, dict[str, FileEntry]] = {}
@@ -148,7 +149,7 @@ def _sort(items: Sequence[Delivered], run: _Run) -> tuple[list[Delivered], dict[
         for entry in entries.values():
             known.setdefault(entry.path, {})[table] = entry
     # What the lake holds already comes first, so that a copy or a renamed file is not read again.
-    present = {item.name: item.sha256 for item in items}
+    present = {item.name: "" if item.status == OUTDATED else item.sha256 for item in items}
     first_with: dict[str, FileEntry | Delivered] = {
         entry.sha256: entry
         for tables in known.values()
@@ -157,6 +158,14 @@ def _sort(items: Sequence[Delivered], run: _Run) -> tuple[list[Delivered], dict[
     }
     for item in items:
         entries = known.get(item.name, {})
+        if item.status == OUTDATED or (item.status and not entries):
+            # Not what a run would look for, so that the file is read when it is listed again.
+            left = replace(_empty(item, {item.why: 1}), settings=OUTDATED)
+            run.done[item.name, ""] = Done("", left, item.status)
+            for table, entry in entries.items():
+                if entry.settings != OUTDATED:
+                    emptied.setdefault(table, []).append(left)
+            continue
         twin = first_with.setdefault(item.sha256, item)
         held = bool(entries) and all(entry.sha256 == item.sha256 for entry in entries.values())
         if held and all(entry.settings == item.fingerprint for entry in entries.values()):

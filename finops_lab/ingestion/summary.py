@@ -57,7 +57,8 @@ class IngestSummary:
     ----------
     files : polars.DataFrame
         One row per file and table looked at: ``file``, ``table``, ``format``, ``status``
-        (``ingested``, ``changed``, ``unchanged``, ``duplicate``), rows and ``BilledCost`` read,
+        (``ingested``, ``changed``, ``unchanged``, ``duplicate``, ``outdated``: its delivery does
+        not hold it any more, ``waiting``: its delivery is incomplete), rows and ``BilledCost`` read,
         accepted, quarantined and superseded, per currency (a file in two currencies has two rows).
     replaced : polars.DataFrame
         One row per older file, currency and run that newer deliveries took rows from: ``file``,

@@ -14,8 +14,7 @@ from finops_lab.tables import money_table
 if TYPE_CHECKING:
     from finops_lab.reporting.monthly import Review
 
-_MOST = 60
-_SHOWN = ("check", "severity", "where", "rows", "at_stake", "finding", "fix")
+_MOST = 40
 
 
 def build(review: Review) -> Section:
@@ -23,24 +22,30 @@ def build(review: Review) -> Section:
     findings = doctor(review.lab)
     counts = {s: findings.filter(severity=s).height for s in ("error", "warning", "info")}
     said = f"**The data doctor found {plural(counts['error'], 'error')}, {plural(counts['warning'], 'warning')}**"
-    said += f" and {plural(counts['info'], 'thing')} to know, in the whole lab."
+    said += f" and {plural(counts['info'], 'thing')} to know, in the whole lab. `finops-lab doctor` lists them all."
+    grave = readable(findings.filter(pl.col("severity") != "info"))
     parts: list[object] = []
-    if findings.height:
+    if grave.height:
+        table = grave.head(_MOST).select(
+            pl.format("{}: {}", "severity", "check").alias("finding"),
+            "where",
+            "rows",
+            "at_stake",
+            pl.format("{}. Fix: {}", "finding", "fix").alias("what and how to mend it"),
+        )
         parts.append(
             money_table(
-                readable(findings).head(_MOST).select(_SHOWN),
+                table,
                 title="What the data doctor found",
-                subtitle="errors first: error: figures are wrong; warning: they may mislead; info: know it",
+                subtitle="error: figures are wrong; warning: they may mislead",
                 id="doctor",
                 currency=review.currency,
                 money_columns=(),
                 number_columns=["rows"],
-                labels={"at_stake": "money at stake"},
+                labels={"at_stake": "Money at stake"},
                 unknown="not a matter of rows or money",
-                note=f"{findings.height - _MOST} more: `finops-lab doctor`"
-                if findings.height > _MOST
-                else None,
+                note=f"and {grave.height - _MOST} more" if grave.height > _MOST else None,
             )
         )
-    values = findings.with_columns(pl.col("examples").list.join(", ") if findings.height else "examples")
+    values = findings.with_columns(pl.col("examples").list.join(", "))
     return Section("doctor", said, tuple(parts), {"counts": counts, "findings": values.to_dicts()})
