@@ -15,7 +15,7 @@ UV := $(or $(shell command -v uv 2>/dev/null),$(BIN)/uv)
 ensure_uv = test -x "$(UV)" || $(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9,<1'
 BENCHMARKS = $(if $(ONLY),benchmarks/$(ONLY).py,$(filter-out benchmarks/_%,$(sort $(wildcard benchmarks/*.py))))
 
-.PHONY: help setup review test lab lint docs bench lock clean
+.PHONY: help setup review test fuzz lab lint docs bench lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -27,6 +27,9 @@ review: $(SYNCED) ## run the monthly review of the sample lab (MONTH=2026-10, AR
 
 test: $(SYNCED) ## run all tests: unit, doctests, notebooks, browser (ARGS="-k name" to choose)
 	$(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=120 $(ARGS)
+
+fuzz: $(SYNCED) ## read FINOPS_FUZZ=500 spoiled files per reader, other ones each time (ARGS="-k name")
+	FINOPS_FUZZ=$(or $(FINOPS_FUZZ),500) $(BIN)/python -m pytest -p no:nbval -q tests/test_fuzz_readers.py $(ARGS)
 
 lab: $(SYNCED) ## open JupyterLab on notebooks/
 	$(BIN)/jupyter lab --ServerApp.root_dir=notebooks $(ARGS)

@@ -12,6 +12,7 @@ __all__ = [
     "NoDataError",
     "ReconciliationError",
     "RunError",
+    "printable",
 ]
 
 
@@ -55,11 +56,18 @@ class FinopsError(Exception):
         )
         text = f"{where}: {message}" if where else message
         # Messages quote what files hold: no control character of theirs may reach a terminal.
-        super().__init__(_printable(f"{text}. Hint: {hint}" if hint else text))
+        super().__init__(printable(f"{text}. Hint: {hint}" if hint else text))
         self.message, self.file, self.row, self.column, self.hint = message, file, row, column, hint
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    r"""Replace control characters, which could steer the terminal that shows the text.
+
+    Examples
+    --------
+    >>> printable("a\x1b[2Jb")
+    'a�[2Jb'
+    """
     return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import polars as pl
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from finops_lab.errors import InputError
+from finops_lab.errors import InputError, printable
 from finops_lab.ingestion.summary import IngestSummary
 from finops_lab.money import exact_sum
 
@@ -47,32 +48,30 @@ def print_summary(summary: IngestSummary, *, explained: bool = False) -> None:
     )
     for file, name, status, *counts in files.sort("file").iter_rows():
         said = _WOULD[status] if explained else status
-        table.add_row(file, name, said, *[f"{n:,}" for n in counts])
+        table.add_row(escape(printable(file)), name, said, *[f"{n:,}" for n in counts])
     console.print(table)
     would = "would be " if explained else ""
     for file, by, units, rows, currency, amount in summary.replaced.iter_rows():
         money = f", BilledCost {_amount(amount, currency)}" if amount else ""
-        console.print(
-            f"{would}replaced: {file}: {units} ({rows:,} rows{money}) by {by}", markup=False, highlight=False
-        )
+        _say(console, f"{would}replaced: {file}: {units} ({rows:,} rows{money}) by {by}")
     for title, frame in (("rejected", summary.reasons), ("mended", summary.notes)):
         for path, text, rows in frame.iter_rows():
-            console.print(f"{title}: {path}: {text} ({rows:,} rows)", markup=False, highlight=False)
+            _say(console, f"{title}: {path}: {text} ({rows:,} rows)")
     totals = summary.files.select(f"rows_{fate}" for fate in _FATES).sum().row(0)
-    console.print(
+    _say(
+        console,
         f"{totals[0]:,} rows read = {totals[1]:,} accepted + {totals[2]:,} quarantined + {totals[3]:,} superseded",
-        markup=False,
     )
     for (currency,), part in summary.files.drop_nulls("currency").group_by("currency", maintain_order=True):
         read, *rest = (
             _amount(exact_sum(part[f"BilledCost_{fate}"].drop_nulls()), str(currency)) for fate in _FATES
         )
-        console.print(
+        _say(
+            console,
             f"BilledCost {read} read = {rest[0]} accepted + {rest[1]} quarantined + {rest[2]} superseded",
-            markup=False,
         )
     if explained:
-        console.print("nothing was written", markup=False)
+        _say(console, "nothing was written")
 
 
 def print_findings(findings: pl.DataFrame) -> None:
@@ -89,15 +88,15 @@ def print_findings(findings: pl.DataFrame) -> None:
     colours = {"error": "bold red", "warning": "yellow", "info": "cyan"}
     for row in readable(findings).iter_rows(named=True):
         facts = [row["where"], f"{row['rows']:,} rows" if row["rows"] is not None else None, row["at_stake"]]
-        console.print(f"{row['severity']}: {row['check']}", style=colours[row["severity"]], markup=False)
-        console.print(f"  {'; '.join(fact for fact in facts if fact)}", markup=False, highlight=False)
-        console.print(f"  {row['finding']}", markup=False, highlight=False)
-        console.print(f"  fix: {row['fix']}", markup=False, highlight=False)
+        _say(console, f"{row['severity']}: {row['check']}", colours[row["severity"]])
+        _say(console, f"  {'; '.join(fact for fact in facts if fact)}")
+        _say(console, f"  {row['finding']}")
+        _say(console, f"  fix: {row['fix']}")
         if row["examples"]:
-            console.print(f"  see: {row['examples']}", markup=False, highlight=False)
+            _say(console, f"  see: {row['examples']}")
     counts = {name: findings.filter(severity=name).height for name in colours}
     told = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
-    console.print(f"findings: {told or 'none'}", markup=False, highlight=False)
+    _say(console, f"findings: {told or 'none'}")
 
 
 def write_findings(findings: pl.DataFrame, out: Path) -> None:
@@ -118,6 +117,11 @@ def write_findings(findings: pl.DataFrame, out: Path) -> None:
     else:
         findings.write_parquet(partial)
     partial.replace(out)
+
+
+def _say(console: Console, text: str, style: str | None = None) -> None:
+    # Texts quote the data: nothing in them may steer rich or the terminal.
+    console.print(printable(text), style=style, markup=False, highlight=False)
 
 
 def plain(amount: Decimal) -> str:

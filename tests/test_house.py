@@ -49,7 +49,7 @@ ROOMS: dict[str, set[str]] = {
     "reporting": {"charts", "tables", "lab", "doctor"},
     "printing": {"ingestion", "doctor"},
     "doctor": {"contracts", "config", "ingestion", "pricing", "lab"},
-    "exporting": {"contracts"},
+    "exporting": {"contracts", "ingestion"},
 }
 # Above all rooms: the front door, its functions that take a lab, and the command line.
 DOORS = {"", "api", "cli"}

@@ -285,7 +285,7 @@ def test_a_file_that_becomes_a_copy_of_another_loses_its_own_rows(tmp_path: Path
     shutil.copy(lab / "exports" / "b.csv", lab / "exports" / "a.csv")
     ingest_lab(lab)
     assert total(lab) == Decimal(2)
-    assert set(statuses(ingest_lab(lab)).values()) == {"unchanged"}
+    assert set(statuses(ingest_lab(lab)).values()) == {"unchanged", "duplicate"}
     assert total(lab) == Decimal(2)
 
 
@@ -821,3 +821,27 @@ def test_columns_that_differ_in_case_only_are_one_in_the_lake(tmp_path: Path) ->
     frame = costs(lab).sort("BilledCost")
     assert frame["x_Zone"].to_list() == ["north", "south", "east"]
     assert [name for name in frame.columns if name.lower() == "x_zone"] == ["x_Zone"]
+
+
+def test_a_copy_counts_again_when_its_original_changes(tmp_path: Path) -> None:
+    lab = write_lab(tmp_path, {"a.csv": [cost_row("1")], "b.csv": [cost_row("2")]})
+    ingest_lab(lab)
+    put(lab / "exports" / "b.csv", [cost_row("1")])
+    assert statuses(ingest_lab(lab)) == {"a.csv": "unchanged", "b.csv": "duplicate"}
+    assert statuses(ingest_lab(lab)) == {"a.csv": "unchanged", "b.csv": "duplicate"}
+    put(lab / "exports" / "a.csv", [cost_row("4")])
+    ingest_lab(lab)
+    assert sorted(costs(lab)["BilledCost"]) == [Decimal(1), Decimal(4)]
+    assert set(statuses(ingest_lab(lab)).values()) == {"unchanged"}
+
+
+def test_a_grown_contract_has_the_files_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from finops_lab import contracts
+
+    lab = write_lab(tmp_path, {"a.csv": [cost_row("1")]})
+    ingest_lab(lab)
+    (entry,) = lake.files(lab / "lake", "costs").values()
+    assert (entry.contract, entry.lake_version) == (contracts.version("costs"), 0)
+    monkeypatch.setattr(contracts, "version", lambda table: "another")
+    assert statuses(ingest_lab(lab)) == {"a.csv": "changed"}
+    assert costs(lab)["BilledCost"].to_list() == [Decimal(1)]

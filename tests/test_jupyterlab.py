@@ -282,7 +282,7 @@ def test_dollar_signs_are_money_and_not_formulas(reading: Reading) -> None:
 
 def test_recorded_results_are_not_shown_to_the_reader(reading: Reading) -> None:
     recorded = [out for cell in reading.cells for out in cell["outputs"] if RESULT_MIME in out["data"]]
-    assert len(recorded) == 7
+    assert len(recorded) == 8
     assert '{"' not in reading.text()
 
 

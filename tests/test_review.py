@@ -80,7 +80,7 @@ def test_the_page_is_offline_accessible_and_drawn(sample_review: ReportFiles) ->
         figures = visit.page.locator("figure").count()
         titles = visit.page.locator("h2").all_inner_texts()
         assert figures >= 5
-        assert len(titles) == 7
+        assert len(titles) == 8
         assert visit.page.locator("h1").count() == 1
         assert visit.page.title().startswith("Monthly review October 2026")
         for figure in visit.page.locator("figure [aria-label], figure[aria-label]").all()[:figures]:

@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 
 from finops_lab.exporting._focus_rules import RULES, SUBCATEGORIES, VALUES, Rule
+from finops_lab.ingestion._batches import batches
 from finops_lab.money import MONEY
 
 __all__ = ["conformance"]
@@ -100,7 +101,7 @@ def conformance(frame: pl.LazyFrame | pl.DataFrame) -> pl.DataFrame:
     names: dict[str, list[pl.DataFrame]] = {rule.id: [] for rule in rules if rule.check.startswith("one-")}
     read = 0
     # Batch by batch: as one query, 250 sums and their examples hold the whole table.
-    for batch in lazy.collect_batches(chunk_size=_ROWS, maintain_order=True):
+    for batch in batches(lazy, _ROWS):
         here = _completed(batch)
         counts = here.select(expr.sum().alias(rule) for rule, expr in bad.items()).row(0, named=True)
         broken = [rule for rule in rules if counts.get(rule.id)]

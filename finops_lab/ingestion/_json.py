@@ -222,7 +222,7 @@ def count(value: Any, column: str, faults: list[str]) -> int | None:
         found = value
     elif isinstance(value, str) and _WHOLE.fullmatch(value.strip()):
         found = int(value.strip().partition(".")[0])
-    elif isinstance(value, Decimal) and abs(value) < 2**63 and value % 1 == 0:
+    elif isinstance(value, Decimal) and -30 < value.adjusted() < 19 and value % 1 == 0:
         found = int(value)
     if found is None or abs(found) >= 2**63:
         faults.append(f"{column}: '{short(value)}' is not a whole number")

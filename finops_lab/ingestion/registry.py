@@ -123,7 +123,7 @@ def inspect(path: Path) -> Sample:
             return Sample(path, "parquet", tuple(pl.read_parquet_schema(path)))
         with gzip.open(path) if magic[:2] == b"\x1f\x8b" else path.open("rb") as stream:
             start = stream.readline(_PROBE_BYTES).decode("utf-8-sig", errors="replace").strip()
-    except (OSError, EOFError, zlib.error, pl.exceptions.PolarsError) as error:
+    except (OSError, EOFError, zlib.error, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise InputError(f"cannot be read: {_first_line(error)}", file=path) from None
     if not start:
         raise InputError("is empty", file=path, hint="remove it, or deliver it again")

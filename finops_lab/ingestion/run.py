@@ -97,7 +97,7 @@ def ingest(
     """
     report = progress or (lambda work: None)
     if explain:
-        with TemporaryDirectory(prefix="finops-lab-") as scratch:
+        with TemporaryDirectory(prefix="finops-lab-", ignore_cleanup_errors=True) as scratch:
             return _ingest(folder, config, report, Path(scratch), write=False)
     with _only_one(folder / "lake"):
         staging = folder / "lake" / ".staging"
@@ -146,7 +146,8 @@ def _sort(items: Sequence[Delivered], run: _Run) -> tuple[list[Delivered], dict[
     emptied: dict[str, list[FileEntry]] = {}
     known: dict[str, dict[str, FileEntry]] = {}
     for table, entries in run.log.items():
-        for entry in entries.values():
+        # An entry without a format says that the file left the table: it holds nothing.
+        for entry in (entry for entry in entries.values() if entry.format):
             known.setdefault(entry.path, {})[table] = entry
     # What the lake holds already comes first, so that a copy or a renamed file is not read again.
     present = {item.name: "" if item.status == OUTDATED else item.sha256 for item in items}
@@ -162,16 +163,16 @@ def _sort(items: Sequence[Delivered], run: _Run) -> tuple[list[Delivered], dict[
             # Not what a run would look for, so that the file is read when it is listed again.
             left = replace(_empty(item, {item.why: 1}), settings=OUTDATED)
             run.done[item.name, ""] = Done("", left, item.status)
-            for table, entry in entries.items():
-                if entry.settings != OUTDATED:
-                    emptied.setdefault(table, []).append(left)
+            for table in entries:
+                emptied.setdefault(table, []).append(left)
+                # It holds nothing any more that a file of this run could be older than.
+                run.log[table][item.name] = left
             continue
         twin = first_with.setdefault(item.sha256, item)
         held = bool(entries) and all(entry.sha256 == item.sha256 for entry in entries.values())
-        if held and all(entry.settings == item.fingerprint for entry in entries.values()):
+        if held and all(_current(entry, table, item) for table, entry in entries.items()):
             for table, entry in entries.items():
-                if entry.format or len(entries) == 1:
-                    run.done[item.name, table] = Done(table, entry, "unchanged")
+                run.done[item.name, table] = Done(table, entry, "unchanged")
         elif twin is not item and not held and not _delivered_again(twin, item):
             copy = _empty(item, {f"same content as {_path(twin)}: read once": 1})
             run.done[item.name, ""] = Done("", copy, "duplicate")
@@ -182,12 +183,17 @@ def _sort(items: Sequence[Delivered], run: _Run) -> tuple[list[Delivered], dict[
     return todo, emptied
 
 
+def _current(entry: FileEntry, table: str, item: Delivered) -> bool:
+    """Tell whether the file would be read and checked today as it was."""
+    return entry.settings == item.fingerprint and entry.contract == contracts.version(table)
+
+
 def _tables_left(item: Delivered, run: _Run) -> list[str]:
     """Return the tables that an earlier content of the file filled and this one does not."""
     return [
         table
         for table, entries in run.log.items()
-        if item.name in entries and (item.name, table) not in run.staged
+        if item.name in entries and entries[item.name].format and (item.name, table) not in run.staged
     ]
 
 

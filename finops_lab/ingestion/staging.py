@@ -14,6 +14,7 @@ from polars.io.plugins import register_io_source
 from finops_lab import contracts
 from finops_lab.errors import FinopsError
 from finops_lab.ingestion import quarantine, registry
+from finops_lab.ingestion._batches import batches
 from finops_lab.ingestion.data_files import Staged
 from finops_lab.ingestion.delivered import Delivered
 from finops_lab.ingestion.lake import FileEntry, Unit
@@ -68,7 +69,7 @@ def stage(
         _write(frame.select(*ours, *extra, NOTES, REASONS, quarantine.delivered_row()), staged)
     except FinopsError:
         raise
-    except (pl.exceptions.PolarsError, OSError, EOFError, zlib.error) as error:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, EOFError, zlib.error) as error:
         raise registry.unreadable(item.path, error) from None
     return _entry(item, reader, staged), staged
 
@@ -86,7 +87,7 @@ def _write(frame: pl.LazyFrame, staged: Staged) -> None:
     def good(
         columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, _size: int | None
     ) -> Iterator[pl.DataFrame]:
-        for number, batch in enumerate(frame.collect_batches(chunk_size=_ROWS, maintain_order=True)):
+        for number, batch in enumerate(batches(frame, _ROWS)):
             if batch[REASONS].null_count() < batch.height or batch[NOTES].null_count() < batch.height:
                 some = pl.col(REASONS).is_not_null() | pl.col(NOTES).is_not_null()
                 rest = batch.filter(some).select(*quarantine.rejected(staged.table), NOTES)

@@ -37,6 +37,7 @@ import polars as pl
 
 from finops_lab.errors import InputError
 from finops_lab.ingestion import _json, _rows
+from finops_lab.ingestion._batches import batches
 from finops_lab.ingestion._moments import microseconds
 from finops_lab.ingestion._scan import ROW, as_text, scan_table
 from finops_lab.ingestion.bills._bills import free_names
@@ -134,7 +135,7 @@ def _charges(
     money = [name for name in ("amount", "effective_amount") if name in names]
     read = [parse(pl.col(names[name]), code).alias(f"_{name}") for name in money]
     try:
-        for batch in texts.collect_batches(chunk_size=_BATCH, maintain_order=True):
+        for batch in batches(texts, _BATCH):
             amounts = batch.select(read).iter_rows(named=True)
             for delivered, known in zip(batch.iter_rows(named=True), amounts, strict=True):
                 number = delivered.pop(ROW)
