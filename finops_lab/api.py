@@ -38,9 +38,7 @@ def allocate(lab: Lab) -> allocation.Ledger:
     """
     costs = lab.costs()
     if costs.select(pl.len()).collect().item() == 0:
-        raise NoDataError(
-            "the lab holds no bill rows", file=lab.folder, hint="put FOCUS exports into exports/"
-        )
+        raise NoDataError("the lab holds no bill rows", file=lab.folder, hint="put bills into exports/")
     ledger = allocation.allocate(costs, lab.config.dimensions)
     if lab.config.rates:
         return replace(ledger, entries=allocation.convert(ledger.entries, lab.config.rates, lab.currency))

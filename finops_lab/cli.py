@@ -103,14 +103,16 @@ def ingest(
 
     Examples: finops-lab ingest --lab my-lab; finops-lab ingest --lab my-lab --explain
     """
+    from finops_lab.ingestion.doubles import repeated
     from finops_lab.lab import explain_lab, open_lab
-    from finops_lab.printing import print_summary
+    from finops_lab.printing import print_doubts, print_summary
 
     if explain:
         print_summary(explain_lab(lab, progress=sys.stderr.isatty()), explained=True)
         return
-    opened = open_lab(lab, progress=sys.stderr.isatty(), refresh=not offline)
+    opened = open_lab(lab, progress=sys.stderr.isatty(), refresh=True, offline=offline)
     print_summary(opened.summary)
+    print_doubts(repeated(opened.costs()), opened.withdrawn())
 
 
 @app.command()

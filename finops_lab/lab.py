@@ -16,10 +16,10 @@ import polars as pl
 from finops_lab import config as _config
 from finops_lab import contracts
 from finops_lab.calendar import format_month, months_from
-from finops_lab.config import Config
+from finops_lab.config import Config, Coverage
 from finops_lab.errors import InputError
 from finops_lab.ingestion import lake, quarantine
-from finops_lab.ingestion.coverage import covered, overlap_report
+from finops_lab.ingestion.coverage import acting, covered, overlap_report
 from finops_lab.ingestion.lake import FileEntry
 from finops_lab.ingestion.run import FETCHED, ingest
 from finops_lab.ingestion.sources.fetched import fetch
@@ -82,7 +82,7 @@ class Lab:
         InputError
             When there is no such contract, or `as_of` is no date.
         """
-        return covered(self.delivered(name, as_of), name, self.config.coverage)
+        return covered(self.delivered(name, as_of), name, self._coverage(name))
 
     def delivered(self, name: str, as_of: date | str | None = None) -> pl.LazyFrame:
         """Return a table of the lake with everything that was delivered, overlaps included.
@@ -101,9 +101,14 @@ class Lab:
     def overlap(self) -> pl.DataFrame:
         """Return what the coverage plan leaves out: see `finops_lab.ingestion.coverage.overlap_report`."""
         return pl.concat(
-            overlap_report(self.delivered(table), table, self.config.coverage)
+            overlap_report(self.delivered(table), table, self._coverage(table))
             for table in ("costs", "inference_requests")
         )
+
+    def _coverage(self, table: str) -> list[Coverage]:
+        plans = [plan for plan in self.config.coverage if plan.table == table]
+        entries = lake.files(self.folder / "lake", table).values() if plans else ()
+        return acting(plans, table, (entry.path for entry in entries if entry.rows_accepted))
 
     def costs(self) -> pl.LazyFrame:
         """Return the bill rows: the `costs` contract."""
@@ -186,6 +191,7 @@ def open_lab(
     progress: bool = True,
     as_of: date | str | None = None,
     refresh: bool = False,
+    offline: bool = False,
 ) -> Lab:
     """Open a lab, after bringing new and changed exports into its lake.
 
@@ -199,6 +205,8 @@ def open_lab(
         Read every table as it was on this date (``2026-11-01``), by the dates of the deliveries.
     refresh : bool
         Copy what ``[[sources]]`` name again first. A source that was never copied always is.
+    offline : bool
+        Ask no source at all.
 
     Returns
     -------
@@ -215,7 +223,7 @@ def open_lab(
     with _bar(progress) as report:
         fetch(
             folder / "lake" / FETCHED,
-            config.sources,
+            () if offline else config.sources,
             datetime.now(UTC),
             refresh=refresh,
             begin=lambda name: report and report(Work(0, 1, 0, 0, 0, f"copying source {name}")),

@@ -45,7 +45,7 @@ _SYMBOLS = {
 }
 _AMOUNT = re.compile(
     r"(?P<open>\()?\s*(?P<sign>[+-])?\s*(?P<symbol>[$€£¥₹])?\s*(?P<sign2>[+-])?"
-    r"(?P<whole>\d{1,3}(?:,\d{3})+|\d*)(?P<fraction>\.\d*)?(?P<exponent>[eE][+-]?\d{1,18})?"
+    r"(?P<whole>[1-9]\d{0,2}(?:,\d{3})+|\d*)(?P<fraction>\.\d*)?(?P<exponent>[eE][+-]?\d{1,18})?"
     r"\s*(?P<suffix>[$€£¥₹])?\s*(?P<close>\))?"
 )
 _LIMIT = Decimal(10) ** (38 - SCALE)

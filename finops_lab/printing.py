@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from finops_lab.errors import InputError, printable
 from finops_lab.ingestion.summary import IngestSummary
 from finops_lab.money import exact_sum
 
-__all__ = ["plain", "print_findings", "print_summary", "write_findings"]
+__all__ = ["plain", "print_doubts", "print_findings", "print_summary", "write_findings"]
 
 _FATES = ("read", "accepted", "quarantined", "superseded")
 _WOULD = {
@@ -37,7 +39,8 @@ def print_summary(summary: IngestSummary, *, explained: bool = False) -> None:
     explained : bool
         The run wrote nothing: say what one would do.
     """
-    console = Console()
+    # Piped, rich knows no width and would fold names at a few characters.
+    console = Console() if sys.stdout.isatty() else Console(width=200, soft_wrap=True)
     table = Table(title="Exports: what a run would do" if explained else "Exports")
     for name in ("file", "table", "status"):
         table.add_column(name, overflow="fold")
@@ -72,6 +75,30 @@ def print_summary(summary: IngestSummary, *, explained: bool = False) -> None:
         )
     if explained:
         _say(console, "nothing was written")
+
+
+def print_doubts(twice: pl.DataFrame, withdrawn: Sequence[str]) -> None:
+    """Print what the figures hold that they may not: charges in two files, files that are gone.
+
+    Parameters
+    ----------
+    twice : polars.DataFrame
+        From `finops_lab.ingestion.doubles.repeated`.
+    withdrawn : sequence of str
+        Files whose rows still count although they are no longer delivered.
+    """
+    console = Console(stderr=True, soft_wrap=True)
+    for files, currency, rows, cost in twice.iter_rows():
+        _say(
+            console,
+            f"warning: {rows:,} charges ({plain(cost)} {currency} billed) stand alike in {files}: counted twice? "
+            "A newer export belongs in a folder delivered=YYYY-MM-DD; [[coverage]] says which of two sources counts",
+        )
+    for file in withdrawn:
+        _say(
+            console,
+            f"warning: {file} is no longer delivered, and its rows still count (delete lake/ to drop them)",
+        )
 
 
 def print_findings(findings: pl.DataFrame) -> None:

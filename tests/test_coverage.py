@@ -65,6 +65,13 @@ def test_without_a_plan_everything_counts(tmp_path: Path) -> None:
     assert opened.overlap().height == 0
 
 
+def test_without_its_authority_nothing_overlaps(tmp_path: Path) -> None:
+    folder = write_lab(tmp_path, {"cloud/b.csv": [cost_row("100")]}, PLAIN_TOML + PLAN)
+    opened = open_lab(folder, progress=False)
+    assert billed(opened.costs()) == Decimal(100)
+    assert opened.overlap().height == 0
+
+
 def test_a_changed_plan_needs_no_other_ingest(tmp_path: Path) -> None:
     lab(tmp_path, "")
     opened = lab(tmp_path, PLAN)

@@ -845,3 +845,48 @@ def test_a_grown_contract_has_the_files_read_again(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(contracts, "version", lambda table: "another")
     assert statuses(ingest_lab(lab)) == {"a.csv": "changed"}
     assert costs(lab)["BilledCost"].to_list() == [Decimal(1)]
+
+
+def test_amounts_beyond_what_money_holds_refuse_the_file_and_name_the_row(tmp_path: Path) -> None:
+    huge = "99999999999999999999.99"
+    lab = write_lab(tmp_path, {"a.csv": [cost_row("1"), cost_row(huge), cost_row("2")]})
+    with pytest.raises(
+        InputError, match=r"a\.csv, row 2, column BilledCost: its amounts add up beyond 20 digits"
+    ):
+        ingest_lab(lab)
+
+
+def test_a_folder_that_cannot_be_looked_at_is_no_empty_folder(tmp_path: Path) -> None:
+    lab = write_lab(tmp_path, {"a.csv": [cost_row("1")]})
+    (lab / "exports" / "gone.csv").symlink_to(lab / "nowhere.csv")
+    with pytest.raises(InputError, match=r"gone\.csv: is a link that leads nowhere"):
+        ingest_lab(lab)
+    (lab / "exports" / "gone.csv").unlink()
+    other = tmp_path / "other"
+    put(other / "b.csv", [cost_row("2")])
+    (lab / "exports" / "linked").symlink_to(other)
+    (other / "circle").symlink_to(other)
+    assert statuses(ingest_lab(lab)) == {"a.csv": "ingested", "linked/b.csv": "ingested"}
+
+
+def test_a_decimal_comma_is_no_thousands_separator(tmp_path: Path) -> None:
+    lab = write_lab(tmp_path, {"a.csv": [cost_row("1,234.50"), cost_row("0,082")]})
+    (row,) = ingest_lab(lab).files.rows(named=True)
+    assert (row["BilledCost_accepted"], row["rows_quarantined"]) == (Decimal("1234.50"), 1)
+
+
+def test_ingest_tells_what_may_be_counted_twice_and_what_was_withdrawn(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from finops_lab.ingestion.doubles import repeated
+    from finops_lab.printing import print_doubts
+
+    text = csv_text([cost_row("3"), cost_row("1")])
+    lab = write_lab(tmp_path, {"a.csv": text, "b.csv": text.replace("\n", "\r\n")})
+    open_lab(lab, progress=False)
+    (lab / "exports" / "b.csv").unlink()
+    opened = open_lab(lab, progress=False)
+    print_doubts(repeated(opened.costs()), opened.withdrawn())
+    said = capsys.readouterr().err
+    assert "warning: 2 charges (4 USD billed) stand alike in a.csv and b.csv: counted twice?" in said
+    assert "warning: b.csv is no longer delivered, and its rows still count" in said

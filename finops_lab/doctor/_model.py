@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from pathlib import Path
 
 import polars as pl
@@ -163,6 +163,11 @@ def findings(checks: Sequence[Check], tables: Tables) -> pl.DataFrame:
     return _frame(said)
 
 
+def _scaled(amount: Decimal) -> Decimal:
+    with localcontext(prec=60):  # the default would refuse what a ledger can hold
+        return round(amount, SCALE)
+
+
 def _frame(said: Iterable[tuple[Check, Told]]) -> pl.DataFrame:
     rows = [
         (
@@ -172,7 +177,7 @@ def _frame(said: Iterable[tuple[Check, Told]]) -> pl.DataFrame:
             told.where,
             told.rows,
             told.currency,
-            None if told.money is None else round(told.money, SCALE),
+            None if told.money is None else _scaled(told.money),
             told.text,
             told.fix or check.fix,
             list(told.examples),

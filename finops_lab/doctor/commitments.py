@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from decimal import Decimal
 
 import polars as pl
@@ -16,6 +17,7 @@ __all__ = ["CHECKS"]
 _COMMITTED = pl.col("CommitmentDiscountId").is_not_null()
 _USAGE = pl.col("ChargeCategory") == "Usage"
 _PURCHASE = pl.col("ChargeCategory") == "Purchase"
+_ONE_CHARGE = timedelta(days=1)
 _CENT = Decimal("0.01")
 
 
@@ -56,12 +58,16 @@ def _commitment_identity(tables: Tables) -> Look:
         running = row["term_end"] is not None and (
             row["end_of_data"] is None or row["term_end"] > row["end_of_data"]
         )
-        if late or not row["usages"] or (running and off < 0):
+        # A purchase charged on one day does not tell how long it covers usage.
+        unknown = row["term_end"] is not None and row["term_end"] - row["term_start"] <= _ONE_CHARGE
+        if late or not row["usages"] or ((running or unknown) and off < 0):
             why = (
                 "no usage is covered by it yet"
                 if not row["usages"]
                 else "its purchase was before these bills begin"
                 if late
+                else "its purchase does not tell the term"
+                if unknown
                 else f"its term runs to {row['term_end']:%Y-%m-%d}"
             )
             told.append(

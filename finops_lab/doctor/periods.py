@@ -244,7 +244,9 @@ def _periods_without_length(tables: Tables) -> Look:
 def _future_charges(tables: Tables) -> Look:
     if tables.today is None:
         return []
-    after = (_START.dt.date() > tables.today) & (pl.col("ChargeCategory") == "Usage")
+    # What was paid before and is spread over later months is billed 0 there.
+    billed = pl.col("BilledCost") != 0
+    after = (_START.dt.date() > tables.today) & (pl.col("ChargeCategory") == "Usage") & billed
     found = yield flagged(tables.costs, after, used_to=_START.max())
     return [
         Told(

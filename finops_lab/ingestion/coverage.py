@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
 
 import polars as pl
 
@@ -12,7 +13,7 @@ from finops_lab.contracts import DIMENSIONS
 from finops_lab.errors import ConfigError
 from finops_lab.money import MONEY
 
-__all__ = ["covered", "overlap_report"]
+__all__ = ["acting", "covered", "overlap_report"]
 
 _PLAN = "_coverage"
 _REPORT: dict[str, pl.DataType] = {
@@ -25,6 +26,27 @@ _REPORT: dict[str, pl.DataType] = {
     "BilledCost": MONEY,
     "EffectiveCost": MONEY,
 }
+
+
+def acting(plans: Sequence[Coverage], table: str, files: Iterable[str]) -> list[Coverage]:
+    """Return the plans of a table whose authority is there: without it nothing overlaps.
+
+    Parameters
+    ----------
+    plans : sequence of Coverage
+        ``[[coverage]]``.
+    table : str
+        ``costs`` or ``inference_requests``.
+    files : iterable of str
+        Files that the table holds rows of.
+    """
+    names = list(files)
+    return [
+        plan
+        for plan in plans
+        if plan.table == table
+        and (plan.estimate or any(fnmatchcase(name, p) for name in names for p in plan.authoritative))
+    ]
 
 
 def covered(rows: pl.LazyFrame, table: str, plans: Sequence[Coverage]) -> pl.LazyFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -85,7 +86,7 @@ def delivered(roots: Sequence[tuple[Path, str]], config: Config) -> Iterator[Del
     data: dict[str, Path] = {}
     manifests: dict[str, str] = {}
     for root, prefix in roots:
-        for path in sorted(p for p in root.rglob("*") if p.is_file()):
+        for path in _files(root):
             inside = path.relative_to(root)
             name = prefix + inside.as_posix()
             if _is(inside, *_NOT_DATA):
@@ -150,6 +151,29 @@ def _delivery_date(folder: str, path: Path) -> str:
         raise InputError(
             f"{text!r} is no date", file=path.parent, hint="name the folder like delivered=2026-11-03"
         ) from None
+
+
+def _files(root: Path) -> list[Path]:
+    """List every file below a folder, links followed; what cannot be looked at is an error, not a gap."""
+
+    def refuse(error: OSError) -> None:
+        raise InputError(f"cannot be read: {error.strerror}", file=error.filename) from None
+
+    found: list[Path] = []
+    seen: set[Path] = set()
+    for folder, inside, names in os.walk(root, onerror=refuse, followlinks=True):
+        real = Path(folder).resolve()
+        if real in seen:  # a link in a circle
+            inside.clear()
+            continue
+        seen.add(real)
+        found += [Path(folder, name) for name in names]
+    for path in found:
+        if not path.exists():
+            raise InputError(
+                "is a link that leads nowhere", file=path, hint="remove it, or restore its target"
+            )
+    return sorted(path for path in found if path.is_file())
 
 
 def _check(columns: Columns) -> None:

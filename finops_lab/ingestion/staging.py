@@ -12,7 +12,7 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from finops_lab import contracts
-from finops_lab.errors import FinopsError
+from finops_lab.errors import FinopsError, InputError
 from finops_lab.ingestion import quarantine, registry
 from finops_lab.ingestion._batches import batches
 from finops_lab.ingestion.data_files import Staged
@@ -136,9 +136,8 @@ def _entry(item: Delivered, reader: registry.Reader, staged: Staged) -> FileEntr
     money: dict[str, dict[str, str]] = {}
     units: list[Unit] = []
     if reader.TABLE == "costs":
-        for fate, frame in (("accepted", good), ("quarantined", bad)):
-            sums = frame.group_by("BillingCurrency").agg(pl.col("BilledCost").sum()).collect()
-            for currency, amount in sums.iter_rows():
+        for fate, frame, row in (("accepted", good, "x_SourceRow"), ("quarantined", bad, "source_row")):
+            for currency, amount in _sums(item, frame, row):
                 money.setdefault(currency or "unknown", {})[fate] = str(amount)
         found = good.select("ProviderName", "BillingAccountId", "x_BillingMonth").unique().collect()
         units = sorted(Unit(*row) for row in found.iter_rows())
@@ -158,6 +157,23 @@ def _entry(item: Delivered, reader: registry.Reader, staged: Staged) -> FileEntr
         units=tuple(units),
         contract=contracts.version(reader.TABLE),
     )
+
+
+def _sums(item: Delivered, rows: pl.LazyFrame, row: str) -> list[tuple[str | None, Decimal]]:
+    """Add up what each currency was billed; refuse a file whose sum no Decimal of 38 digits holds."""
+    try:
+        return rows.group_by("BillingCurrency").agg(pl.col("BilledCost").sum()).collect().rows()
+    except pl.exceptions.ComputeError:
+        number, amount = (
+            rows.select(row, "BilledCost").sort(pl.col("BilledCost").abs()).last().collect().row(0)
+        )
+        raise InputError(
+            f"its amounts add up beyond 20 digits before the point; the largest is {amount.normalize():f}",
+            file=item.path,
+            row=number,
+            column="BilledCost",
+            hint="mend that row and deliver the file again",
+        ) from None
 
 
 def _counts(frame: pl.LazyFrame, column: str) -> dict[str, int]:

@@ -121,9 +121,12 @@ def _replaced(replaced: Sequence[Replaced]) -> pl.DataFrame:
         gone = sorted(set(before.units) - set(after.units))
         units = "; ".join(f"{unit.provider} / {unit.account} / {unit.month}" for unit in gone)
         count = after.rows_superseded - before.rows_superseded
-        for place, (currency, fates) in enumerate(after.money.items()):
+        amounts = []
+        for currency, fates in after.money.items():
             was = Decimal(before.money.get(currency, {}).get("superseded", "0"))
-            amount = exact_sum((Decimal(fates.get("superseded", "0")), was.copy_negate()))
+            amounts.append((currency, exact_sum((Decimal(fates.get("superseded", "0")), was.copy_negate()))))
+        moved = [pair for pair in amounts if pair[1]] or amounts[:1]
+        for place, (currency, amount) in enumerate(moved):
             rows.append((before.path, ", ".join(item.by), units, 0 if place else count, currency, amount))
     schema = {"file": pl.String, "by": pl.String, "units": pl.String, "rows": pl.Int64, "currency": pl.String}
     return pl.DataFrame(rows, {**schema, "BilledCost": MONEY}, orient="row")

@@ -285,9 +285,7 @@ def check_month(lab: Lab, month: date) -> None:
     """
     months = lab.months()
     if not months:
-        raise NoDataError(
-            "the lab holds no bill rows", file=lab.folder, hint="put FOCUS exports into exports/"
-        )
+        raise NoDataError("the lab holds no bill rows", file=lab.folder, hint="put bills into exports/")
     if month not in months:
         raise NoDataError(
             f"the lab has no charges for {format_month(month)}",
