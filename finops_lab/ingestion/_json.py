@@ -202,6 +202,27 @@ def _records(path: Path, size: int, changed: int) -> tuple[Mapping[str, Any], ..
     return tuple(records)
 
 
+def results(page: Any) -> Iterator[tuple[Mapping[str, Any], Any]]:
+    """Yield every result of a vendor's usage or cost page with its bucket.
+
+    What is no page, bucket or list comes as it is, without a bucket.
+    """
+    if not isinstance(page, dict):
+        yield {}, page
+        return
+    buckets = page.get("data", [page] if "results" in page else None)
+    if not isinstance(buckets, list):
+        yield {}, page
+        return
+    for bucket in buckets:
+        found = bucket.get("results", bucket.get("result")) if isinstance(bucket, dict) else None
+        if not isinstance(found, list):
+            yield {}, bucket
+            continue
+        for result in found:
+            yield bucket, result
+
+
 def text(value: Any) -> str | None:
     """Return a value as text; blank is null."""
     if value is None:

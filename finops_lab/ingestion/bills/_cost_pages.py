@@ -65,7 +65,7 @@ def rows(
         for page in document.value if isinstance(document.value, list) else [document.value]:
             if isinstance(page, dict):
                 more = page.get("has_more") is True
-            for bucket, result in _results(page):
+            for bucket, result in _json.results(page):
                 number += 1
                 if held is not None:
                     yield held
@@ -139,24 +139,6 @@ def _appended(path: Path) -> list[_json.Document] | None:
             return None
         place = stop
     return found
-
-
-def _results(page: Any) -> Iterator[tuple[Record, Any]]:
-    """Yield every result with its bucket; what is no page, bucket or list comes without a bucket."""
-    if not isinstance(page, dict):
-        yield {}, page
-        return
-    buckets = page.get("data", [page] if "results" in page else None)
-    if not isinstance(buckets, list):
-        yield {}, page
-        return
-    for bucket in buckets:
-        found = bucket.get("results", bucket.get("result")) if isinstance(bucket, dict) else None
-        if not isinstance(found, list):
-            yield {}, bucket
-            continue
-        for result in found:
-            yield bucket, result
 
 
 def _row(

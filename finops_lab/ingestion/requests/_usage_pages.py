@@ -54,7 +54,7 @@ def rows(
             line = document.text
             if isinstance(page, dict):
                 more = page.get("has_more") is True
-            for bucket, result in _results(page):
+            for bucket, result in _json.results(page):
                 row += 1
                 found = _row(row, bucket, result, (start, end), request)
                 if found is not None:
@@ -67,24 +67,6 @@ def rows(
         held["notes"] = [*(held.get("notes") or ()), _MORE]
     if held is not None:
         yield held
-
-
-def _results(page: Any) -> Iterator[tuple[Result, Any]]:
-    """Yield every result with its bucket; what is no page, bucket or list comes without a bucket."""
-    if not isinstance(page, dict):
-        yield {}, page
-        return
-    buckets = page.get("data", [page] if "results" in page else None)
-    if not isinstance(buckets, list):
-        yield {}, page
-        return
-    for bucket in buckets:
-        found = bucket.get("results", bucket.get("result")) if isinstance(bucket, dict) else None
-        if not isinstance(found, list):
-            yield {}, bucket
-            continue
-        for result in found:
-            yield bucket, result
 
 
 def _row(
