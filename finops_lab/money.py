@@ -145,8 +145,11 @@ def excess_digits(text: pl.Expr) -> pl.Expr:
 
 def _excess_batch(text: pl.Series) -> pl.Series:
     text = text.cast(pl.String)
-    flags = pl.repeat(False, text.len(), dtype=pl.Boolean, eager=True)
-    suspects = ((text.str.len_bytes() > SCALE + 1) | text.str.contains("[eE]")).arg_true()
+    flags = pl.Series([False]).new_from_index(0, text.len())
+    suspects = text.str.len_bytes() > SCALE + 1
+    for exponent in "eE":
+        suspects |= text.str.contains(exponent, literal=True)
+    suspects = suspects.arg_true()
     if suspects.len() == 0:
         return flags
     found = [_decimals(t) > SCALE for t in text.gather(suspects).to_list()]

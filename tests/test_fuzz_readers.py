@@ -27,12 +27,11 @@ from mutations import HOSTILE_TAGS, Mutated, mutated, records, with_tags
 import finops_lab as fl
 from finops_lab import contracts
 from finops_lab.charts import CHART_MIME
-from finops_lab.errors import FinopsError
+from finops_lab.errors import FinopsError, InputError
 from finops_lab.ingestion import lake, registry
-from finops_lab.ingestion._batches import batches
 from finops_lab.ingestion.data_files import delta_schema
 from finops_lab.ingestion.delivered import Delivered
-from finops_lab.ingestion.registry import Reader, ReadSettings
+from finops_lab.ingestion.registry import Reader, ReadSettings, Sample
 from finops_lab.ingestion.staging import rejected_file, stage
 from finops_lab.money import exact_sum
 from finops_lab.reporting.render import _figure
@@ -393,14 +392,24 @@ def test_bytes_in_a_rejected_row_do_not_lose_the_file(tmp_path: Path) -> None:
     assert done.rejected["gpu_samples"]["source_row"].to_list() == [1, 2, 3]
 
 
-def test_a_panic_of_polars_is_not_taken_for_the_end_of_a_file() -> None:
-    rows = pl.LazyFrame({"number": range(1000), "bytes": [b"x"] * 1000})
-    assert [batch.height for batch in batches(rows, 300)] == [300, 300, 300, 100]
-    # polars cannot write bytes as JSON, and its own collect_batches ends as if there were no rows.
-    spoiled = rows.with_columns(pl.struct("bytes").struct.json_encode().alias("json"))
-    assert list(spoiled.collect_batches(chunk_size=300)) == []
-    with pytest.raises(pl.exceptions.ComputeError):
-        list(batches(spoiled, 300))
+def test_a_panic_of_polars_is_not_taken_for_the_end_of_a_file(tmp_path: Path) -> None:
+    class Panics:
+        FORMAT, TABLE, SOURCE = "panics", "deploys", ""
+
+        @staticmethod
+        def matches(_: Sample) -> bool:
+            return True
+
+        @staticmethod
+        def read(path: Path, settings: ReadSettings) -> pl.LazyFrame:
+            (reader,) = registry.detect(path)
+            # polars cannot write bytes as JSON.
+            spoiled = pl.struct(pl.lit(b"x")).struct.json_encode()
+            return reader.read(path, settings).with_columns(spoiled.alias("note"))
+
+    path = HERE / "data" / "telemetry" / "deploys.csv"
+    with pytest.raises(InputError, match="cannot be read"):
+        _stage(path, Panics, tmp_path, Outcome())
 
 
 def test_a_parquet_file_with_an_interval_is_refused(tmp_path: Path) -> None:

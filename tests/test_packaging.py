@@ -28,7 +28,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 RUNTIME = [Requirement(text) for text in PROJECT["project"]["dependencies"]]
 DEV = [Requirement(text) for group in PROJECT["dependency-groups"].values() for text in group]
 # PyPI name to conda-forge name, where they differ.
-CONDA_NAMES = {"great-tables": "great_tables"}
+CONDA_NAMES = {"great-tables": "great_tables", "isal": "python-isal"}
 SCHEDULING = (ROOT / "docs" / "scheduling.md").read_text()
 
 

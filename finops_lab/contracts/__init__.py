@@ -8,7 +8,6 @@ Decimal(precision=38, scale=18)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cache
 from hashlib import sha256
 
@@ -16,6 +15,7 @@ import dataframely as dy
 import polars as pl
 
 from finops_lab.contracts.costs import Costs
+from finops_lab.contracts.findings import listed, told
 from finops_lab.contracts.ledger import AMOUNTS, DIMENSIONS, Ledger
 from finops_lab.contracts.planning import Budgets, FeatureValue, Slos
 from finops_lab.contracts.pricing import Pools, Prices
@@ -30,8 +30,6 @@ from finops_lab.contracts.telemetry import (
     SpotEvictions,
     TrainingJobs,
 )
-
-_TEXTS = pl.List(pl.String)
 
 __all__ = [
     "AMOUNTS",
@@ -57,6 +55,7 @@ __all__ = [
     "listed",
     "reasons",
     "required",
+    "told",
     "version",
 ]
 
@@ -120,43 +119,6 @@ def reasons(table: str) -> pl.Expr:
     rules = TABLES[table]._validation_rules(with_cast=False)
     # A rule on a null is null: the nullability rule speaks for it, the others stay silent.
     return listed([(~rule.expr, pl.lit(_wording(name))) for name, rule in rules.items()])
-
-
-def listed(findings: Sequence[tuple[pl.Expr, pl.Expr]]) -> pl.Expr:
-    """List, per row, the texts of the findings that hold; null where none does.
-
-    Parameters
-    ----------
-    findings : sequence of (polars.Expr, polars.Expr)
-        Boolean expression and the text to list where it is true.
-
-    Returns
-    -------
-    polars.Expr
-        ``List(String)``. Batches without any finding, nearly all of them, cost one pass of "any".
-    """
-    if not findings:
-        return pl.lit(None, dtype=_TEXTS)
-    count = len(findings)
-
-    def gather(columns: Sequence[pl.Series]) -> pl.Series:
-        flags, texts = columns[:count], columns[count:]
-        # A literal has length 1 and speaks of every row.
-        lengths = [column.len() for column in columns]
-        length = 0 if 0 in lengths else max(lengths)
-        held = [flag for flag in flags if flag.any()]
-        if not held:
-            return pl.repeat(None, length, dtype=_TEXTS, eager=True)
-        found: list[list[str] | None] = [None] * length
-        for flag, text in zip(flags, texts, strict=True):
-            everywhere = flag.len() < length and flag.any()
-            for row in range(length) if everywhere else flag.arg_true().to_list():
-                said = text[row if text.len() > 1 else 0]
-                found[row] = [*(found[row] or []), said]
-        return pl.Series(found, dtype=_TEXTS)
-
-    columns = [flag.fill_null(False) for flag, _ in findings] + [text for _, text in findings]
-    return pl.map_batches(columns, gather, return_dtype=_TEXTS, is_elementwise=True)
 
 
 def _wording(rule: str) -> str:

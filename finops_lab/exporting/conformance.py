@@ -17,7 +17,6 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 
 from finops_lab.exporting._focus_rules import RULES, SUBCATEGORIES, VALUES, Rule
-from finops_lab.ingestion._batches import batches
 from finops_lab.money import MONEY
 
 __all__ = ["conformance"]
@@ -101,7 +100,7 @@ def conformance(frame: pl.LazyFrame | pl.DataFrame) -> pl.DataFrame:
     names: dict[str, list[pl.DataFrame]] = {rule.id: [] for rule in rules if rule.check.startswith("one-")}
     read = 0
     # Batch by batch: as one query, 250 sums and their examples hold the whole table.
-    for batch in batches(lazy, _ROWS):
+    for batch in lazy.collect_batches(chunk_size=_ROWS, maintain_order=True):
         here = _completed(batch)
         counts = here.select(expr.sum().alias(rule) for rule, expr in bad.items()).row(0, named=True)
         broken = [rule for rule in rules if counts.get(rule.id)]
@@ -121,6 +120,9 @@ def conformance(frame: pl.LazyFrame | pl.DataFrame) -> pl.DataFrame:
             if rule.id in names:
                 names[rule.id].append(_pairings(here, rule, read))
         read += batch.height
+    # The batches end without an error when one of polars' threads panics.
+    if read != lazy.select(pl.len()).collect().item():
+        raise pl.exceptions.ComputeError("a value of a kind that polars cannot handle")
     for rule in rules:
         if rule.check == "here" and rule.column not in schema:
             found[rule.id] = (max(read, 1), None, None)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from finops_lab.contracts import told
 from finops_lab.money import excess_digits, is_blank
 
 __all__ = ["joined", "rounded", "unread"]
@@ -49,7 +50,7 @@ def unread(columns: Sequence[tuple[str, str, str]]) -> pl.Expr:
             for place, text, nothing in zip(places, texts, blank, strict=True):
                 if not nothing:
                     found.setdefault(place, []).append(f"{name}: '{text}' is not {kind}")
-        return _lists(found, series[0].len())
+        return told(found, series[0].len())
 
     return _told(tell, [*(read for read, _, _ in columns), *(given for _, given, _ in columns)])
 
@@ -74,7 +75,7 @@ def rounded(columns: Sequence[tuple[str, str]]) -> pl.Expr:
             flags = given.to_frame("text").select(excess_digits(pl.col("text"))).to_series()
             for place in flags.arg_true() if flags.any() else ():
                 found.setdefault(place, []).append(f"{name}: more than 18 decimals, rounded to 18")
-        return _lists(found, series[0].len())
+        return told(found, series[0].len())
 
     return _told(tell, [given for _, given in columns])
 
@@ -95,8 +96,9 @@ def joined(first: pl.Expr, second: pl.Expr) -> pl.Expr:
             return one
         if one.null_count() == one.len():
             return two
-        both = [[*(a or ()), *(b or ())] or None for a, b in zip(one.to_list(), two.to_list(), strict=True)]
-        return pl.Series(both, dtype=_TEXTS)
+        places = (one.is_not_null() | two.is_not_null()).arg_true()
+        pairs = zip(places, one.gather(places).to_list(), two.gather(places).to_list(), strict=True)
+        return told({place: [*(a or ()), *(b or ())] for place, a, b in pairs}, one.len())
 
     return pl.map_batches([first, second], join, return_dtype=_TEXTS, is_elementwise=True)
 
@@ -105,9 +107,3 @@ def _told(tell: object, columns: Sequence[str]) -> pl.Expr:
     if not columns:
         return pl.lit(None, dtype=_TEXTS)
     return pl.map_batches([pl.col(name) for name in columns], tell, return_dtype=_TEXTS, is_elementwise=True)  # type: ignore[arg-type]
-
-
-def _lists(found: dict[int, list[str]], length: int) -> pl.Series:
-    if not found:
-        return pl.repeat(None, length, dtype=_TEXTS, eager=True)
-    return pl.Series([found.get(place) for place in range(length)], dtype=_TEXTS)

@@ -5,18 +5,19 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import polars as pl
 
 from finops_lab.errors import InputError
-from finops_lab.ingestion._batches import in_batches
+from finops_lab.ingestion import _csv
 from finops_lab.ingestion.registry import separator
 
-__all__ = ["NULLS", "ROW", "as_text", "demand", "scan_table"]
+__all__ = ["NULLS", "ROW", "as_text", "demand", "parquet_batches", "scan_table", "table_batches"]
 
 ROW = "_row"
+_ROWS = 50_000
 NULLS = ("NULL", "null", "Null", "(null)", "")
 
 
@@ -51,17 +52,29 @@ def scan_table(path: Path, nulls: Sequence[str] = NULLS) -> pl.LazyFrame:
         texts = pl.col(pl.String)
         raw = raw.with_columns(pl.when(~texts.is_in(list(nulls))).then(texts).name.keep())
     else:
-        raw = in_batches(
-            pl.scan_csv(
-                path,
-                infer_schema=False,
-                null_values=list(nulls),
-                separator=separator(path),
-                row_index_name=ROW,
-                row_index_offset=1,
-            )
-        )
+        raw = _csv.scan(path, separator=separator(path), nulls=nulls, row=ROW)
     return raw.rename(_names(raw.collect_schema().names()))
+
+
+def table_batches(path: Path, nulls: Sequence[str] = NULLS) -> Iterator[pl.DataFrame]:
+    """Read what `scan_table` scans batch by batch, all of it text but `ROW`."""
+    with path.open("rb") as stream:
+        parquet = stream.read(4) == b"PAR1"
+    if parquet:
+        found = parquet_batches(scan_table(path, nulls))
+    else:
+        found = _csv.frames(path, separator=separator(path), nulls=nulls, row=ROW)
+    for batch in found:
+        named = batch if parquet else batch.rename(_names(batch.columns))
+        kinds = {name: dtype for name, dtype in named.schema.items() if name != ROW}
+        yield named.select(ROW, *[as_text(pl.col(name), dtype).alias(name) for name, dtype in kinds.items()])
+
+
+def parquet_batches(table: pl.LazyFrame) -> Iterator[pl.DataFrame]:
+    """Read a scan of Parquet 50,000 rows at a time."""
+    rows = table.select(pl.len()).collect().item()
+    for start in range(0, rows, _ROWS):
+        yield table.slice(start, _ROWS).collect()
 
 
 def _names(delivered: Sequence[str]) -> dict[str, str]:

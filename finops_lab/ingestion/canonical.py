@@ -302,12 +302,12 @@ def _reasons(wanted: Mapping[str, pl.DataType], schema: Mapping[str, pl.DataType
 
     def tell(series: Sequence[pl.Series]) -> pl.Series:
         flags, values = series[: len(columns)], series[len(columns) :]
-        told: list[list[str] | None] = [None] * series[0].len()
+        found: dict[int, list[str]] = {}
         for name, flag, value in zip(columns, flags, values, strict=True):
             for row in flag.arg_true().to_list() if flag.any() else ():
                 said = f"{name}: '{str(value[row]).strip()[:60]}' is not {_kind(wanted[name])}"
-                told[row] = [*(told[row] or ()), said]
-        return pl.Series(told, dtype=pl.List(pl.String))
+                found.setdefault(row, []).append(said)
+        return contracts.told(found, series[0].len())
 
     if not columns:
         return pl.lit(None, dtype=pl.List(pl.String))

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
 import polars as pl
-from polars.io.plugins import register_io_source
 
 from finops_lab import contracts
 from finops_lab.errors import FinopsError, InputError
 from finops_lab.ingestion import quarantine, registry
-from finops_lab.ingestion._batches import batches
 from finops_lab.ingestion.data_files import Staged
 from finops_lab.ingestion.delivered import Delivered
 from finops_lab.ingestion.lake import FileEntry, Unit
 from finops_lab.ingestion.registry import NOTES, RAW, REASONS
 from finops_lab.money import exact_sum
-
-_ROWS = 50_000
 
 __all__ = ["rejected_file", "stage", "without"]
 
@@ -83,19 +80,26 @@ def _write(frame: pl.LazyFrame, staged: Staged) -> None:
     """
     told = _told(staged)
     told.mkdir()
+    number = itertools.count()
 
-    def good(
-        columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, _size: int | None
-    ) -> Iterator[pl.DataFrame]:
-        for number, batch in enumerate(batches(frame, _ROWS)):
-            if batch[REASONS].null_count() < batch.height or batch[NOTES].null_count() < batch.height:
-                some = pl.col(REASONS).is_not_null() | pl.col(NOTES).is_not_null()
-                rest = batch.filter(some).select(*quarantine.rejected(staged.table), NOTES)
-                rest.write_parquet(told / f"{number:06}.parquet")
-                batch = batch.filter(pl.col(REASONS).is_null())
-            yield batch.select(columns or list(staged.schema))
+    def good(batch: pl.DataFrame) -> pl.DataFrame:
+        if batch[REASONS].null_count() < batch.height or batch[NOTES].null_count() < batch.height:
+            some = pl.col(REASONS).is_not_null() | pl.col(NOTES).is_not_null()
+            rest = batch.filter(some).select(*quarantine.rejected(staged.table), NOTES)
+            # Batches come in any order, files are read by name.
+            rest.write_parquet(told / f"{rest['source_row'][0]:015}-{next(number):06}.parquet")
+            batch = batch.filter(pl.col(REASONS).is_null())
+        return batch.select(list(staged.schema))
 
-    staged.write(register_io_source(good, schema=staged.schema)).collect()
+    rows = frame.map_batches(
+        good,
+        schema=staged.schema,
+        streamable=True,
+        predicate_pushdown=False,
+        projection_pushdown=False,
+        slice_pushdown=False,
+    )
+    staged.write(rows).collect()
     schema = {**quarantine.SCHEMA, NOTES: pl.List(pl.String)}
     (pl.LazyFrame(schema=schema) if not any(told.iterdir()) else pl.scan_parquet(told)).filter(
         pl.col("reason").is_not_null()
@@ -118,13 +122,16 @@ def _both(left: pl.Expr, right: pl.Expr) -> pl.Expr:
         first, second = columns
         if first.null_count() == first.len() and second.null_count() == second.len():
             return first
-        merged: list[list[str] | None] = []
-        for a, b in zip(first.to_list(), second.to_list(), strict=True):
-            told = {text.partition(":")[0] for text in a or ()}
-            if "line" in told:  # nothing of the row could be read: that it lacks columns goes without saying
-                b = None
-            merged.append([*(a or ()), *(t for t in b or () if t.partition(":")[0] not in told)] or None)
-        return pl.Series(merged, dtype=pl.List(pl.String))
+        places = (first.is_not_null() | second.is_not_null()).arg_true()
+        found: dict[int, list[str]] = {}
+        for place, a, b in zip(
+            places, first.gather(places).to_list(), second.gather(places).to_list(), strict=True
+        ):
+            named = {text.partition(":")[0] for text in a or ()}
+            # Nothing of the row could be read: that it lacks columns goes without saying.
+            more = () if "line" in named else b or ()
+            found[place] = [*(a or ()), *(t for t in more if t.partition(":")[0] not in named)]
+        return contracts.told({place: texts for place, texts in found.items() if texts}, first.len())
 
     return pl.map_batches([left, right], join, return_dtype=pl.List(pl.String), is_elementwise=True)
 

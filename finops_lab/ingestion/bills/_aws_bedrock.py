@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import polars as pl
 
+from finops_lab.ingestion._lookup import looked_up
 from finops_lab.ingestion.bills._aws_columns import Report
 from finops_lab.money import MONEY, parse
 
@@ -96,9 +97,7 @@ def tokens(amount: pl.Expr, block: pl.Expr) -> pl.Expr:
 
     The point is moved in the decimal text: a product of two Decimals would be rounded.
     """
-    zeros = block.replace_strict(
-        {1: "e0", 1_000: "e3", 1_000_000: "e6"}, default=None, return_dtype=pl.String
-    )
+    zeros = looked_up(block, {1: "e0", 1_000: "e3", 1_000_000: "e6"}, pl.String())
     moved = parse(amount.cast(pl.String) + zeros)
     return pl.when(block.is_not_null()).then(moved).otherwise(pl.lit(None, dtype=MONEY))
 

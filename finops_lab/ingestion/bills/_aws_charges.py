@@ -13,6 +13,7 @@ from decimal import Decimal
 
 import polars as pl
 
+from finops_lab.ingestion._lookup import looked_up
 from finops_lab.ingestion.bills._aws_columns import Report
 from finops_lab.money import MONEY
 
@@ -85,7 +86,7 @@ def charge(report: Report) -> dict[str, pl.Expr]:
     covered = type_.is_in(["discountedusage", "savingsplancoveredusage"])
     unknown = pl.when(type_.is_not_null()).then(pl.lit("Adjustment"))
     discount = pl.when(type_.str.ends_with("discount")).then(pl.lit("Usage")).otherwise(unknown)
-    category = pl.coalesce(type_.replace_strict(CATEGORIES, default=None, return_dtype=pl.String), discount)
+    category = pl.coalesce(looked_up(type_, CATEGORIES, pl.String()), discount)
     upfront = type_.is_in([*_FEES, "savingsplanupfrontfee"]) | ((type_ == "fee") & reserved.is_not_null())
     effective = (
         pl.when(unused)

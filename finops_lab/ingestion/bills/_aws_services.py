@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import polars as pl
 
+from finops_lab.ingestion._lookup import looked_up
+
 __all__ = ["category_of"]
 
 _CATEGORIES = {
@@ -67,6 +69,6 @@ def category_of(code: pl.Expr, family: pl.Expr) -> pl.Expr:
 
     A GPU machine stays Compute, as FOCUS has it.
     """
-    of_code = code.replace_strict(_OF, default=None, return_dtype=pl.String)
-    of_family = family.replace_strict(_EC2_FAMILIES, default=None, return_dtype=pl.String)
+    of_code = looked_up(code, _OF, pl.String())
+    of_family = looked_up(family, _EC2_FAMILIES, pl.String())
     return pl.when(code == "AmazonEC2").then(pl.coalesce(of_family, of_code)).otherwise(of_code)

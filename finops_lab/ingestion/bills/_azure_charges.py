@@ -7,6 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
+from finops_lab.ingestion._lookup import looked_up
 from finops_lab.ingestion._moments import MOMENT
 from finops_lab.ingestion.bills._azure_columns import Columns
 from finops_lab.ingestion.registry import unreadable
@@ -84,7 +85,7 @@ def dataset_of(raw: pl.LazyFrame, export: Columns, path: Path) -> str | None:
 
 def category_of(kind: dict[str, pl.Expr]) -> pl.Expr:
     """Return the charge category of a known charge type."""
-    return kind["charge"].replace_strict(_CATEGORIES, default=None, return_dtype=pl.String)
+    return looked_up(kind["charge"], _CATEGORIES, pl.String())
 
 
 def charges(export: Columns, kind: dict[str, pl.Expr], agreement: str) -> dict[str, pl.Expr]:
@@ -110,7 +111,7 @@ def charges(export: Columns, kind: dict[str, pl.Expr], agreement: str) -> dict[s
         "ChargeClass": pl.when(kind["charge"] == "refund").then(pl.lit("Correction")),
         "ChargeFrequency": _spelled(export.text("frequency"), _FREQUENCIES),
         "ChargeDescription": export.text("product"),
-        "PricingCategory": kind["model"].replace_strict(_PRICING, default=None, return_dtype=pl.String),
+        "PricingCategory": looked_up(kind["model"], _PRICING, pl.String()),
         "InvoiceId": export.text("invoice"),
         "InvoiceIssuerName": pl.coalesce(export.text("partner"), pl.lit("Microsoft")),
         "ProviderName": pl.lit("Microsoft"),
@@ -189,4 +190,5 @@ def _commitments(export: Columns, kind: dict[str, pl.Expr]) -> dict[str, pl.Expr
 
 
 def _spelled(text: pl.Expr, words: dict[str, str]) -> pl.Expr:
-    return text.str.to_lowercase().str.replace_all("[ -]", "").replace_strict(words, default=text)
+    word = text.str.to_lowercase().str.replace_all("[ -]", "")
+    return pl.coalesce(looked_up(word, words, pl.String()), text)

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 
 import polars as pl
 
+from finops_lab.ingestion._lookup import looked_up
+
 __all__ = ["PROVIDERS", "service_category"]
 
 _AI, _DATA, _STORE = "AI and Machine Learning", "Databases", "Storage"
@@ -139,6 +141,6 @@ def service_category(meter: pl.Expr, provider: pl.Expr) -> pl.Expr:
     """Return FOCUS's category of a service, from its meter category, else its resource provider."""
     namespace = provider.str.to_lowercase().str.strip_prefix("microsoft.").str.split("/").list.first()
     return pl.coalesce(
-        meter.str.to_lowercase().replace_strict(_METERS, default=None, return_dtype=pl.String),
-        namespace.replace_strict(PROVIDERS, default=None, return_dtype=pl.String),
+        looked_up(meter.str.to_lowercase(), _METERS, pl.String()),
+        looked_up(namespace, PROVIDERS, pl.String()),
     )

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 
 import polars as pl
 
+from finops_lab.ingestion._lookup import looked_up
+
 __all__ = ["gpu_of"]
 
 # Sizes of one family, and how many accelerators each has.
@@ -168,8 +170,8 @@ def gpu_of(instance_type: pl.Expr) -> pl.Expr:
     models = {key: model for key, (model, _) in known.items()}
     counts = {key: float(count) for key, (_, count) in known.items()}
     return pl.struct(
-        name.replace_strict(models, default=None, return_dtype=pl.String).alias("x_GpuModel"),
-        name.replace_strict(counts, default=None, return_dtype=pl.Float64).alias("x_GpuCount"),
+        looked_up(name, models, pl.String()).alias("x_GpuModel"),
+        looked_up(name, counts, pl.Float64()).alias("x_GpuCount"),
     )
 
 

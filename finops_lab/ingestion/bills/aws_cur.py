@@ -30,6 +30,7 @@ from pathlib import Path
 import polars as pl
 
 from finops_lab.errors import InputError
+from finops_lab.ingestion._lookup import looked_up
 from finops_lab.ingestion._scan import ROW, as_text, scan_table
 from finops_lab.ingestion.bills._aws_bedrock import (
     BEDROCK,
@@ -252,7 +253,7 @@ def _columns(report: Report) -> Mapping[str, pl.Expr]:
     unit = pl.when(usage).then(report.text("pricing_unit", "product_pricing_unit"))
     blocks = pl.when(block > 1).then(pl.format("{} Tokens", block)).otherwise(pl.lit("Tokens"))
     counted = usage & pl.col(DIRECTION).is_not_null()
-    plain = unit.str.to_lowercase().replace_strict(_UNITS, default=unit)
+    plain = pl.coalesce(looked_up(unit.str.to_lowercase(), _UNITS, pl.String()), unit)
     gpu = pl.col("_aws_gpu").struct
     code = report.text("line_item_product_code")
     rate = report.amount("pricing_public_on_demand_rate")

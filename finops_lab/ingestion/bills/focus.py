@@ -19,6 +19,7 @@ import polars as pl
 from finops_lab import contracts
 from finops_lab.contracts.costs import CHARGE_CATEGORIES
 from finops_lab.errors import InputError
+from finops_lab.ingestion._lookup import looked_up
 from finops_lab.ingestion._scan import ROW, as_text, scan_table
 from finops_lab.ingestion._tags import tags_as_json
 from finops_lab.ingestion.bills._bills import bill, free_names
@@ -224,4 +225,4 @@ def _demand(path: Path, schema: Mapping[str, pl.DataType]) -> None:
 def _spelled(text: pl.Expr, values: tuple[str, ...]) -> pl.Expr:
     """Bring a value to the specification's spelling; `usage-based` was seen in a real export."""
     known: Mapping[str, str] = {value.lower(): value for value in values}
-    return text.str.strip_chars().str.to_lowercase().replace_strict(known, default=text)
+    return pl.coalesce(looked_up(text.str.strip_chars().str.to_lowercase(), known, pl.String()), text)

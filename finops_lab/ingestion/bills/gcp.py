@@ -26,7 +26,7 @@ import polars as pl
 
 from finops_lab.errors import InputError
 from finops_lab.ingestion import _json, _rows
-from finops_lab.ingestion._batches import batches
+from finops_lab.ingestion._scan import parquet_batches
 from finops_lab.ingestion.bills._gcp_skus import Sku, machine, sku_of, unit_name
 from finops_lab.ingestion.bills._gcp_values import decimal, first, invoice_month, items, moment, part, says
 from finops_lab.ingestion.registry import ReadSettings, Sample, unreadable
@@ -67,7 +67,6 @@ _DISCOUNTS = frozenset(
 )
 _MACHINE = "compute.googleapis.com/machine_spec"
 _PART_UNITS = {"gpu": "GPU-Hours", "core": "vCPU-Hours", "ram": "Hours"}
-_ROWS = 20_000
 _EXTRA = (
     "x_ServiceId",
     "x_CostType",
@@ -160,7 +159,7 @@ def _lines(path: Path) -> Iterator[tuple[str | None, Any, str | None]]:
 
 def _parquet(path: Path) -> Iterator[tuple[str | None, Any, str | None]]:
     try:
-        for batch in batches(pl.scan_parquet(path), _ROWS):
+        for batch in parquet_batches(pl.scan_parquet(path)):
             yield from ((None, record, None) for record in batch.iter_rows(named=True))
     except (pl.exceptions.PolarsError, OSError) as error:
         raise unreadable(path, error) from None

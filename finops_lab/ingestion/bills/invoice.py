@@ -37,9 +37,8 @@ import polars as pl
 
 from finops_lab.errors import InputError
 from finops_lab.ingestion import _json, _rows
-from finops_lab.ingestion._batches import batches
 from finops_lab.ingestion._moments import microseconds
-from finops_lab.ingestion._scan import ROW, as_text, scan_table
+from finops_lab.ingestion._scan import ROW, scan_table, table_batches
 from finops_lab.ingestion.bills._bills import free_names
 from finops_lab.ingestion.bills._cost_pages import month_of
 from finops_lab.ingestion.bills._invoice_columns import TAGS, find
@@ -108,8 +107,7 @@ def read(path: Path, settings: ReadSettings) -> pl.LazyFrame:
         When the file cannot be read, or has no column for vendor or amount.
     """
     try:
-        raw = scan_table(path)
-        schema = {name: dtype for name, dtype in raw.collect_schema().items() if name != ROW}
+        schema = [name for name in scan_table(path).collect_schema() if name != ROW]
     except (pl.exceptions.PolarsError, OSError, EOFError) as error:
         raise unreadable(path, error) from None
     names = find(schema)
@@ -119,23 +117,20 @@ def read(path: Path, settings: ReadSettings) -> pl.LazyFrame:
             raise InputError(f"has no column {needed}", file=path, column=needed, hint=hint)
     tags = [f"x_tag_{key}" for key in settings.tag_keys]
     others = free_names([n for n in schema if n not in names.values()], taken=[_KIND, *tags])
-    texts = raw.select(ROW, *[as_text(pl.col(name), dtype).alias(name) for name, dtype in schema.items()])
     return _rows.frame(
         TABLE,
-        lambda: _charges(path, texts, names, others),
+        lambda: _charges(path, names, others),
         extra=[_KIND, *others.values()],
         tag_keys=settings.tag_keys,
     )
 
 
-def _charges(
-    path: Path, texts: pl.LazyFrame, names: Mapping[str, str], others: Mapping[str, str]
-) -> Iterator[dict[str, Any]]:
+def _charges(path: Path, names: Mapping[str, str], others: Mapping[str, str]) -> Iterator[dict[str, Any]]:
     code = pl.col(names["currency"]).str.strip_chars().str.to_uppercase() if "currency" in names else None
     money = [name for name in ("amount", "effective_amount") if name in names]
     read = [parse(pl.col(names[name]), code).alias(f"_{name}") for name in money]
     try:
-        for batch in batches(texts, _BATCH):
+        for batch in table_batches(path):
             amounts = batch.select(read).iter_rows(named=True)
             for delivered, known in zip(batch.iter_rows(named=True), amounts, strict=True):
                 number = delivered.pop(ROW)

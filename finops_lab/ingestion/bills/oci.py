@@ -19,6 +19,7 @@ from pathlib import Path
 import polars as pl
 
 from finops_lab.errors import InputError
+from finops_lab.ingestion._lookup import looked_up
 from finops_lab.ingestion._moments import MOMENT
 from finops_lab.ingestion._scan import ROW, as_text, scan_table
 from finops_lab.ingestion.bills._bills import bill, free_names
@@ -173,9 +174,7 @@ def read(path: Path, settings: ReadSettings) -> pl.LazyFrame:
             "ProviderName": pl.lit("Oracle"),
             "PublisherName": pl.lit("Oracle"),
             "ServiceName": service,
-            "ServiceCategory": service.str.to_uppercase().replace_strict(
-                _SERVICE_CATEGORY, default=None, return_dtype=pl.String
-            ),
+            "ServiceCategory": looked_up(service.str.to_uppercase(), _SERVICE_CATEGORY, pl.String()),
             "RegionId": text("product/region"),
             "AvailabilityZone": text("product/availabilitydomain"),
             "ResourceId": text("product/resourceid"),
@@ -310,7 +309,7 @@ def _machine(about: pl.Expr, resource: pl.Expr) -> dict[str, pl.Expr]:
     )
     family = about.str.extract(r"(?i)\bcompute - gpu - ([a-z]+[0-9]+[a-z]?(?: - v[0-9])?)\s*$")
     slug = family.str.to_lowercase().str.replace(" - ", "-", literal=True)
-    named = pl.when(slug.is_in(list(_GENERATIONS))).then(slug.replace(_GENERATIONS)).otherwise("gpu." + slug)
+    named = pl.coalesce(looked_up(slug, _GENERATIONS, pl.String()), "gpu." + slug)
     priced = pl.concat_str(pl.lit("bm."), named, pl.lit(".1"))
     return {
         "x_InstanceType": shape,

@@ -11,15 +11,12 @@ from typing import Any
 import polars as pl
 
 from finops_lab.ingestion import _json
-from finops_lab.ingestion._batches import batches
-from finops_lab.ingestion._scan import ROW, as_text, scan_table
+from finops_lab.ingestion._scan import ROW, table_batches
 from finops_lab.ingestion.registry import Sample, inspect, unreadable
 
 __all__ = ["CONTEXT", "Record", "beginnings", "context", "is_zero", "lookup", "mapping", "records", "tags"]
 
 CONTEXT = ("team", "feature", "customer", "environment", "region", "variant")
-
-_BATCH = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +43,9 @@ def records(path: Path) -> Iterator[Record]:
         yield from _from_json(path)
         return
     try:
-        raw = scan_table(path, nulls=())
-        schema = raw.collect_schema()
-        texts = raw.select(as_text(pl.col(name), dtype).alias(name) for name, dtype in schema.items())
-        for batch in batches(texts, _BATCH):
+        for batch in table_batches(path, nulls=()):
             for values in batch.iter_rows(named=True):
-                row = int(values.pop(ROW))
+                row = values.pop(ROW)
                 yield Record(row, _json.compact(values), values)
     except (pl.exceptions.PolarsError, OSError, EOFError) as error:
         raise unreadable(path, error) from None
