@@ -104,7 +104,10 @@ def allocate(costs: pl.LazyFrame, dimensions: Dimensions) -> Ledger:
     entries = (
         _totals(owned, [*_BILL_KEYS, "_owner"], rows=pl.col("x_Rows").sum())
         .join(owners, on="_owner", how="left")
-        .with_columns(pl.col("x_ChargeDate").dt.strftime("%Y-%m").alias("x_ChargeMonth"))
+        .with_columns(
+            pl.col("x_ChargeDate").dt.strftime("%Y-%m").alias("x_ChargeMonth"),
+            pl.lit(None, dtype=pl.String).alias("x_PoolId"),
+        )
         .select(*contracts.dtypes("ledger"))
         .sort(ledger_keys, nulls_last=True)
         .collect()

@@ -19,7 +19,17 @@ DIMENSIONS = (
     "business_unit",
 )
 AMOUNTS = ("BilledCost", "EffectiveCost", "ListCost", "ContractedCost")
-METHODS = ("tag", "rule", "telemetry", "shared", "idle", "amortized", "unallocated")
+METHODS = (
+    "tag",
+    "rule",
+    "telemetry",
+    "dark",
+    "idle",
+    "shared",
+    "amortized",
+    "override",
+    "unallocated",
+)
 
 
 class Ledger(dy.Schema):
@@ -27,7 +37,9 @@ class Ledger(dy.Schema):
 
     ``x_team`` is the owner and is never null: charges without one say ``unallocated``. The other
     dimensions are null where unknown. ``x_Rows`` bill rows add up to the entry's amounts, which
-    are in ``BillingCurrency``.
+    are in ``BillingCurrency``; of an amount that was split, one part counts the rows and the others
+    count none. ``dark`` is the part of a pool that no telemetry explains, ``idle`` what it cost to
+    keep capacity that nobody used (negative where more was used than was paid for).
     """
 
     x_BillingMonth = text("month of the invoice, such as 2026-10", nullable=False)
@@ -50,7 +62,8 @@ class Ledger(dy.Schema):
     x_region = text("region")
     x_business_unit = text("business unit")
     x_AllocationMethod = text("how it got its owner", nullable=False, allowed=METHODS)
-    x_AllocationRule = text("name of the rule that gave the owner")
+    x_AllocationRule = text("names of the rules that gave the owner, the first first, joined by ` > `")
+    x_PoolId = text("pool whose cost was split; null where the bill row itself has an owner")
     BilledCost = money("as in costs", nullable=False)
     EffectiveCost = money("as in costs", nullable=False)
     ListCost = money("null where no bill row of the entry had one")
