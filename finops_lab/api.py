@@ -7,10 +7,9 @@ from datetime import date
 
 import polars as pl
 
-from finops_lab import allocation, pricing, tradeoffs
+from finops_lab import allocation, bookkeeping, pricing, tradeoffs
 from finops_lab import doctor as _doctor
 from finops_lab.calendar import parse_month
-from finops_lab.errors import NoDataError
 from finops_lab.lab import Lab
 
 __all__ = ["allocate", "diagnose", "price_requests", "variants"]
@@ -27,7 +26,8 @@ def allocate(lab: Lab) -> allocation.Ledger:
     Returns
     -------
     finops_lab.allocation.Ledger
-        Entries, receipt and rule report. With ``[[rates]]`` in `finops.toml` the entries are
+        Entries, receipt, rule report and steps. Months of which nothing changed since the last
+        call are read from ``lake/ledger``. With ``[[rates]]`` in `finops.toml` the entries are
         converted; without them they keep their currencies. The receipt is always in the currencies
         of the bills.
 
@@ -36,13 +36,10 @@ def allocate(lab: Lab) -> allocation.Ledger:
     NoDataError
         When the lab holds no bills.
     """
-    costs = lab.costs()
-    if costs.select(pl.len()).collect().item() == 0:
-        raise NoDataError("the lab holds no bill rows", file=lab.folder, hint="put bills into exports/")
-    ledger = allocation.allocate(costs, lab.config.dimensions)
+    done = bookkeeping.ledger(lab)
     if lab.config.rates:
-        return replace(ledger, entries=allocation.convert(ledger.entries, lab.config.rates, lab.currency))
-    return ledger
+        return replace(done, entries=allocation.convert(done.entries, lab.config.rates, lab.currency))
+    return done
 
 
 def diagnose(lab: Lab, today: date | None = None) -> pl.DataFrame:

@@ -77,7 +77,12 @@ ADDED_TO = {"column added": "azure_llm_trace.csv"}
 DECIDES: dict[str, tuple[str, ...]] = {
     "FOCUS": ("BilledCost",),
     "AWS CUR": ("lineItem/UnblendedCost", "line_item_unblended_cost"),
-    "Azure cost export": ("CostInBillingCurrency", "costInBillingCurrency", "Kosten (Cost)"),
+    "Azure cost export": (
+        "CostInBillingCurrency",
+        "costInBillingCurrency",
+        "Kosten (Cost)",
+        "PreTaxCost (PreTaxCost)",
+    ),
     "OCI cost report": ("cost/myCost",),
     "Invoice CSV": ("amount",),
 }

@@ -46,8 +46,13 @@ ROOMS: dict[str, set[str]] = {
     "charts": {*ANALYSIS, "optimization", "governance"},
     "tables": {*ANALYSIS, "optimization", "governance"},
     "widgets": {*ANALYSIS, "optimization", "governance", "charts", "tables"},
-    "reporting": {"charts", "tables", "lab", "doctor"},
+    "bookkeeping": {"allocation", "ingestion", "lab"},  # the stored ledger of a lab
+    "reconciling": {"ingestion", "lab", "pricing", "reconciliation"},  # a lab against its bills
+    "chargeback": {"allocation", "config", "contracts"},
+    "merging": {"config", "ingestion"},
+    "reporting": {"charts", "tables", "lab", "doctor", "bookkeeping", "chargeback", "reconciling"},
     "printing": {"ingestion", "doctor"},
+    "printing_ledger": {"allocation", "merging", "printing"},
     "doctor": {"contracts", "config", "ingestion", "pricing", "lab"},
     "exporting": {"contracts", "ingestion"},
 }

@@ -2,6 +2,21 @@
 
 from finops_lab.allocation.currency import convert
 from finops_lab.allocation.dimensions import assign, rule_report
-from finops_lab.allocation.ledger import UNALLOCATED, Ledger, allocate, monthly
+from finops_lab.allocation.ledger import Ledger, allocate, explain, monthly, put_together
+from finops_lab.allocation.partial import Partial, Policy, partial
+from finops_lab.allocation.pooling import UNALLOCATED
 
-__all__ = ["UNALLOCATED", "Ledger", "allocate", "assign", "convert", "monthly", "rule_report"]
+__all__ = [
+    "UNALLOCATED",
+    "Ledger",
+    "Partial",
+    "Policy",
+    "allocate",
+    "assign",
+    "convert",
+    "explain",
+    "monthly",
+    "partial",
+    "put_together",
+    "rule_report",
+]

@@ -10,17 +10,27 @@ import difflib
 import re
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError, model_validator
 
 from finops_lab.config._base import Currency, Model
-from finops_lab.config.dimensions import Dimensions, Extract, Rule, holds, normalise_tag_key
+from finops_lab.config.allocation import Measure, Override, Shared, Split, TokenWeights, loop
+from finops_lab.config.dimensions import (
+    Account,
+    Dimensions,
+    Extract,
+    Rule,
+    check_accounts,
+    holds,
+    normalise_tag_key,
+)
 from finops_lab.config.ingestion import Columns, Coverage, Sampling, Source, Telemetry
 from finops_lab.config.planning import Budget, Pool, Price, Rate, Slo
 from finops_lab.errors import ConfigError
 
 __all__ = [
+    "Account",
     "Budget",
     "Columns",
     "Config",
@@ -28,20 +38,28 @@ __all__ = [
     "Dimensions",
     "Extract",
     "LabInfo",
+    "Measure",
+    "Override",
     "Pool",
     "Price",
     "Rate",
     "Rule",
     "Sampling",
+    "Shared",
     "Slo",
     "Source",
+    "Split",
     "Telemetry",
+    "TokenWeights",
     "holds",
     "load",
     "normalise_tag_key",
 ]
 
 CONFIG_FILE = "finops.toml"
+# Decisions in disputes may stand in a file of their own, kept by other people than the rules.
+OVERRIDES_FILE = "overrides.toml"
+_Whole = TypeVar("_Whole", bound=Model)
 
 
 class LabInfo(Model):
@@ -52,11 +70,18 @@ class LabInfo(Model):
     note: str = ""
 
 
+class Overrides(Model):
+    """`overrides.toml`, beside `finops.toml`: decisions in disputes."""
+
+    overrides: tuple[Override, ...] = ()
+
+
 class Config(Model):
     """The whole of `finops.toml`."""
 
     lab: LabInfo
     dimensions: Dimensions = Dimensions()
+    accounts: tuple[Account, ...] = ()
     telemetry: Telemetry = Telemetry()
     columns: tuple[Columns, ...] = ()
     sources: tuple[Source, ...] = ()
@@ -66,6 +91,9 @@ class Config(Model):
     rates: tuple[Rate, ...] = ()
     prices: tuple[Price, ...] = ()
     pools: tuple[Pool, ...] = ()
+    splits: tuple[Split, ...] = ()
+    shared: tuple[Shared, ...] = ()
+    overrides: tuple[Override, ...] = ()
 
     @model_validator(mode="after")
     def _names_once(self) -> Config:
@@ -73,9 +101,13 @@ class Config(Model):
             ("sources", [source.name for source in self.sources]),
             ("coverage", [plan.name for plan in self.coverage]),
             ("pools", [pool.id for pool in self.pools]),
+            ("splits and shared", [*(s.name for s in self.splits), *(tier.name for tier in self.shared)]),
         ):
             if twice := next((name for name in names if names.count(name) > 1), None):
                 raise ValueError(f"{what}: the name {twice!r} stands there twice")
+        check_accounts(self.dimensions, self.accounts)
+        if circle := loop(self.shared):
+            raise ValueError(f"shared: costs go round in a circle, {' > '.join(circle)}")
         return self
 
     def tag_keys(self) -> tuple[str, ...]:
@@ -88,11 +120,13 @@ class Config(Model):
             looked_at = [rule.column or "", rule.extract.column if rule.extract else "", *rule.where]
             keys += rule.tag
             keys += [name.removeprefix("x_tag_") for name in looked_at if name.startswith("x_tag_")]
+        picked = [name for split in self.splits for name in (*split.where, *split.match)]
+        keys += [name.removeprefix("x_tag_") for name in picked if name.startswith("x_tag_")]
         return tuple(dict.fromkeys(normalise_tag_key(key) for key in keys))
 
 
 def load(lab: Path) -> Config:
-    """Read the `finops.toml` of a lab folder.
+    """Read the `finops.toml` of a lab folder, and its `overrides.toml` where there is one.
 
     Parameters
     ----------
@@ -108,7 +142,14 @@ def load(lab: Path) -> Config:
     ConfigError
         When the file is missing, is not TOML, or holds an unknown or malformed key.
     """
-    path = lab / CONFIG_FILE
+    whole = _read(lab / CONFIG_FILE, lab, Config)
+    if not (lab / OVERRIDES_FILE).is_file():
+        return whole
+    decided = _read(lab / OVERRIDES_FILE, lab, Overrides)
+    return whole.model_copy(update={"overrides": (*whole.overrides, *decided.overrides)})
+
+
+def _read(path: Path, lab: Path, model: type[_Whole]) -> _Whole:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
@@ -120,7 +161,7 @@ def load(lab: Path) -> Config:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot be read: {error}", file=path) from None
     try:
-        return Config.model_validate(tomllib.loads(text))
+        return model.model_validate(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"is not valid TOML: {error}", file=path) from None
     except ValidationError as error:

@@ -38,8 +38,8 @@ class Ledger(dy.Schema):
     ``x_team`` is the owner and is never null: charges without one say ``unallocated``. The other
     dimensions are null where unknown. ``x_Rows`` bill rows add up to the entry's amounts, which
     are in ``BillingCurrency``; of an amount that was split, one part counts the rows and the others
-    count none. ``dark`` is the part of a pool that no telemetry explains, ``idle`` what it cost to
-    keep capacity that nobody used (negative where more was used than was paid for).
+    count none. ``idle`` is what it cost to keep capacity that nobody used, ``dark`` the part of a
+    pool that no telemetry explains (negative where more time was sampled than paid for).
     """
 
     x_BillingMonth = text("month of the invoice, such as 2026-10", nullable=False)

@@ -22,7 +22,8 @@ EVICTION_KINDS = ("interruption", "rebalance", "capacity", "maintenance")
 class InferenceRequests(dy.Schema):
     """Calls to a model, one row each (or ``n_requests`` alike rows in one).
 
-    Token buckets are exclusive: ``input_uncached_tokens`` excludes both cache buckets.
+    Tokens and other units are those of all calls of the row, durations those of one call. Token
+    buckets are exclusive: ``input_uncached_tokens`` excludes both cache buckets.
     ``cache_write_1h_tokens`` is a part of ``cache_write_tokens``, ``reasoning_tokens`` a part of
     ``output_tokens``. ``other_units`` counts what is not billed in tokens, in ``other_unit``
     (images, seconds, searches). ``sample_weight`` is the number of real calls a sampled row stands

@@ -26,8 +26,10 @@ __all__ = [
     "Unit",
     "columns",
     "commit",
+    "data_files_of",
     "exists",
     "files",
+    "history",
     "scan",
     "version",
 ]
@@ -124,10 +126,21 @@ def scan(lake: Path, table: str, as_of: date | None = None) -> pl.LazyFrame:
     return frame.select(*wanted, pl.exclude(*wanted))
 
 
+def data_files_of(lake: Path, table: str, as_of: date | None = None) -> list[str]:
+    """Return the names of a table's data files, below its folder; no name ever gets other content."""
+    if not exists(lake, table):
+        return []
+    opened = _open(lake, table)
+    if as_of is not None:
+        opened.load_as_version(_version_as_of(lake, table, as_of))
+    root = (lake / table).resolve()
+    return sorted(Path(uri).relative_to(root).as_posix() for uri in opened.file_uris())
+
+
 def files(lake: Path, table: str) -> dict[str, FileEntry]:
     """Return the ingestion log of a table: the newest entry of each file, by path."""
     log: dict[str, FileEntry] = {}
-    for number, entries in _history(lake, table):
+    for number, entries in history(lake, table):
         log |= {entry.path: replace(entry, lake_version=number) for entry in entries}
     return log
 
@@ -254,7 +267,8 @@ def _open(lake: Path, table: str) -> Any:
         ) from None
 
 
-def _history(lake: Path, table: str) -> list[tuple[int, list[FileEntry]]]:
+def history(lake: Path, table: str) -> list[tuple[int, list[FileEntry]]]:
+    """Return what each version of a table brought, oldest first."""
     if not exists(lake, table):
         return []
     found = [
@@ -272,7 +286,7 @@ def _entry(values: dict[str, Any]) -> FileEntry:
 
 def _version_as_of(lake: Path, table: str, as_of: date) -> int:
     found = None
-    for number, entries in _history(lake, table):
+    for number, entries in history(lake, table):
         if any(e.delivered_on is not None and e.delivered_on[:10] > as_of.isoformat() for e in entries):
             break
         found = number

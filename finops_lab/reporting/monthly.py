@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 from functools import cached_property
@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from finops_lab import allocation
+from finops_lab import allocation, bookkeeping
 from finops_lab.allocation import Ledger
 from finops_lab.calendar import add_months, format_month, month_name, parse_month
 from finops_lab.contracts import AMOUNTS
@@ -142,6 +142,18 @@ class Review:
 
         return receipt.build(self)
 
+    def allocation(self) -> Section:
+        """How much has an owner, how it came to each team, and what to label first."""
+        from finops_lab.reporting.sections import ownership
+
+        return ownership.build(self)
+
+    def reconciliation(self) -> Section:
+        """Telemetry at list price against the bill, and what later deliveries changed."""
+        from finops_lab.reporting.sections import reconciled
+
+        return reconciled.build(self)
+
     def forecast(self) -> Section:
         """Next six months per team and in total, with intervals and a backtest."""
         from finops_lab.reporting.sections import outlook
@@ -233,9 +245,9 @@ def review(lab: str | Lab = "", month: str = "", metric: str = "EffectiveCost") 
         When the bills are in several currencies and `finops.toml` has no rates.
     """
     opened, start = prepare(lab, month, metric)
-    ledger = allocation.allocate(opened.costs(), opened.config.dimensions)
+    ledger = bookkeeping.ledger(opened)
     entries = allocation.convert(ledger.entries, opened.config.rates, opened.currency)
-    return Review(opened, start, metric, Ledger(entries, ledger.receipt, ledger.rules))
+    return Review(opened, start, metric, replace(ledger, entries=entries))
 
 
 def prepare(lab: str | Lab, month: str, metric: str) -> tuple[Lab, date]:

@@ -19,7 +19,12 @@ _SUMS = ("amount_in", "allocated", "unallocated", "excluded", "residual")
 def build(review: Review) -> Section:
     """Build the section."""
     everything = review.ledger.receipt.filter(pl.col("metric") == review.metric)
-    month = everything.filter(pl.col("x_ChargeMonth") == format_month(review.month))
+    month = (
+        everything.filter(pl.col("x_ChargeMonth") == format_month(review.month))
+        .group_by("metric", "BillingCurrency", "ChargeCategory")
+        .agg(pl.col("rows_in", *_SUMS).sum())
+        .sort("BillingCurrency", "ChargeCategory")
+    )
     whole = everything.select("rows_in", *_SUMS).sum().row(0, named=True)
     tables = []
     for (currency,), part in month.group_by("BillingCurrency", maintain_order=True):
@@ -41,7 +46,7 @@ def build(review: Review) -> Section:
     configured = rules.filter(pl.col("rule") != "(no rule)").unique(
         ["dimension", "rule"], maintain_order=True
     )
-    idle = configured.filter(pl.col("rows") == 0)
+    idle = configured.filter(pl.col("status").is_in(["caught nothing", "shadowed"]))
     if rules.height:
         tables.append(_rules(review, rules))
     currencies = everything["BillingCurrency"].unique().to_list()
@@ -52,7 +57,8 @@ def build(review: Review) -> Section:
     )
     if idle.height:
         finding += f" {idle.height} of {configured.height} rules caught nothing: " + ", ".join(
-            f"“{r['rule']}” ({r['dimension']})" for r in idle.head(3).iter_rows(named=True)
+            f"“{r['rule']}” ({r['dimension']}{', shadowed' if r['status'] == 'shadowed' else ''})"
+            for r in idle.head(3).iter_rows(named=True)
         ) + ("…" if idle.height > 3 else "") + "."  # fmt: skip
     return Section(
         "receipt",

@@ -7,48 +7,20 @@ data doctor (only with ``--fail-on``).
 from __future__ import annotations
 
 import sys
-from datetime import date
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from finops_lab.cli import books, exports
+from finops_lab.cli._app import LabOption, Metric, app, day, spinner
 from finops_lab.errors import FinopsError, InputError
 
 if TYPE_CHECKING:
     from finops_lab.lab import Lab
 
 __all__ = ["app", "main"]
-
-app = typer.Typer(
-    name="finops-lab",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # rendering help with rich would cost more than importing polars
-    context_settings={"help_option_names": ["-h", "--help"]},
-    help="Analysis and forecasting of AI spend: bills and telemetry in, a ledger that adds up and a "
-    "reproducible monthly review out.\n\n"
-    "A lab is a folder with finops.toml and exports/. Start with `finops-lab review --month 2026-10` "
-    "on the packaged synthetic sample lab, or write a lab of your own with `finops-lab sample --out DIR`.",
-    epilog="Exit codes: 0 done; 1 a run failed; 2 bad parameters or bad input; "
-    "3 over budget or findings (with --fail-on).",
-)
-
-LabOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--lab", help="The lab's folder. Default: the packaged synthetic sample lab.", metavar="DIR"
-    ),
-]
-
-
-class Metric(StrEnum):
-    """Cost columns a review can show."""
-
-    EffectiveCost = "EffectiveCost"
-    BilledCost = "BilledCost"
 
 
 class Severity(StrEnum):
@@ -80,7 +52,7 @@ def sample(
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError("exists and is not an empty folder", file=out, hint="choose another --out")
-    with _spinner("writing the synthetic lab"):
+    with spinner("writing the synthetic lab"):
         generate(out, seed)
     typer.echo(f"wrote the synthetic lab {out}")
 
@@ -144,8 +116,8 @@ def doctor(
     from finops_lab.printing import print_findings, write_findings
 
     opened = open_lab(lab, progress=sys.stderr.isatty())
-    with _spinner("looking at bills and telemetry"):
-        findings = diagnose(opened, _date(today))
+    with spinner("looking at bills and telemetry"):
+        findings = diagnose(opened, day(today))
     order = [severity.value for severity in Severity]
     shown = findings.filter(findings["severity"].is_in(order[: order.index(least) + 1]))
     print_findings(shown)
@@ -203,7 +175,7 @@ def review(
 
     if (month is None) == (since is None):
         raise InputError("give --month or --since, one of them", hint="for example --month 2026-10")
-    now = _date(today)
+    now = day(today)
     if month == "previous":
         month = format_month(last_closed_month(now))
     start = parse_month(month if month is not None else since)
@@ -222,99 +194,6 @@ def review(
         raise typer.Exit(3)
 
 
-export = typer.Typer(
-    name="export",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    help="Write the lab's data for other tools.",
-)
-app.add_typer(export)
-
-
-class FocusFormat(StrEnum):
-    """Formats of a FOCUS file."""
-
-    csv = "csv"
-    csv_gz = "csv.gz"
-    parquet = "parquet"
-
-
-@export.command("focus")
-def export_focus(
-    out: Annotated[
-        Path, typer.Option("--out", help="File to write; an existing one is replaced.", metavar="FILE")
-    ],
-    lab: LabOption = None,
-    form: Annotated[
-        FocusFormat | None, typer.Option("--format", help="Default: what the file's name ends in.")
-    ] = None,
-    month: Annotated[
-        str | None,
-        typer.Option("--month", help="Billing month, such as 2026-10. Default: all.", metavar="YYYY-MM"),
-    ] = None,
-    check: Annotated[
-        bool,
-        typer.Option(
-            "--check", help="Read the file back: compare its totals, check it against FOCUS's rules."
-        ),
-    ] = False,
-) -> None:
-    """Write the lab's charges as FOCUS 1.2, one file of 57 columns and the bills' own.
-
-    --check exits with 1 when the file itself is at fault; what the bills lack is only told.
-
-    Examples: finops-lab export focus --out costs.csv.gz;
-    finops-lab export focus --lab my-lab --month 2026-10 --out october.parquet --check
-    """
-    import polars as pl
-
-    from finops_lab.calendar import format_month, parse_month
-    from finops_lab.errors import NoDataError, ReconciliationError, RunError
-    from finops_lab.exporting import conformance, scan_focus, totals, write_focus
-    from finops_lab.lab import open_lab
-    from finops_lab.printing import plain
-
-    billed = format_month(parse_month(month)) if month is not None else None
-    opened = open_lab(lab, progress=sys.stderr.isatty())
-    for name in ("exports", "lake", "quarantine"):
-        if out.resolve().is_relative_to((opened.folder / name).resolve()):
-            raise InputError(
-                f"a file in the lab's {name}/ would be taken for its own data",
-                file=out,
-                hint="choose an --out outside the lab",
-            )
-    costs = opened.costs()
-    costs = costs.filter(pl.col("x_BillingMonth") == billed) if billed else costs
-    if costs.head(1).collect().is_empty():
-        raise NoDataError(
-            f"the lab holds no charges billed in {billed}" if billed else "the lab holds no charges"
-        )
-    written = write_focus(costs, out, form.value if form is not None else None)
-    typer.echo(f"wrote {written.rows:,} charges as FOCUS 1.2: {written.path}")
-    for column, values in written.left_out.items():
-        typer.echo(f"left out: {column} ({values:,} values), which FOCUS 1.2 does not know", err=True)
-    if not check:
-        return
-    read = totals(scan_focus(written.path))
-    if not read.equals(totals(costs)):
-        raise ReconciliationError("the written file does not add up to the lab's charges", file=written.path)
-    for currency, rows, cost, effective in read.iter_rows():
-        typer.echo(f"{currency}: {rows:,} rows, BilledCost {plain(cost)}, EffectiveCost {plain(effective)}")
-    rules = conformance(scan_focus(written.path))
-    found = rules.filter(pl.col("rows") > 0).sort(pl.col("needs").is_not_null(), maintain_order=True)
-    for rule in found.iter_rows(named=True):
-        example = f", such as {rule['example']!r}" if rule["example"] is not None else ""
-        needs = f"; binds providers with {rule['needs']}" if rule["needs"] else ""
-        typer.echo(
-            f"{rule['whose']}: {rule['column']} {rule['level']}: {rule['requirement']}: {rule['rows']:,} rows "
-            f"do not, first row {rule['first_row']:,}{example} ({rule['rule']}{needs})"
-        )
-    ours = found.filter(pl.col("whose") == "ours").height
-    typer.echo(f"{rules.height} rules of FOCUS 1.2 checked, {found.height} broken by the bills or the file")
-    if ours:
-        raise RunError(f"{ours} of the broken rules are about how the file is written", file=written.path)
-
-
 def _review_one(lab: Lab, month: str, out: Path, metric: Metric) -> list[str]:
     """Run one review and return whose budget it found exceeded."""
     from finops_lab.reporting.run import run_review
@@ -327,19 +206,8 @@ def _review_one(lab: Lab, month: str, out: Path, metric: Metric) -> list[str]:
     return list(done.results["headline"]["over_budget"])
 
 
-def _date(text: str | None) -> date:
-    if text is None:
-        return date.today()
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise InputError(f"--today must be written like 2026-11-05, not {text!r}") from None
-
-
-def _spinner(text: str):  # type: ignore[no-untyped-def]
-    from rich.console import Console
-
-    return Console(stderr=True).status(text)
+books.register()
+exports.register()
 
 
 def main() -> None:

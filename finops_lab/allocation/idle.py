@@ -1,0 +1,104 @@
+"""What a pool of GPUs cost while nobody used it."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from finops_lab.allocation.periods import PERIOD, within
+from finops_lab.allocation.usage import busy_time
+from finops_lab.config import Split
+from finops_lab.contracts import AMOUNTS
+from finops_lab.money import MONEY
+
+__all__ = ["idle_apart", "paid_gpu_us"]
+
+_HOURS = r"^(instance[- ])?h(ou)?rs?$"
+
+
+def paid_gpu_us(known: list[str]) -> pl.Expr:
+    """Return the GPU time that bill rows paid for, in microseconds; null where they do not say it."""
+    if not {"ConsumedQuantity", "ConsumedUnit", "x_GpuCount"} <= set(known):
+        return pl.lit(None, dtype=pl.Int64)
+    counted = pl.col("ConsumedUnit").str.to_lowercase().str.contains(_HOURS)
+    hours = pl.when(counted).then(pl.col("ConsumedQuantity").cast(pl.Float64))
+    return (hours * pl.col("x_GpuCount") * 3_600_000_000).round(0).cast(pl.Int64)
+
+
+def idle_apart(
+    cases: pl.LazyFrame, periods: pl.LazyFrame, split: Split, gpu: pl.LazyFrame | None
+) -> tuple[pl.LazyFrame, pl.LazyFrame, pl.LazyFrame]:
+    """Take apart what was paid for busy time, for idle time, and for time that no sample tells of.
+
+    Per charge period of the pool: busy time is the GPU time in use, idle time the other sampled
+    time, both as a share of the time the bill paid for (of the sampled time where the bill does not
+    say it). What is left is dark. Where more was sampled than paid for, the dark part is negative:
+    it is shown, not clamped.
+
+    Parameters
+    ----------
+    cases : polars.LazyFrame
+        ``_case``, ``_start``, ``_end``, ``_paid_us`` and the amounts.
+    periods : polars.LazyFrame
+        The periods of the cases, each once.
+    split : Split
+        `idle_pool` names the pool of the samples; without it all is busy.
+    gpu : polars.LazyFrame or None
+        `gpu_samples`.
+
+    Returns
+    -------
+    (polars.LazyFrame, polars.LazyFrame, polars.LazyFrame)
+        Busy, idle and dark: the columns of `cases`, whose amounts add up to theirs exactly. A
+        period without any sample is all busy: nothing tells how much of it was idle.
+
+    Notes
+    -----
+    The two bases of OpenCost's inference costs: with idle, costs are `allocated` and reconcile to
+    the bill; without it they are `usage` costs and do not.
+    """
+    if split.idle_pool is None or gpu is None:
+        return cases, cases.clear(), cases.clear()
+    samples = gpu.filter(pl.col("pool_id") == split.idle_pool)
+    sampled = within(periods, busy_time(samples, []), [])
+    paid = cases.group_by(PERIOD).agg(
+        pl.when(pl.col("_paid_us").count() > 0).then(pl.col("_paid_us").sum()).alias("_paid")
+    )
+    known = cases.join(sampled, on=list(PERIOD), how="left").join(paid, on=list(PERIOD), how="left")
+    known = known.with_columns(pl.coalesce("_paid", "sampled_us").alias("_all")).collect().lazy()
+    has = pl.col("_all").fill_null(0) > 0
+    names = cases.collect_schema().names()
+    busy = [
+        pl.when(has).then(_share(name, pl.col("gpu_us"), pl.col("_all"))).otherwise(name).alias(name)
+        for name in AMOUNTS
+    ]
+    unused = pl.col("sampled_us") - pl.col("gpu_us")
+    idle = [_share(name, unused, pl.col("_all")).alias(name) for name in AMOUNTS]
+    rest = [
+        (pl.col(name) - _share(name, pl.col("gpu_us"), pl.col("_all")) - _share(name, unused, pl.col("_all")))
+        .cast(MONEY)
+        .alias(name)
+        for name in AMOUNTS
+    ]
+    # A sliver of rounding is nobody's darkness: the parts of a period that was paid and sampled
+    # alike are busy and idle only, and idle takes what rounding left.
+    alike = has & (pl.col("_all") == pl.col("sampled_us"))
+    whole = [
+        pl.when(alike)
+        .then((pl.col(name) - _share(name, pl.col("gpu_us"), pl.col("_all"))).cast(MONEY))
+        .otherwise(expr)
+        .alias(name)
+        for name, expr in zip(AMOUNTS, idle, strict=True)
+    ]
+    return (
+        known.with_columns(busy).select(names),
+        known.filter(has).with_columns(whole).select(names),
+        known.filter(has & ~alike).with_columns(rest).select(names),
+    )
+
+
+def _share(name: str, part: pl.Expr, whole: pl.Expr) -> pl.Expr:
+    """Return amount x part / whole, rounded towards zero, without leaving 128 bits."""
+    units = pl.col(name).to_physical()
+    size, p, w = units.abs(), part.cast(pl.Int128), whole.cast(pl.Int128)
+    shared = (size // w) * p + ((size % w) * p) // w
+    return (shared * units.sign()).reinterpret(dtype=MONEY)

@@ -1,0 +1,266 @@
+"""One part of a bill, such as a month of it, from rows to owners; parts are put together at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import polars as pl
+
+from finops_lab import contracts
+from finops_lab.allocation.dimensions import assign, derive, inputs, rule_column, rule_report
+from finops_lab.allocation.idle import paid_gpu_us
+from finops_lab.allocation.overrides import override
+from finops_lab.allocation.periods import PERIOD
+from finops_lab.allocation.pooling import UNALLOCATED, pick, pooled
+from finops_lab.allocation.receipt import receipt
+from finops_lab.allocation.sharing import business_units, cluster_idle, share
+from finops_lab.allocation.steps import Step, stepped
+from finops_lab.allocation.usage import MEASURES, hourly
+from finops_lab.config import Dimensions, Override, Shared, Split
+from finops_lab.contracts import AMOUNTS, DIMENSIONS
+from finops_lab.errors import ConfigError
+from finops_lab.money import MONEY
+
+__all__ = ["Partial", "Policy", "finish", "partial"]
+
+_BILL_KEYS = (
+    "x_BillingMonth",
+    "x_ChargeDate",
+    "BillingCurrency",
+    "ProviderName",
+    "ServiceCategory",
+    "ServiceName",
+    "ChargeCategory",
+    "ChargeClass",
+    "CommitmentDiscountStatus",
+)
+_DIMENSIONS = [f"x_{name}" for name in DIMENSIONS]
+_OWNER = [*_DIMENSIONS, "x_AllocationMethod", "x_AllocationRule"]
+_LEDGER_KEYS = [n for n in contracts.dtypes("ledger") if n not in (*AMOUNTS, "x_Rows")]
+_TOKENS = ("x_TokenDirection", "x_TokenCacheAction")
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Who pays for what: rules, splits, shared costs and overrides, in this order."""
+
+    dimensions: Dimensions
+    splits: tuple[Split, ...] = ()
+    shared: tuple[Shared, ...] = ()
+    overrides: tuple[Override, ...] = ()
+
+
+@dataclass(frozen=True)
+class Partial:
+    """What allocation makes of some billing months.
+
+    `entries`, `receipt` and `steps` are the ledger's; `caught` is what the rules looked at, added
+    up, from which their report is made.
+    """
+
+    entries: pl.DataFrame
+    receipt: pl.DataFrame
+    caught: pl.DataFrame
+    steps: pl.DataFrame
+
+
+def partial(
+    costs: pl.LazyFrame,
+    policy: Policy,
+    requests: pl.LazyFrame | None = None,
+    gpu_samples: pl.LazyFrame | None = None,
+    delivered: pl.LazyFrame | None = None,
+) -> Partial:
+    """Allocate whole billing months; `finish` puts several parts together.
+
+    Parameters are those of `finops_lab.allocation.allocate`. Shared costs move within a billing
+    month, so that no month depends on another.
+    """
+    dated = costs.with_columns(pl.col("ChargePeriodStart").dt.date().alias("x_ChargeDate"))
+    assign(dated, policy.dimensions)  # refuses rules that name unknown columns, before the work
+    known = dated.collect_schema().names()
+    seen = [name for name in inputs(policy.dimensions) if name in known] or ["BillingCurrency"]
+    extra = _split_keys(policy, known)
+    if policy.splits:
+        dated = dated.with_columns(pick(policy.splits).alias("_split")).with_columns(extra.values())
+    keys = list(dict.fromkeys([*_BILL_KEYS, *seen, *extra, *(["_split"] if extra else [])]))
+    paid = [_paid(known)] if extra else []
+    cases = _totals(dated, keys, pl.len(), paid).collect(engine="streaming").lazy()
+    # A bill may have columns named like dimensions: what rules make of a row is kept apart from it.
+    distinct = cases.select(seen).unique().with_row_index("_seen").collect().lazy()
+    ruled = assign(distinct, policy.dimensions).with_columns(
+        pl.col("x_team").fill_null(UNALLOCATED),
+        _method(policy.dimensions).alias("x_AllocationMethod"),
+        pl.col(rule_column("team")).alias("x_AllocationRule"),
+    )
+    owners = ruled.select(_OWNER).unique().with_row_index("_owner").collect().lazy()
+    ruled = ruled.join(owners, on=_OWNER, nulls_equal=True).select("_seen", "_owner")
+    mapped = distinct.join(ruled, on="_seen").drop("_seen").collect().lazy()
+    plain = cases.filter(pl.col("_split").is_null()) if extra else cases
+    owned = plain.join(mapped, on=seen, how="left", nulls_equal=True)
+    first = (
+        _totals(owned, [*_BILL_KEYS, "_owner"], pl.col("x_Rows").sum())
+        .join(owners, on="_owner", how="left")
+        .with_columns(_month_of_use(), pl.lit(None, dtype=pl.String).alias("x_PoolId"))
+        .select(*contracts.dtypes("ledger"))
+        .collect()
+    )
+    steps = [Step("rules", "dimension rules", "tags, accounts and rules in order", first)]
+    split = [cases.filter(pl.col("_split") == n) for n in range(len(policy.splits))]
+    parts = [first]
+    for rule, pool in zip(policy.splits, split, strict=True):
+        assigned = pool.join(mapped, on=seen, how="left", nulls_equal=True)
+        assigned = assigned.join(owners.select("_owner", *_DIMENSIONS), on="_owner", how="left")
+        done = _divided(assigned, rule, policy.dimensions, requests, gpu_samples)
+        parts.append(done)
+        steps.append(Step("split", rule.name, f"by {rule.by.replace('_', ' ')}, idle: {rule.idle}", done))
+    entries = pl.concat(parts)
+    units = entries.select("x_team", "x_business_unit").unique()
+    entries = _moved(entries, policy, requests, steps)
+    joined = _totals(business_units(entries, units).lazy(), _LEDGER_KEYS, pl.col("x_Rows").sum())
+    booked = joined.select(*contracts.dtypes("ledger")).sort(_LEDGER_KEYS, nulls_last=True).collect()
+    caught = _totals(cases, list(dict.fromkeys([*seen, "BillingCurrency"])), pl.col("x_Rows").sum())
+    return Partial(booked, receipt(costs, booked, delivered), caught.collect(), stepped(steps))
+
+
+def finish(parts: Sequence[Partial], policy: Policy) -> Partial:
+    """Put parts of different billing months together, sorted; `caught` becomes the report of the rules."""
+    caught = pl.concat([part.caught for part in parts], how="diagonal_relaxed").lazy()
+    seen = [name for name in caught.collect_schema() if name not in (*AMOUNTS, "x_Rows")]
+    caught = _totals(caught, seen, pl.col("x_Rows").sum())
+    rules = rule_report(caught, policy.dimensions)
+    steps = pl.concat([part.steps for part in parts])
+    order = ["step", "kind", "name", "policy", "BillingCurrency"]
+    amounts = pl.col("entries", "BilledCost", "EffectiveCost").sum()
+    return Partial(
+        pl.concat([part.entries for part in parts]).sort(_LEDGER_KEYS, nulls_last=True),
+        pl.concat([part.receipt for part in parts]).sort(
+            "metric", "BillingCurrency", "x_BillingMonth", "x_ChargeMonth", "ChargeCategory"
+        ),
+        rules,
+        steps.group_by(order).agg(amounts).sort(order).drop("step"),
+    )
+
+
+def _split_keys(policy: Policy, known: Sequence[str]) -> dict[str, pl.Expr]:
+    """Return what rows of a pool are told apart by, beside what all rows are: null on other rows."""
+    splits, virtual = policy.splits, inputs(policy.dimensions, virtual=True)
+    if not splits:
+        return {}
+    for split in splits:
+        for name in (*split.where, *split.match):
+            if name not in known:
+                raise ConfigError(
+                    f"split {split.name!r} looks at column {name!r}, which bills do not have",
+                    hint="use a FOCUS column name",
+                )
+    named = [*(n for split in splits for n in split.match), *(n for n in (*_TOKENS, *virtual) if n in known)]
+    columns = {
+        "_start": pl.col("ChargePeriodStart"),
+        "_end": pl.col("ChargePeriodEnd"),
+        **{f"_is_{name}": pl.col(name) for name in named},
+    }
+    return {n: pl.when(pl.col("_split").is_not_null()).then(column).alias(n) for n, column in columns.items()}
+
+
+def _paid(known: list[str]) -> pl.Expr:
+    paid = paid_gpu_us(known)
+    return pl.when(paid.count() > 0).then(paid.sum()).alias("_paid_us")
+
+
+def _divided(
+    pool: pl.LazyFrame,
+    split: Split,
+    dimensions: Dimensions,
+    requests: pl.LazyFrame | None,
+    gpu: pl.LazyFrame | None,
+) -> pl.DataFrame:
+    """Divide the cases of one pool; only use of the days they charge for is read."""
+    kept = {n: n.removeprefix("_is_") for n in pool.collect_schema() if n.startswith("_is_")}
+    more = [n for n in kept.values() if n not in _BILL_KEYS]
+    cases = (
+        pool.with_columns(pl.col(own).alias(name) for own, name in kept.items())
+        .select(*_BILL_KEYS, *PERIOD, "_paid_us", *more, *_DIMENSIONS, *AMOUNTS, "x_Rows")
+        .collect()
+    )
+    if cases.is_empty():
+        return pl.DataFrame(schema=contracts.dtypes("ledger"))
+    starts, ends = cases["_start"], cases["_end"].fill_null(cases["_start"])
+    first, last = starts.min(), pl.concat([starts, ends]).max()
+    assert isinstance(first, datetime) and isinstance(last, datetime)
+    days = pl.col("day").is_between(first.date(), (last + timedelta(hours=1)).date())
+    use = [None if table is None else table.filter(days) for table in (requests, gpu)]
+    done = pooled(cases.lazy(), split, use[0], use[1])
+    # A virtual tag may know the team of a feature that the use names without one.
+    nobody = pl.col("x_AllocationMethod") == "unallocated"
+    done = done.with_columns(pl.when(~nobody).then("x_team").alias("x_team"))
+    done = derive(done, dimensions).with_columns(
+        pl.when(nobody & pl.col("x_team").is_not_null())
+        .then(pl.lit("telemetry"))
+        .otherwise("x_AllocationMethod")
+        .alias("x_AllocationMethod"),
+        pl.col("x_team").fill_null(UNALLOCATED),
+        _month_of_use(),
+    )
+    return _totals(done, _LEDGER_KEYS, pl.col("x_Rows").sum()).select(*contracts.dtypes("ledger")).collect()
+
+
+def _moved(
+    entries: pl.DataFrame, policy: Policy, requests: pl.LazyFrame | None, steps: list[Step]
+) -> pl.DataFrame:
+    """Carry out what comes after rules and splits."""
+    if any(split.idle == "cluster" for split in policy.splits):
+        done = cluster_idle(entries, policy.splits)
+        entries = done.entries
+        steps.append(Step("idle", "cluster idle", "by what the clusters' users cost", done.moved))
+    metered = {"requests", "tokens", "weighted_tokens", "engine_seconds"}
+    usage = None
+    if requests is not None and any(tier.by in metered for tier in policy.shared):
+        usage = _monthly_use(requests, entries["x_BillingMonth"].unique().to_list())
+    for tier in policy.shared:
+        done = share(entries, tier, usage)
+        entries = done.entries
+        steps.append(Step("shared", tier.name, f"by {tier.by.replace('_', ' ')}", done.moved))
+    for decision in policy.overrides:
+        done = override(entries, decision)
+        entries = done.entries
+        told = f"{decision.author}, {decision.date:%Y-%m-%d}: {decision.reason}"
+        steps.append(Step("override", f"to {decision.set.get('team', 'the same team')}", told, done.moved))
+    return entries
+
+
+def _monthly_use(requests: pl.LazyFrame, months: Sequence[str]) -> pl.DataFrame:
+    month = pl.col("hour").dt.strftime("%Y-%m").alias("x_BillingMonth")
+    days = requests.filter(
+        pl.col("day").dt.strftime("%Y-%m").is_in(list(months)), pl.col("team").is_not_null()
+    )
+    use = hourly(days, ["team"]).group_by(month, pl.col("team").alias("x_team"))
+    return use.agg(pl.col(MEASURES).sum()).collect()
+
+
+def _totals(
+    frame: pl.LazyFrame, keys: Sequence[str], rows: pl.Expr, more: Sequence[pl.Expr] = ()
+) -> pl.LazyFrame:
+    # The sum of nothing but nulls is unknown, not zero.
+    sums = [
+        pl.when(pl.col(name).count() > 0).then(pl.col(name).sum()).cast(MONEY).alias(name) for name in AMOUNTS
+    ]
+    return frame.group_by(keys).agg(*sums, rows.cast(pl.Int64).alias("x_Rows"), *more)
+
+
+def _month_of_use() -> pl.Expr:
+    return pl.col("x_ChargeDate").dt.strftime("%Y-%m").alias("x_ChargeMonth")
+
+
+def _method(dimensions: Dimensions) -> pl.Expr:
+    tagged = [rule.name for rule in dimensions.team if rule.tag]
+    rule = pl.col(rule_column("team"))
+    return (
+        pl.when(rule.is_null())
+        .then(pl.lit("unallocated"))
+        .when(rule.is_in(tagged))
+        .then(pl.lit("tag"))
+        .otherwise(pl.lit("rule"))
+    )

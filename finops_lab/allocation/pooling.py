@@ -1,0 +1,173 @@
+"""Pools: bill rows that several use, divided by metered use hour by hour."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from finops_lab.allocation.idle import idle_apart
+from finops_lab.allocation.periods import PERIOD, within
+from finops_lab.allocation.splitting import split_amounts
+from finops_lab.allocation.usage import MEASURES, hourly, measures
+from finops_lab.config import Split, holds
+from finops_lab.contracts import DIMENSIONS
+from finops_lab.errors import ConfigError
+
+__all__ = ["UNALLOCATED", "pick", "pooled"]
+
+UNALLOCATED = "unallocated"
+_USER = "_user_"
+
+
+def pick(splits: Sequence[Split]) -> pl.Expr:
+    """Return the place of the first split whose `where` holds for a bill row; null where none does."""
+    return pl.coalesce(
+        *[
+            pl.when(holds(split.where)).then(pl.lit(place, dtype=pl.Int32))
+            for place, split in enumerate(splits)
+        ],
+        pl.lit(None, dtype=pl.Int32),
+    )
+
+
+def pooled(
+    cases: pl.LazyFrame, split: Split, requests: pl.LazyFrame | None, gpu: pl.LazyFrame | None
+) -> pl.LazyFrame:
+    """Divide the bill rows of one pool among its users.
+
+    Parameters
+    ----------
+    cases : polars.LazyFrame
+        Bill rows of the pool, added up or not: ``_start`` and ``_end`` of the charge period,
+        ``_paid_us``, the bill columns of `match`, ``x_<dimension>`` as rules gave them, the amounts,
+        ``x_Rows``, and whatever else describes them.
+    split : Split
+        How to divide.
+    requests, gpu : polars.LazyFrame or None
+        `inference_requests` and `gpu_samples`.
+
+    Returns
+    -------
+    polars.LazyFrame
+        The parts: the columns of `cases` with the users' dimensions, ``x_AllocationMethod``
+        (``telemetry``, ``idle``, ``dark``, ``unallocated`` where the use names no team),
+        ``x_AllocationRule``, ``x_PoolId``, and amounts that add up to those of `cases` exactly.
+        Of each case one part counts its ``x_Rows``.
+
+    Raises
+    ------
+    ConfigError
+        When `usage`, `match` or `to` names a column that the use does not have.
+    """
+    numbered = cases.with_row_index("_case").collect().lazy()
+    users = _users(split, requests, gpu)
+    periods = numbered.select(*PERIOD).unique().collect().lazy()
+    use = within(periods, _use(split, users, requests, gpu), [*users, *split.match.values()])
+    busy, idle, dark = idle_apart(numbered, periods, split, gpu)
+    parts = [_used(busy, use, split, users, method="telemetry"), dark.with_columns(**_said("dark", split))]
+    if split.idle == "pool":
+        parts.append(_used(idle, use, split, users, method="idle"))
+    elif split.idle == "owner":
+        parts.append(idle.with_columns(**{**_said("idle", split), "x_team": pl.lit(split.idle_owner)}))
+    else:
+        own = pl.col("x_team").fill_null(UNALLOCATED)
+        parts.append(idle.with_columns(**{**_said("idle", split), "x_team": own}))
+    columns = [n for n in parts[1].collect_schema() if n not in ("_case", "_paid_us")]
+    order = ["_case", "x_AllocationMethod", *[f"x_{name}" for name in DIMENSIONS]]
+    first = pl.int_range(pl.len()).over("_case") == 0
+    return (
+        pl.concat([part.select("_case", *columns) for part in parts])
+        .sort(order, nulls_last=True)
+        .with_columns(pl.when(first).then("x_Rows").otherwise(0).alias("x_Rows"))
+        .select(columns)
+    )
+
+
+def _users(split: Split, requests: pl.LazyFrame | None, gpu: pl.LazyFrame | None) -> list[str]:
+    """Return the dimensions that the use tells of its users."""
+    table = gpu if split.by == "gpu_seconds" else requests
+    if table is None:
+        return ["team"]
+    known = table.collect_schema().names()
+    for name in (*split.usage, *split.match.values()):
+        if name not in known:
+            raise ConfigError(
+                f"split {split.name!r} looks at column {name!r}, which the use does not have",
+                hint=f"columns: {', '.join(known)}",
+            )
+    return [name for name in split.to if name in known]
+
+
+def _use(
+    split: Split, users: Sequence[str], requests: pl.LazyFrame | None, gpu: pl.LazyFrame | None
+) -> pl.LazyFrame:
+    table = gpu if split.by == "gpu_seconds" else requests
+    keys = list(dict.fromkeys([*users, *split.match.values()]))
+    if table is None:
+        texts = dict.fromkeys(keys, pl.String())
+        return pl.LazyFrame(
+            schema={"hour": pl.Datetime("us", "UTC"), **texts, **dict.fromkeys(MEASURES, pl.Int64())}
+        )
+    used = table.filter(holds(split.usage)) if split.usage else table
+    return hourly(used, keys, gpu=split.by == "gpu_seconds")
+
+
+def _used(
+    cases: pl.LazyFrame, use: pl.LazyFrame, split: Split, users: Sequence[str], *, method: str
+) -> pl.LazyFrame:
+    """Divide cases among the users of their period; a case that nobody used stays whole."""
+    known = cases.collect_schema().names()
+    said = {name: f"{_USER}{name}" for name in users}
+    pairs = {bill: f"_match_{place}" for place, bill in enumerate(split.match)}
+    found = use.with_columns(pl.col(split.match[bill]).alias(name) for bill, name in pairs.items())
+    found = found.rename(said).select(*PERIOD, *said.values(), *pairs.values(), *MEASURES)
+    weight = measures(split.by, split.weights, _direction(known))
+    parts = (
+        cases.join(found, left_on=[*PERIOD, *pairs], right_on=[*PERIOD, *pairs.values()], how="inner")
+        .with_columns(weight.alias("_weight"))
+        .filter(pl.col("_weight") > 0)
+        .select(*known, *said.values(), "_weight")
+        .collect()
+        .lazy()
+    )
+    divided = split_amounts(parts, ["_case"], weight="_weight", order=list(said.values()))
+    team = pl.col(f"{_USER}team")
+    # What the use does not tell, the bill row may.
+    told = {f"x_{n}": pl.coalesce(column, f"x_{n}") for n, column in said.items() if n != "team"}
+    unknown = pl.lit(method if method == "idle" else "unallocated")
+    owned = divided.with_columns(
+        **told,
+        **{
+            **_said(method, split),
+            "x_team": team.fill_null(UNALLOCATED),
+            "x_AllocationMethod": pl.when(team.is_null()).then(unknown).otherwise(pl.lit(method)),
+        },
+    ).drop(*said.values(), "_weight")
+    nobody = cases.join(parts.select("_case").unique(), on="_case", how="anti")
+    return pl.concat(
+        [owned, nobody.with_columns(**_said("idle" if method == "idle" else "dark", split))], how="diagonal"
+    )
+
+
+def _direction(known: Sequence[str]) -> pl.Expr | None:
+    if "x_TokenDirection" not in known:
+        return None
+    cached = pl.col("x_TokenCacheAction") == "Read" if "x_TokenCacheAction" in known else pl.lit(False)
+    return (
+        pl.when(pl.col("x_TokenDirection") == "Output")
+        .then(pl.lit("output"))
+        .when((pl.col("x_TokenDirection") == "Input") & cached.fill_null(False))
+        .then(pl.lit("cached_input"))
+        .when(pl.col("x_TokenDirection") == "Input")
+        .then(pl.lit("input"))
+    )
+
+
+def _said(method: str, split: Split) -> dict[str, pl.Expr]:
+    return {
+        "x_team": pl.lit(UNALLOCATED),
+        "x_AllocationMethod": pl.lit(method),
+        "x_AllocationRule": pl.lit(split.name),
+        "x_PoolId": pl.lit(split.name),
+    }

@@ -1,0 +1,127 @@
+"""Metered use as whole numbers: who used how much in each hour."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from math import lcm
+
+import polars as pl
+
+from finops_lab.config import Measure, TokenWeights
+
+__all__ = ["MEASURES", "busy_time", "hourly", "measures"]
+
+# What the use of an hour is counted in; every measure of a split is made of these.
+MEASURES = ("requests", "input", "cached_input", "output", "engine_us", "gpu_us")
+_US = 1_000_000
+# Requests may be a sample: each stands for a number of real ones, which need not be whole.
+_SAMPLED = 1_000
+
+
+def hourly(
+    usage: pl.LazyFrame, keys: Sequence[str], *, gpu: bool = False, moment: str | None = None
+) -> pl.LazyFrame:
+    """Add up use per hour and key.
+
+    Parameters
+    ----------
+    usage : polars.LazyFrame
+        Rows of `inference_requests`, or of `gpu_samples` with `gpu`.
+    keys : sequence of str
+        Columns that tell users apart.
+    gpu : bool
+        Count busy GPU time instead of requests: per interval, the utilization of one kind (the
+        first the GPU has of ``sm_active``, ``gr_engine_active``, ``tensor_active``, ``gpu_util``, ``duty_cycle``).
+    moment : str, optional
+        The moment's column; ``ts_start`` of requests, ``ts`` of samples.
+
+    Returns
+    -------
+    polars.LazyFrame
+        ``hour`` (Datetime, UTC), the keys, and `MEASURES` (Int64): requests and tokens in
+        thousandths, since a sampled request stands for a number of real ones; times in
+        microseconds. Each row is rounded by itself, so that the order of rows does not matter.
+    """
+    hour = pl.col(moment or ("ts" if gpu else "ts_start")).dt.truncate("1h").alias("hour")
+    counted = _gpu_time(usage) if gpu else usage.with_columns(**_of_requests())
+    return counted.group_by([hour, *keys]).agg(pl.col(name).sum() for name in MEASURES)
+
+
+def _of_requests() -> dict[str, pl.Expr]:
+    stands_for = pl.col("sample_weight")
+
+    def counted(amount: pl.Expr, unit: int) -> pl.Expr:
+        return (amount * stands_for * unit).round(0).cast(pl.Int64).fill_null(0)
+
+    engine_ms = pl.coalesce(
+        pl.when(pl.col("prefill_ms").is_not_null() | pl.col("decode_ms").is_not_null()).then(
+            pl.col("prefill_ms").fill_null(0) + pl.col("decode_ms").fill_null(0)
+        ),
+        "latency_ms",
+    )
+    return {
+        "requests": counted(pl.col("n_requests"), _SAMPLED),
+        # A write to the cache reads the input as any other: what it costs more is the vendor's price.
+        "input": counted(
+            pl.sum_horizontal(pl.col("input_uncached_tokens", "cache_write_tokens").fill_null(0)), _SAMPLED
+        ),
+        "cached_input": counted(pl.col("cache_read_tokens"), _SAMPLED),
+        "output": counted(pl.col("output_tokens"), _SAMPLED),
+        # Durations are those of one call, tokens those of all calls of a row.
+        "engine_us": counted(engine_ms * pl.col("n_requests"), 1_000),
+        "gpu_us": pl.lit(0, dtype=pl.Int64),
+    }
+
+
+def busy_time(samples: pl.LazyFrame, keys: Sequence[str]) -> pl.LazyFrame:
+    """Add up GPU time per hour and key: ``gpu_us`` in use, ``sampled_us`` in all (Int64, microseconds)."""
+    sampled = (pl.col("interval_s") * _US).round(0).cast(pl.Int64).alias("sampled_us")
+    hour = pl.col("ts").dt.truncate("1h").alias("hour")
+    counted = _gpu_time(samples.with_columns(sampled))
+    return counted.group_by([hour, *keys]).agg(pl.col("gpu_us", "sampled_us").sum())
+
+
+def _gpu_time(samples: pl.LazyFrame) -> pl.LazyFrame:
+    order = ("sm_active", "gr_engine_active", "tensor_active", "gpu_util", "duty_cycle")
+    rank = pl.coalesce(
+        pl.when(pl.col("util_kind") == kind).then(pl.lit(place, pl.Int8)) for place, kind in enumerate(order)
+    )
+    # One interval of a GPU has a row per kind of utilization: only one of them may count.
+    best = rank == rank.min().over("gpu_uuid", "mig_id", "ts")
+    busy = (pl.col("util") * pl.col("interval_s") * _US).round(0).cast(pl.Int64).fill_null(0)
+    zero = pl.lit(0, dtype=pl.Int64)
+    return samples.filter(best).with_columns(
+        **dict.fromkeys(("requests", "input", "cached_input", "output", "engine_us"), zero), gpu_us=busy
+    )
+
+
+def measures(by: Measure, weights: TokenWeights, direction: pl.Expr | None = None) -> pl.Expr:
+    """Return the weight of one user's use, as a whole number (Int64).
+
+    Parameters
+    ----------
+    by : str
+        What is counted.
+    weights : TokenWeights
+        For ``weighted_tokens``; decimals are scaled to whole numbers.
+    direction : polars.Expr, optional
+        ``input``, ``cached_input`` or ``output`` where only these tokens count; else null.
+    """
+    tokens = ("input", "cached_input", "output")
+    if by in ("tokens", "weighted_tokens"):
+        each: Mapping[str, int] = dict.fromkeys(tokens, 1) if by == "tokens" else _whole(weights)
+        every = pl.sum_horizontal(pl.col(name) * factor for name, factor in each.items())
+        if direction is None:
+            return every
+        alone = pl.coalesce(pl.when(direction == name).then(pl.col(name)) for name in tokens)
+        return pl.coalesce(alone, every)
+    if by == "even":
+        return pl.lit(1, dtype=pl.Int64)
+    return pl.col({"requests": "requests", "engine_seconds": "engine_us", "gpu_seconds": "gpu_us"}[by])
+
+
+def _whole(weights: TokenWeights) -> dict[str, int]:
+    exact: dict[str, Decimal] = weights.model_dump()
+    scale = lcm(*(value.as_integer_ratio()[1] for value in exact.values()))
+    return {name: int(value * scale) for name, value in exact.items()}

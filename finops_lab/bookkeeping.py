@@ -1,0 +1,212 @@
+"""The ledger of a lab: allocated a billing month at a time, and only what changed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence, Set
+from datetime import timedelta
+from hashlib import sha256
+from pathlib import Path
+
+import polars as pl
+
+from finops_lab import allocation, contracts
+from finops_lab.allocation import Ledger, Partial, Policy
+from finops_lab.calendar import add_months, parse_month
+from finops_lab.config.dimensions import with_accounts
+from finops_lab.errors import NoDataError, ReconciliationError
+from finops_lab.ingestion import lake
+from finops_lab.lab import Lab
+
+__all__ = ["FOLDER", "ledger", "policy", "verify"]
+
+FOLDER = "ledger"
+_METERED = ("inference_requests", "gpu_samples")
+# `caught` of a month is what the rules looked at; of the whole ledger, their report.
+_FRAMES = ("entries", "receipt", "caught", "steps")
+_WHOLE = "whole"
+# Raised when allocation gives other results for the same inputs.
+_RELEASE = 1
+
+
+def policy(lab: Lab) -> Policy:
+    """Return who pays for what, as the lab's `finops.toml` says."""
+    config = lab.config
+    dimensions = with_accounts(config.dimensions, config.accounts)
+    return Policy(dimensions, config.splits, config.shared, config.overrides)
+
+
+def ledger(lab: Lab, *, store: bool = True) -> Ledger:
+    """Allocate the lab's bills; months of which nothing changed are read from the lake.
+
+    Parameters
+    ----------
+    lab : Lab
+        An opened lab.
+    store : bool
+        Keep what was worked out below ``lake/ledger``, and use what is kept. Without it everything
+        is worked out again and nothing is written.
+
+    Returns
+    -------
+    Ledger
+        In the currencies of the bills.
+
+    Raises
+    ------
+    NoDataError
+        When the lab holds no bills.
+    """
+    rules = policy(lab)
+    months = _months(lab)
+    if not months:
+        raise NoDataError("the lab holds no bill rows", file=lab.folder, hint="put bills into exports/")
+    folder = lab.folder / "lake" / FOLDER
+    kept = store and lab.as_of is None
+    use = _use(lab) if rules.splits or rules.shared else {}
+    settled = _settled(lab, rules)
+    inputs = _inputs(lab, settled)
+    whole = folder / f"{_WHOLE}-{_digest([settled, months, sorted(use.items())])[:16]}"
+    if kept and (found := _frames(whole)) is not None:
+        return Ledger(found[0], found[1], found[2], found[3], inputs)
+    places = {month: folder / f"{month}-{_digest([settled, files])[:16]}" for month, files in months.items()}
+    parts = []
+    for month, place in places.items():
+        part = _read(place, use) if kept else None
+        if part is None:
+            part, days = _month(lab, rules, month)
+            if kept:
+                frames = (part.entries, part.receipt, part.caught, part.steps)
+                _write(frames, place, {"days": days, "use": _used(use, days)})
+        parts.append(part)
+    done = allocation.put_together(parts, rules, inputs)
+    if kept:
+        _forget(folder, set(months))
+        _write((done.entries, done.receipt, done.rules, done.steps), whole, {})
+    return done
+
+
+def verify(lab: Lab) -> Ledger:
+    """Work the ledger out again from the lake and compare it with what is kept, to the last decimal.
+
+    Raises
+    ------
+    ReconciliationError
+        When the two differ.
+    """
+    kept, anew = ledger(lab), ledger(lab, store=False)
+    for name in ("entries", "receipt", "rules", "steps"):
+        if not getattr(kept, name).equals(getattr(anew, name)):
+            raise ReconciliationError(
+                f"the {name} kept in the lake are not those that its data gives",
+                file=lab.folder / "lake" / FOLDER,
+                hint="delete the folder: the ledger is worked out again",
+            )
+    return anew
+
+
+def _months(lab: Lab) -> dict[str, list[str]]:
+    """Return the bills' data files of each billing month."""
+    found: dict[str, list[str]] = {}
+    for name in lake.data_files_of(lab.folder / "lake", "costs", lab.as_of):
+        found.setdefault(_values(name)["x_BillingMonth"], []).append(name)
+    return dict(sorted(found.items()))
+
+
+def _use(lab: Lab) -> dict[str, list[str]]:
+    """Return the data files of metered use of each day."""
+    found: dict[str, list[str]] = {}
+    for table in _METERED:
+        for name in lake.data_files_of(lab.folder / "lake", table, lab.as_of):
+            found.setdefault(_values(name)["day"], []).append(f"{table}/{name}")
+    return found
+
+
+def _values(name: str) -> dict[str, str]:
+    parts = (part.partition("=") for part in Path(name).parts[:-1])
+    return {key: value for key, _, value in parts}
+
+
+def _settled(lab: Lab, rules: Policy) -> list[str]:
+    """Return what a ledger depends on beside the data."""
+    versions = [contracts.version(table) for table in ("ledger", "costs", *_METERED)]
+    return [str(_RELEASE), *versions, repr(rules), repr(lab.config.coverage)]
+
+
+def _inputs(lab: Lab, settled: Sequence[str]) -> str:
+    """Return the digest of all that was delivered, and of what was made of it how."""
+    log = {table: lake.files(lab.folder / "lake", table).values() for table in ("costs", *_METERED)}
+    files = [(table, e.path, e.sha256) for table, found in log.items() for e in found if e.rows_accepted]
+    return _digest([settled, str(lab.as_of), sorted(files)])
+
+
+def _digest(value: object) -> str:
+    return sha256(json.dumps(value).encode()).hexdigest()
+
+
+def _used(use: Mapping[str, Sequence[str]], days: Sequence[str]) -> str:
+    first, last = days
+    return _digest([name for day in sorted(use) if first <= day <= last for name in use[day]])
+
+
+def _month(lab: Lab, rules: Policy, month: str) -> tuple[Partial, list[str]]:
+    """Allocate a billing month; also return the first and last day of use it looks at."""
+    here = pl.col("x_BillingMonth") == month
+    costs = lab.costs().filter(here)
+    start, end = pl.col("ChargePeriodStart"), pl.col("ChargePeriodEnd")
+    days = costs.select(first=start.min().dt.date(), last=pl.max_horizontal(start.max(), end.max()).dt.date())
+    first, last = days.collect().row(0)
+    # Shared costs may go by the use of the whole billing month.
+    begin = parse_month(month)
+    first = min(day for day in (first, begin) if day)
+    last = max(day for day in (last, add_months(begin, 1)) if day)
+    plans = any(plan.table == "costs" for plan in lab.config.coverage)
+    part = allocation.partial(
+        costs,
+        rules,
+        lab.table("inference_requests") if rules.splits or rules.shared else None,
+        lab.table("gpu_samples") if rules.splits else None,
+        lab.delivered("costs").filter(here) if plans else None,
+    )
+    return part, [first.isoformat(), (last + timedelta(days=1)).isoformat()]
+
+
+def _read(place: Path, use: Mapping[str, Sequence[str]]) -> Partial | None:
+    """Read what is kept; None where there is none, or where other use was metered since."""
+    try:
+        known = json.loads((place / "use.json").read_text(encoding="utf-8"))
+        if known["use"] != _used(use, known["days"]):
+            return None
+    except (OSError, ValueError, KeyError):
+        return None
+    found = _frames(place)
+    return None if found is None else Partial(*found)
+
+
+def _frames(place: Path) -> list[pl.DataFrame] | None:
+    try:
+        return [pl.read_parquet(place / f"{name}.parquet") for name in _FRAMES]
+    except (OSError, pl.exceptions.PolarsError):
+        return None  # not there, or broken: it is worked out again
+
+
+def _write(frames: Sequence[pl.DataFrame], place: Path, known: Mapping[str, object]) -> None:
+    """Write beside and move into place, so that nothing half-written is ever read."""
+    beside = place.with_name(f".{place.name}.{os.getpid()}")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    for name, frame in zip(_FRAMES, frames, strict=True):
+        frame.write_parquet(beside / f"{name}.parquet")
+    (beside / "use.json").write_text(json.dumps(known), encoding="utf-8")
+    for old in place.parent.glob(f"{place.name[:-16]}*"):
+        shutil.rmtree(old, ignore_errors=True)
+    beside.rename(place)
+
+
+def _forget(folder: Path, months: Set[str]) -> None:
+    """Remove what is kept of months that the lake holds no longer, and what a crash left."""
+    for place in folder.iterdir() if folder.is_dir() else ():
+        if place.name[:7] not in months and not place.name.startswith(_WHOLE):
+            shutil.rmtree(place, ignore_errors=True)

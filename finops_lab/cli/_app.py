@@ -1,0 +1,60 @@
+"""What the commands share."""
+
+from __future__ import annotations
+
+from datetime import date
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from finops_lab.errors import InputError
+
+__all__ = ["LabOption", "Metric", "app", "day", "spinner"]
+
+app = typer.Typer(
+    name="finops-lab",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # rendering help with rich would cost more than importing polars
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Analysis and forecasting of AI spend: bills and telemetry in, a ledger that adds up and a "
+    "reproducible monthly review out.\n\n"
+    "A lab is a folder with finops.toml and exports/. Start with `finops-lab review --month 2026-10` "
+    "on the packaged synthetic sample lab, or write a lab of your own with `finops-lab sample --out DIR`.",
+    epilog="Exit codes: 0 done; 1 a run failed; 2 bad parameters or bad input; "
+    "3 over budget or findings (with --fail-on).",
+)
+
+LabOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--lab", help="The lab's folder. Default: the packaged synthetic sample lab.", metavar="DIR"
+    ),
+]
+
+
+class Metric(StrEnum):
+    """Cost columns a review can show."""
+
+    EffectiveCost = "EffectiveCost"
+    BilledCost = "BilledCost"
+
+
+def day(text: str | None) -> date:
+    """Read ``--today``."""
+    if text is None:
+        return date.today()
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise InputError(f"--today must be written like 2026-11-05, not {text!r}") from None
+
+
+def spinner(text: str):  # type: ignore[no-untyped-def]
+    """Show that something is under way."""
+    from rich.console import Console
+
+    return Console(stderr=True).status(text)
