@@ -11,10 +11,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from finops_lab import allocation, forecasting, pricing, tradeoffs
+    from finops_lab import allocation, chargeback, forecasting, pricing, tradeoffs
     from finops_lab.api import allocate, diagnose, price_requests, variants
     from finops_lab.forecasting import forecast
     from finops_lab.lab import Lab, explain_lab, open_lab
+    from finops_lab.reconciling import reconcile, restated
     from finops_lab.reporting import check_parameters, review
 
 # Names are imported when first used, so that `import finops_lab` costs hardly more than nothing.
@@ -29,7 +30,10 @@ _HOMES = {
     "forecasting": "",
     "open_lab": "lab",
     "price_requests": "api",
+    "chargeback": "",
     "pricing": "",
+    "reconcile": "reconciling",
+    "restated": "reconciling",
     "review": "reporting",
     "tradeoffs": "",
     "variants": "api",
@@ -39,6 +43,7 @@ __all__ = [
     "Lab",
     "allocate",
     "allocation",
+    "chargeback",
     "check_parameters",
     "diagnose",
     "explain_lab",
@@ -47,6 +52,8 @@ __all__ = [
     "open_lab",
     "price_requests",
     "pricing",
+    "reconcile",
+    "restated",
     "review",
     "tradeoffs",
     "variants",

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import polars as pl
 import pytest
 from helpers import PLAIN_TOML, focus_row, write_lab
 
@@ -211,3 +212,53 @@ def test_installed_read_only_the_samples_are_copied(tmp_path: Path, monkeypatch:
     assert copied.is_relative_to(tmp_path / "data")
     assert (copied / "finops.toml").read_bytes() == (package / "_samples" / "finops.toml").read_bytes()
     assert module.sample_lab() == copied
+
+
+BOOKS = PLAIN_TOML + '\n[[dimensions.team]]\nname = "team tag"\ntag = ["team"]\n'
+
+
+@pytest.fixture
+def books(tmp_path: Path) -> Path:
+    rows = bill(Tags='{"team": "=ads"}') + bill(month="2026-09")
+    return write_lab(tmp_path / "books", {"bill.csv": rows}, BOOKS)
+
+
+def test_receipt_proves_the_ledger(books: Path) -> None:
+    done = run("receipt", "--lab", books, "--verify")
+    assert done.returncode == 0, done.stderr
+    (whole,) = [line for line in done.stdout.splitlines() if "│ all" in line][:1]
+    assert [cell.strip() for cell in whole.strip("│").split("│")] == ["all", "6", "6", "3", "3", "0", "0"]
+    assert "inputs sha256 " in done.stdout
+    assert "verified: " in done.stdout
+
+
+def test_a_ledger_that_was_changed_fails_its_receipt(books: Path) -> None:
+    assert run("receipt", "--lab", books).returncode == 0
+    (kept,) = (books / "lake" / "ledger").glob("whole-*/steps.parquet")
+    pl.read_parquet(kept).clear().write_parquet(kept)
+    assert run("receipt", "--lab", books).returncode == 0
+    refused(run("receipt", "--lab", books, "--verify"), "the steps kept in the lake", code=1)
+
+
+def test_chargeback_writes_workbook_csv_and_focus(books: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = run("chargeback", "--lab", books, "--month", "2026-10", "--out", out)
+    assert done.returncode == 0, done.stderr
+    found = sorted(str(path.relative_to(out)) for path in out.rglob("*.*"))
+    assert found == [
+        "2026-10/chargeback.xlsx",
+        "2026-10/chargeback/focus_allocated.csv",
+        "2026-10/chargeback/lines.csv",
+        "2026-10/chargeback/summary.csv",
+    ]
+    assert "'=ads" in (out / "2026-10" / "chargeback" / "summary.csv").read_text()
+    refused(run("chargeback", "--lab", books, "--month", "2025-01", "--out", out), "2025-01")
+
+
+def test_merge_makes_a_portal(books: Path, lab: Path, tmp_path: Path) -> None:
+    portal = tmp_path / "portal"
+    done = run("merge", books, lab, "--out", portal, "--prefer", "books")
+    assert done.returncode == 0, done.stderr
+    assert "portal" in done.stdout
+    assert run("receipt", "--lab", portal, "--verify").returncode == 0
+    refused(run("merge", books, tmp_path / "nowhere", "--out", portal), "there is no such lab folder")

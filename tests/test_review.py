@@ -214,3 +214,22 @@ def test_bare_papermill_refuses_mistakes(tmp_path: Path, parameters: list[str], 
     done = papermill(tmp_path / "out.ipynb", "-p", "lab", str(lab), *parameters)
     assert done.returncode == 1
     assert said in done.stderr
+
+
+def test_planted_truths_are_found_and_shown(sample_review: ReportFiles) -> None:
+    found = json.loads(sample_review.json.read_text())
+    truth = json.loads((SAMPLES / "truth.json").read_text())
+    (late,) = found["reconciliation"]["restatements"]
+    restated = truth["restated_month"]
+    assert (late["x_BillingMonth"], late["ProviderName"]) == (restated["month"], restated["provider"])
+    assert (late["change"], late["rows"], late["then"]) == (
+        "added",
+        restated["late_rows"],
+        restated["first_delivery"],
+    )
+    assert Decimal(late["EffectiveCost_change"]) == Decimal(restated["late_effective_cost"])
+    waiting = [row for row in found["allocation"]["backlog"] if row["action"] == "tag"]
+    assert waiting[0]["SubAccountName"] == truth["gateway_without_team"]["sub_account"]
+    moved = [row for row in found["doctor"]["findings"] if row["check"] == "owner of a resource changed"]
+    assert any(truth["mis_tagged_team"]["resource_name"] in json.dumps(row) for row in moved)
+    assert "gateway cost beside a bill" in {row["check"] for row in found["doctor"]["findings"]}

@@ -505,7 +505,7 @@ def reference(rows: list[dict[str, Any]], used: list[tuple[Any, int, int]]) -> d
     return found
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(_bills, _uses, st.randoms())
 def test_the_ledger_is_the_references(
     rows: list[dict[str, Any]], used: list[tuple[Any, int, int]], chance: Any

@@ -112,30 +112,31 @@ def _charged(review: Review, month: str) -> Table:
 
 def _waiting(review: Review, waiting: pl.DataFrame) -> Table:
     what = pl.coalesce("ResourceName", "ResourceId", "SkuId", "ChargeDescription", "ServiceName")
+    where = pl.concat_str("ProviderName", "SubAccountName", "ServiceName", separator=", ", ignore_nulls=True)
+    by = pl.when(pl.col("action") == "tag").then(pl.lit("a tag")).otherwise(pl.lit("a rule, or share it"))
     shown = waiting.select(
         what.alias("what"),
-        "ProviderName",
-        "SubAccountName",
-        "ServiceName",
+        where.alias("where"),
         "absolute_amount",
         "share",
         "coverage_after",
-        "hint",
+        by.alias("by"),
     )
     return money_table(
         shown,
         title="What to label first",
-        subtitle="Charges of the month that no rule gives a team, the most money first",
+        subtitle="Charges of the month that no rule gives a team, the most money first; credits without their sign",
         id="backlog",
         currency=review.currency,
         money_columns={"absolute_amount": review.decimals},
         percent_columns=["share", "coverage_after"],
         labels={
             "what": "Resource or charge",
+            "where": "Provider, account, service",
             "absolute_amount": "Money",
             "share": "Of all unlabelled",
             "coverage_after": "Coverage once labelled",
-            "hint": "How",
+            "by": "By",
         },
     )
 

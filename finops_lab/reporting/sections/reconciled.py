@@ -54,7 +54,7 @@ def _calculated(review: Review, parts: list[Any]) -> tuple[str, list[dict[str, A
     )
     without = steps["unpriced"]
     if without:
-        said += f" {money(without, 'USD')} is for tokens that the price book has no price for."
+        said += f" {money(without, 'USD')} is for tokens without a price: add `[[prices]]` to `finops.toml`."
     return said, done.waterfall.to_dicts()
 
 
