@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from finops_lab import allocation, chargeback, forecasting, pricing, tradeoffs
-    from finops_lab.api import allocate, diagnose, price_requests, variants
+    from finops_lab.api import allocate, diagnose, price_requests, trace, variants
     from finops_lab.forecasting import forecast
     from finops_lab.lab import Lab, explain_lab, open_lab
-    from finops_lab.reconciling import reconcile, restated
+    from finops_lab.reconciling import matured, reconcile, restated
     from finops_lab.reporting import check_parameters, review
 
 # Names are imported when first used, so that `import finops_lab` costs hardly more than nothing.
@@ -32,10 +32,12 @@ _HOMES = {
     "price_requests": "api",
     "chargeback": "",
     "pricing": "",
+    "matured": "reconciling",
     "reconcile": "reconciling",
     "restated": "reconciling",
     "review": "reporting",
     "tradeoffs": "",
+    "trace": "api",
     "variants": "api",
 }
 
@@ -49,12 +51,14 @@ __all__ = [
     "explain_lab",
     "forecast",
     "forecasting",
+    "matured",
     "open_lab",
     "price_requests",
     "pricing",
     "reconcile",
     "restated",
     "review",
+    "trace",
     "tradeoffs",
     "variants",
 ]

@@ -12,7 +12,7 @@ from finops_lab import doctor as _doctor
 from finops_lab.calendar import parse_month
 from finops_lab.lab import Lab
 
-__all__ = ["allocate", "diagnose", "price_requests", "variants"]
+__all__ = ["allocate", "diagnose", "price_requests", "trace", "variants"]
 
 
 def allocate(lab: Lab) -> allocation.Ledger:
@@ -40,6 +40,22 @@ def allocate(lab: Lab) -> allocation.Ledger:
     if lab.config.rates:
         return replace(done, entries=allocation.convert(done.entries, lab.config.rates, lab.currency))
     return done
+
+
+def trace(lab: Lab, team: str, month: str) -> pl.LazyFrame:
+    """Return the bill rows that a team's month is made of: see `finops_lab.allocation.trace`.
+
+    Parameters
+    ----------
+    lab : Lab
+        An opened lab.
+    team : str
+        The owner; ``unallocated`` for what has none.
+    month : str
+        Month of use, such as ``2026-10``.
+    """
+    entries = bookkeeping.ledger(lab).entries
+    return allocation.trace(lab.costs(), entries, bookkeeping.policy(lab), team=team, month=month)
 
 
 def diagnose(lab: Lab, today: date | None = None) -> pl.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
 
 import polars as pl
@@ -12,9 +13,10 @@ from finops_lab.errors import InputError
 from finops_lab.ingestion import lake
 from finops_lab.lab import Lab
 from finops_lab.reconciliation.calculated import Reconciliation, calculated_against_billed
+from finops_lab.reconciliation.maturity import maturity
 from finops_lab.reconciliation.restatement import Bridge, restatement
 
-__all__ = ["reconcile", "restated", "restated_months"]
+__all__ = ["matured", "reconcile", "restated", "restated_months"]
 
 
 def reconcile(lab: Lab, month: str | date, *, metric: str = "BilledCost") -> Reconciliation:
@@ -89,3 +91,40 @@ def restated(lab: Lab, month: str | date, then: date | str | None = None) -> Bri
         )
     here = pl.col("x_BillingMonth") == name
     return restatement(lab.table("costs", as_of=first).filter(here), lab.costs().filter(here))
+
+
+def matured(lab: Lab, months: Sequence[str], *, metric: str = "EffectiveCost") -> pl.DataFrame:
+    """Tell how much of some months' final amounts was known so many days after their end.
+
+    See `finops_lab.reconciliation.maturity.maturity`. Only files with a date of delivery are looked
+    at: nobody knows when the others came.
+
+    Parameters
+    ----------
+    lab : Lab
+        An opened lab.
+    months : sequence of str
+        Months of use, such as ``["2026-08", "2026-09"]``.
+    metric : str
+        ``EffectiveCost`` or ``BilledCost``.
+
+    Raises
+    ------
+    InputError
+        When no file of the lab has a date of delivery.
+    """
+    dated = {
+        entry.path: entry.delivered_on[:10]
+        for _, entries in lake.history(lab.folder / "lake", "costs")
+        for entry in entries
+        if entry.delivered_on
+    }
+    if not dated:
+        raise InputError(
+            "no bill of the lab has a date of delivery",
+            hint="put deliveries into folders such as delivered=2026-10-03",
+        )
+    known = pl.col("x_SourceFile").is_in(list(dated))
+    days = sorted({date.fromisoformat(day) for day in dated.values()})
+    versions = {day: lab.table("costs", as_of=day).filter(known) for day in days}
+    return maturity(versions, months, metric=metric)

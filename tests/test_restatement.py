@@ -20,6 +20,7 @@ from finops_lab.lab import Lab, open_lab, sample_lab
 from finops_lab.reconciliation import restatement as room
 from finops_lab.reconciliation.maturity import AGES, maturity, maturity_curve
 from finops_lab.reconciliation.restatement import CHANGES, restatement
+from finops_lab.reconciling import matured, restated, restated_months
 
 DEFAULTS: dict[str, Any] = {
     **dict.fromkeys(contracts.AMOUNTS, Decimal(1)),
@@ -373,3 +374,18 @@ def test_a_curve_is_of_one_metric() -> None:
     both = [maturity(history, "2026-09", ages=(1,), metric=name) for name in ("BilledCost", "EffectiveCost")]
     with pytest.raises(InputError, match="BilledCost, EffectiveCost"):
         maturity_curve(pl.concat(both))
+
+
+def test_a_lab_tells_what_was_restated_and_how_soon_a_month_was_known() -> None:
+    lab = open_lab(sample_lab(), progress=False)
+    assert restated_months(lab) == {"2026-09": date(2026, 10, 3)}
+    assert restated(lab, "2026-09").summary.filter(change="added")["rows_after"].to_list() == [12]
+    with pytest.raises(InputError, match="2026-08 was not delivered twice"):
+        restated(lab, "2026-08")
+    known = matured(lab, ["2026-09"]).filter(pl.col("age_days").is_in([3, 11, 12]))
+    assert known["known"].to_list() == [
+        Decimal("147363.809426"),
+        Decimal("147363.809426"),
+        Decimal("149408.060291"),
+    ]
+    assert known["share"].to_list()[-1] == 1.0

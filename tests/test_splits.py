@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finops_lab import contracts
-from finops_lab.allocation import UNALLOCATED, allocate
+from finops_lab.allocation import UNALLOCATED, Policy, allocate, on_basis, trace, treatment
 from finops_lab.allocation.splitting import split_amounts
 from finops_lab.config import Dimensions, Override, Shared, Split
 from finops_lab.contracts import AMOUNTS, Ledger
@@ -548,3 +548,56 @@ def test_the_ledger_is_the_references(
     again = allocate(made(rows), RULES, splits=[GATEWAY], shared=[tax], requests=metered)
     assert again.entries.equals(done.entries)
     assert again.receipt.equals(done.receipt)
+
+
+# --- views -----------------------------------------------------------------------------------------------
+
+
+def test_the_two_bases_and_what_became_of_each_kind_of_charge() -> None:
+    used = samples({"team": "a", "util": 0.25})
+    costs = bill(
+        dict(NODE),
+        {"x_tag_team": "a", "CommitmentDiscountStatus": "Unused", "amount": "3"},
+        {"ChargeCategory": "Tax", "amount": "1"},
+        {"x_tag_team": "a", "ChargeClass": "Correction", "amount": "-2"},
+        {"x_tag_team": "a", "amount": "-1"},
+    )
+    tax = Shared(name="tax", where={"ChargeCategory": "Tax"}, by="even", among="a")
+    done = allocate(costs, RULES, splits=[GPUS], shared=[tax], gpu_samples=used)
+    sums = [
+        exact_sum(on_basis(done.entries.lazy(), b).collect()["EffectiveCost"]) for b in ("allocated", "usage")
+    ]
+    assert sums == [9, 0]  # 2 of the node, 1 of tax, less 3
+    found = treatment(done.entries)
+    assert found.select("charge", "x_AllocationMethod", "EffectiveCost").rows() == [
+        ("commitment, unused", "tag", Decimal(3)),
+        ("correction", "tag", Decimal(-2)),
+        ("refund", "tag", Decimal(-1)),
+        ("tax", "shared", Decimal(1)),
+        ("usage", "idle", Decimal(6)),
+        ("usage", "telemetry", Decimal(2)),
+    ]
+    with pytest.raises(InputError, match="allocated or usage"):
+        on_basis(done.entries.lazy(), "used")  # type: ignore[arg-type]
+
+
+def test_an_amount_is_traced_to_the_rows_of_the_bill() -> None:
+    costs = bill(
+        {"x_tag_team": "a", "amount": "5"},
+        {"x_tag_team": "b", "amount": "7"},
+        {"SubAccountName": "gateway", "amount": "2"},
+        {"ChargeCategory": "Tax", "amount": "1"},
+        {"x_tag_team": "a", "amount": "9", "ChargePeriodStart": START - timedelta(days=30)},
+    )
+    tax = Shared(name="tax", where={"ChargeCategory": "Tax"}, by="even", among=["a", "b"])
+    policy = Policy(RULES, (GATEWAY,), (tax,))
+    metered = requests({"team": "a", "output_tokens": 1})
+    entries = allocate(costs, RULES, splits=[GATEWAY], shared=[tax], requests=metered).entries
+    found = trace(costs, entries, policy, team="a", month="2026-10").collect()
+    assert found.select("via", "x_AllocationRule", "x_SourceRow", "EffectiveCost").rows() == [
+        ("own", "team tag", 0, Decimal(5)),
+        ("pool gateway", None, 2, Decimal(2)),
+        ("shared tax", None, 3, Decimal(1)),
+    ]
+    others = trace(costs, entries, policy, team="b", month="2026-10").collect()
+    assert others["via"].to_list() == ["own", "shared tax"]

@@ -10,6 +10,8 @@ from finops_lab.allocation.ledger import Ledger, allocate, explain, monthly, put
 from finops_lab.allocation.partial import Partial, Policy, partial
 from finops_lab.allocation.pooling import UNALLOCATED
 from finops_lab.allocation.splitting import split_amounts
+from finops_lab.allocation.trace import trace
+from finops_lab.allocation.views import on_basis, treatment
 
 __all__ = [
     "UNALLOCATED",
@@ -29,8 +31,11 @@ __all__ = [
     "disagreement",
     "explain",
     "monthly",
+    "on_basis",
     "partial",
     "put_together",
     "rule_report",
     "split_amounts",
+    "trace",
+    "treatment",
 ]
