@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Mapping, Sequence, Set
 from datetime import timedelta
 from hashlib import sha256
+from importlib.metadata import version as package_version
 from pathlib import Path
 
 import polars as pl
@@ -27,8 +28,6 @@ _METERED = ("inference_requests", "gpu_samples")
 # `caught` of a month is what the rules looked at; of the whole ledger, their report.
 _FRAMES = ("entries", "receipt", "caught", "steps")
 _WHOLE = "whole"
-# Raised when allocation gives other results for the same inputs.
-_RELEASE = 1
 
 
 def policy(lab: Lab) -> Policy:
@@ -132,7 +131,8 @@ def _values(name: str) -> dict[str, str]:
 def _settled(lab: Lab, rules: Policy) -> list[str]:
     """Return what a ledger depends on beside the data."""
     versions = [contracts.version(table) for table in ("ledger", "costs", *_METERED)]
-    return [str(_RELEASE), *versions, repr(rules), repr(lab.config.coverage)]
+    versions.append(package_version("finops-lab"))
+    return [*versions, repr(rules), repr(lab.config.coverage)]
 
 
 def _inputs(lab: Lab, settled: Sequence[str]) -> str:

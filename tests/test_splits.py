@@ -495,13 +495,11 @@ def reference(rows: list[dict[str, Any]], used: list[tuple[Any, int, int]]) -> d
             own[team] = own.get(team, Fraction(0)) + amount
     weights = {team: amount for team, amount in own.items() if amount > 0}
     pot = {key: amount for key, amount in found.items() if key[2] == "Tax"}
-    # A team whose own tax is shared does not carry it.
-    carriers = {t: w for t, w in weights.items() if t not in {team for team, *_ in pot}}
-    if carriers:
+    if weights:
         for key, amount in pot.items():
             del found[key]
-            for team, weight in carriers.items():
-                book(team, "shared", "Tax", amount * weight / sum(carriers.values()))
+            for team, weight in weights.items():
+                book(team, "shared", "Tax", amount * weight / sum(weights.values()))
     return found
 
 
@@ -601,3 +599,26 @@ def test_an_amount_is_traced_to_the_rows_of_the_bill() -> None:
     ]
     others = trace(costs, entries, policy, team="b", month="2026-10").collect()
     assert others["via"].to_list() == ["own", "shared tax"]
+
+
+def test_a_team_with_a_tax_row_of_its_own_carries_shared_tax_too() -> None:
+    september = {"x_BillingMonth": "2026-09", "ChargeCategory": "Tax", "x_tag_team": "a", "amount": "2"}
+    costs = bill(*teams(a="1", b="1"), {"ChargeCategory": "Tax", "amount": "4"}, september)
+    tax = Shared(name="tax", where={"ChargeCategory": "Tax"})
+    done = allocate(costs, RULES, shared=[tax])
+    assert owners(done.entries) == {
+        ("a", "tag"): Decimal(3),  # nobody has costs of September to carry its tax by
+        ("b", "tag"): Decimal(1),
+        ("a", "shared"): Decimal(2),
+        ("b", "shared"): Decimal(2),
+    }
+
+
+def test_who_is_without_carries_nothing() -> None:
+    costs = bill(*teams(a="1", b="1", c="1"), {"ServiceName": "Support", "amount": "4"})
+    tier = {"name": "s", "where": {"ServiceName": "Support"}, "by": "even", "without": "c"}
+    for among in ({}, {"among": ["a", "b", "c"]}):
+        done = allocate(costs, RULES, shared=[Shared.model_validate({**tier, **among})])
+        assert owners(done.entries)["a", "shared"] == owners(done.entries)["b", "shared"] == 2
+    with pytest.raises(ValueError, match="leave among and without out"):
+        Shared.model_validate({**tier, "by": "fixed", "shares": {"a": "1"}})

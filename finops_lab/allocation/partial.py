@@ -19,23 +19,12 @@ from finops_lab.allocation.sharing import business_units, cluster_idle, share
 from finops_lab.allocation.steps import Step, stepped
 from finops_lab.allocation.usage import MEASURES, hourly
 from finops_lab.config import Dimensions, Override, Shared, Split
-from finops_lab.contracts import AMOUNTS, DIMENSIONS
+from finops_lab.contracts import AMOUNTS, BILL_KEYS, DIMENSIONS
 from finops_lab.errors import ConfigError
 from finops_lab.money import MONEY
 
 __all__ = ["Partial", "Policy", "finish", "partial"]
 
-_BILL_KEYS = (
-    "x_BillingMonth",
-    "x_ChargeDate",
-    "BillingCurrency",
-    "ProviderName",
-    "ServiceCategory",
-    "ServiceName",
-    "ChargeCategory",
-    "ChargeClass",
-    "CommitmentDiscountStatus",
-)
 _DIMENSIONS = [f"x_{name}" for name in DIMENSIONS]
 _OWNER = [*_DIMENSIONS, "x_AllocationMethod", "x_AllocationRule"]
 _LEDGER_KEYS = [n for n in contracts.dtypes("ledger") if n not in (*AMOUNTS, "x_Rows")]
@@ -85,7 +74,7 @@ def partial(
     extra = _split_keys(policy, known)
     if policy.splits:
         dated = dated.with_columns(pick(policy.splits).alias("_split")).with_columns(extra.values())
-    keys = list(dict.fromkeys([*_BILL_KEYS, *seen, *extra, *(["_split"] if extra else [])]))
+    keys = list(dict.fromkeys([*BILL_KEYS, *seen, *extra, *(["_split"] if extra else [])]))
     paid = [_paid(known)] if extra else []
     cases = _totals(dated, keys, pl.len(), paid).collect(engine="streaming").lazy()
     # A bill may have columns named like dimensions: what rules make of a row is kept apart from it.
@@ -101,7 +90,7 @@ def partial(
     plain = cases.filter(pl.col("_split").is_null()) if extra else cases
     owned = plain.join(mapped, on=seen, how="left", nulls_equal=True)
     first = (
-        _totals(owned, [*_BILL_KEYS, "_owner"], pl.col("x_Rows").sum())
+        _totals(owned, [*BILL_KEYS, "_owner"], pl.col("x_Rows").sum())
         .join(owners, on="_owner", how="left")
         .with_columns(_month_of_use(), pl.lit(None, dtype=pl.String).alias("x_PoolId"))
         .select(*contracts.dtypes("ledger"))
@@ -179,10 +168,10 @@ def _divided(
 ) -> pl.DataFrame:
     """Divide the cases of one pool; only use of the days they charge for is read."""
     kept = {n: n.removeprefix("_is_") for n in pool.collect_schema() if n.startswith("_is_")}
-    more = [n for n in kept.values() if n not in _BILL_KEYS]
+    more = [n for n in kept.values() if n not in BILL_KEYS]
     cases = (
         pool.with_columns(pl.col(own).alias(name) for own, name in kept.items())
-        .select(*_BILL_KEYS, *PERIOD, "_paid_us", *more, *_DIMENSIONS, *AMOUNTS, "x_Rows")
+        .select(*BILL_KEYS, *PERIOD, "_paid_us", *more, *_DIMENSIONS, *AMOUNTS, "x_Rows")
         .collect()
     )
     if cases.is_empty():

@@ -124,14 +124,16 @@ def _weights(
 ) -> pl.DataFrame:
     """Return ``_team`` and ``_weight`` for each billing month, currency and key of `within`."""
     keys = [*_KEYS, *tier.within]
+    # Whose costs are shared by name does not carry them.
+    giving = holds({"x_team": tier.where["x_team"]}) if "x_team" in tier.where else pl.lit(False)
     own = others.filter(
-        (pl.col("x_team") != UNALLOCATED)
-        & ~pl.col("x_team").is_in([*pot["x_team"].unique(), *tier.without])
+        ~giving
+        & ~pl.col("x_team").is_in([UNALLOCATED, *tier.without])
         & (pl.col("x_team").is_in(tier.among) if tier.among else pl.lit(True))
     )
     if tier.by == "direct":
         return _direct(own, keys)
-    named: Mapping[str, int] = dict.fromkeys(tier.among, 1)
+    named: Mapping[str, int] = {team: 1 for team in tier.among if team not in tier.without}
     if tier.by == "fixed":
         scale = lcm(*(share.as_integer_ratio()[1] for share in tier.shares.values()))
         named = {team: int(share * scale) for team, share in tier.shares.items() if share}

@@ -16,7 +16,7 @@ from finops_lab import contracts
 from finops_lab.allocation import UNALLOCATED
 from finops_lab.chargeback._files import plain, written_beside
 from finops_lab.chargeback.statements import Basis, in_month
-from finops_lab.contracts import AMOUNTS, DIMENSIONS
+from finops_lab.contracts import AMOUNTS, BILL_KEYS, DIMENSIONS
 from finops_lab.errors import InputError
 from finops_lab.money import SCALE
 
@@ -29,18 +29,7 @@ _MOMENT = "%Y-%m-%dT%H:%M:%SZ"
 _ONE = 10**SCALE
 # The bill rows that were split together: those of one pool, day and bill attributes. Shared costs
 # without a pool go by the first rule of their chain, which every later tier leaves in place.
-_ORIGIN = (
-    "_origin",
-    "x_BillingMonth",
-    "x_ChargeDate",
-    "BillingCurrency",
-    "ProviderName",
-    "ServiceCategory",
-    "ServiceName",
-    "ChargeCategory",
-    "ChargeClass",
-    "CommitmentDiscountStatus",
-)
+_ORIGIN = ("_origin", *BILL_KEYS)
 _KEPT = (
     *(f"x_{name}" for name in DIMENSIONS),
     "x_AllocationMethod",

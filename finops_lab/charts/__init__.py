@@ -5,6 +5,7 @@ once, and returns a chart whose specification is the same for the same data. Alt
 a chart is drawn, not when this package is.
 """
 
+from finops_lab.charts.disagreement import disagreement_ranges
 from finops_lab.charts.forecast import forecast_fan
 from finops_lab.charts.labels import compact
 from finops_lab.charts.renderer import CHART_MIME, use_report_renderer
@@ -12,15 +13,18 @@ from finops_lab.charts.spend import ranked_bars, spend_trend
 from finops_lab.charts.theme import PALETTE
 from finops_lab.charts.tradeoff import pareto
 from finops_lab.charts.variance import variance_bars
+from finops_lab.charts.waterfall import waterfall
 
 __all__ = [
     "CHART_MIME",
     "PALETTE",
     "compact",
+    "disagreement_ranges",
     "forecast_fan",
     "pareto",
     "ranked_bars",
     "spend_trend",
     "use_report_renderer",
     "variance_bars",
+    "waterfall",
 ]

@@ -10,22 +10,11 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from finops_lab.config._base import Exact, Model, Month, Names
-from finops_lab.config.dimensions import check_patterns
+from finops_lab.config.dimensions import Dimension, check_patterns
 
 __all__ = ["Measure", "Override", "Shared", "Split", "TokenWeights"]
 
 Measure = Literal["requests", "tokens", "weighted_tokens", "engine_seconds", "gpu_seconds", "even"]
-Owned = Literal[
-    "team",
-    "product",
-    "model",
-    "variant",
-    "feature",
-    "customer",
-    "environment",
-    "region",
-    "business_unit",
-]
 _NOBODY = "unallocated"
 
 
@@ -61,7 +50,7 @@ class Split(Model):
     by: Measure = "weighted_tokens"
     weights: TokenWeights = TokenWeights()
     match: dict[str, str] = Field(default_factory=dict)
-    to: tuple[Owned, ...] = ("team", "feature", "customer", "model", "variant", "environment")
+    to: tuple[Dimension, ...] = ("team", "feature", "customer", "model", "variant", "environment")
     idle: Literal["keep", "pool", "cluster", "owner"] = "keep"
     idle_pool: str | None = None
     idle_owner: str | None = None
@@ -111,8 +100,8 @@ class Shared(Model):
         check_patterns(self.where)
         if (self.by == "fixed") != bool(self.shares):
             raise ValueError('by = "fixed" and shares go together')
-        if self.shares and self.among:
-            raise ValueError("shares already names the teams: leave among out")
+        if self.shares and (self.among or self.without):
+            raise ValueError("shares already names the teams: leave among and without out")
         if any(share < 0 for share in self.shares.values()) or (
             self.shares and sum(self.shares.values()) != 1
         ):
@@ -146,7 +135,7 @@ class Override(Model):
     where: dict[str, Names] = Field(min_length=1)
     first: Month | None = Field(default=None, alias="from")
     last: Month | None = Field(default=None, alias="to")
-    set: dict[Owned, str] = Field(min_length=1)
+    set: dict[Dimension, str] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _patterns(self) -> Override:

@@ -16,7 +16,7 @@ import polars as pl
 
 from finops_lab.contracts.costs import Costs
 from finops_lab.contracts.findings import listed, told
-from finops_lab.contracts.ledger import AMOUNTS, DIMENSIONS, Ledger
+from finops_lab.contracts.ledger import AMOUNTS, BILL_KEYS, DIMENSIONS, Ledger
 from finops_lab.contracts.planning import Budgets, FeatureValue, Slos
 from finops_lab.contracts.pricing import Pools, Prices
 from finops_lab.contracts.telemetry import (
@@ -33,6 +33,7 @@ from finops_lab.contracts.telemetry import (
 
 __all__ = [
     "AMOUNTS",
+    "BILL_KEYS",
     "DIMENSIONS",
     "TABLES",
     "AccuracySamples",

@@ -18,6 +18,18 @@ DIMENSIONS = (
     "region",
     "business_unit",
 )
+# What an entry says of the bill, beside its months.
+BILL_KEYS = (
+    "x_BillingMonth",
+    "x_ChargeDate",
+    "BillingCurrency",
+    "ProviderName",
+    "ServiceCategory",
+    "ServiceName",
+    "ChargeCategory",
+    "ChargeClass",
+    "CommitmentDiscountStatus",
+)
 AMOUNTS = ("BilledCost", "EffectiveCost", "ListCost", "ContractedCost")
 METHODS = (
     "tag",

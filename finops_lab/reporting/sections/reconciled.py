@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from finops_lab.calendar import format_month
-from finops_lab.charts.waterfall import waterfall
+from finops_lab.charts import waterfall
 from finops_lab.errors import CurrencyError, InputError
 from finops_lab.money import exact_sum
 from finops_lab.reconciliation.calculated import Reconciliation
