@@ -65,12 +65,13 @@ class Bill:
     billed: Decimal
 
 
-def write(folder: Path, rows: int, *, seed: int = 11, files: int = 12) -> Bill:
+def write(folder: Path, rows: int, *, seed: int = 11, files: int = 12, text: bool = True) -> Bill:
     """Write the bill below `folder`, as ``csv/*.csv.gz`` and the same rows as ``parquet/*.parquet``.
 
-    What is bad in the CSV is null in the typed Parquet, so both hold the same bad rows.
+    What is bad in the CSV is null in the typed Parquet, so both hold the same bad rows. Without
+    `text` only the Parquet is written.
     """
-    for kind in ("csv", "parquet"):
+    for kind in ("csv", "parquet") if text else ("parquet",):
         (folder / kind).mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
     resources = _resources(rng, max(20, min(300_000, rows // 50)))
@@ -84,8 +85,9 @@ def write(folder: Path, rows: int, *, seed: int = 11, files: int = 12) -> Bill:
         bad += spoiled
         billed += amount
         name = f"focus-{_months_later(number):%Y-%m}"
-        csv.append(folder / "csv" / f"{name}.csv.gz")
-        month.lazy().sink_csv(csv[-1], compression="gzip", compression_level=4)
+        if text:
+            csv.append(folder / "csv" / f"{name}.csv.gz")
+            month.lazy().sink_csv(csv[-1], compression="gzip", compression_level=4)
         parquet.append(folder / "parquet" / f"{name}.parquet")
         typed(month).write_parquet(parquet[-1])
     return Bill(tuple(csv), tuple(parquet), rows, bad, Decimal(billed).scaleb(-10))

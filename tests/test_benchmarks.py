@@ -28,7 +28,11 @@ def run(name: str, out: Path, *options: str) -> list[dict[str, Any]]:
     ("name", "options", "peers"),
     [
         ("ingest", ["--rows", "600"], {"DuckDB", "unzip and write"}),
-        ("allocation", ["--rows", "600"], {"DuckDB", "DuckDB, grouped first"}),
+        ("allocation", ["--rows", "600"], {"DuckDB", "DuckDB, grouped first", "reading"}),
+        ("pool_split", ["--rows", "3000"], {"DuckDB", "DuckDB, cents"}),
+        ("shared_costs", ["--rows", "600"], {"DuckDB", "DuckDB, grouped first"}),
+        ("usage_split", ["--rows", "1350"], {"DuckDB"}),
+        ("ledger_reruns", ["--rows", "2400"], {"full run", "6 months", "half the rows"}),
         ("front_door", [], {"import polars"}),
         ("pricing", ["--rows", "3000"], {"DuckDB"}),
         ("request_logs", ["--rows", "600"], {"DuckDB"}),

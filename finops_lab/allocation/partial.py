@@ -108,7 +108,9 @@ def partial(
     entries = pl.concat(parts)
     units = entries.select("x_team", "x_business_unit").unique()
     entries = _moved(entries, policy, requests, steps)
-    joined = _totals(business_units(entries, units).lazy(), _LEDGER_KEYS, pl.col("x_Rows").sum())
+    joined = entries.lazy()
+    if policy.splits or policy.shared or policy.overrides:  # else every entry is one of its kind already
+        joined = _totals(business_units(entries, units).lazy(), _LEDGER_KEYS, pl.col("x_Rows").sum())
     booked = joined.select(*contracts.dtypes("ledger")).sort(_LEDGER_KEYS, nulls_last=True).collect()
     caught = _totals(cases, list(dict.fromkeys([*seen, "BillingCurrency"])), pl.col("x_Rows").sum())
     return Partial(booked, receipt(costs, booked, delivered), caught.collect(), stepped(steps))
@@ -124,13 +126,21 @@ def finish(parts: Sequence[Partial], policy: Policy) -> Partial:
     order = ["step", "kind", "name", "policy", "BillingCurrency"]
     amounts = pl.col("entries", "BilledCost", "EffectiveCost").sum()
     return Partial(
-        pl.concat([part.entries for part in parts]).sort(_LEDGER_KEYS, nulls_last=True),
+        _in_order([part.entries for part in parts if part.entries.height] or [parts[0].entries]),
         pl.concat([part.receipt for part in parts]).sort(
             "metric", "BillingCurrency", "x_BillingMonth", "x_ChargeMonth", "ChargeCategory"
         ),
         rules,
         steps.group_by(order).agg(amounts).sort(order).drop("step"),
     )
+
+
+def _in_order(entries: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """Put sorted entries together; months in a row need no sorting again."""
+    ends = [frame["x_BillingMonth"].item(place) for frame in entries if frame.height for place in (0, -1)]
+    apart = all(one < other for one, other in zip(ends[1::2], ends[2::2], strict=False))
+    every = pl.concat(entries)
+    return every if apart else every.sort(_LEDGER_KEYS, nulls_last=True)
 
 
 def _split_keys(policy: Policy, known: Sequence[str]) -> dict[str, pl.Expr]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import polars as pl
 
@@ -11,13 +11,16 @@ from finops_lab.allocation.periods import PERIOD, within
 from finops_lab.allocation.splitting import split_amounts
 from finops_lab.allocation.usage import MEASURES, hourly, measures
 from finops_lab.config import Split, holds
-from finops_lab.contracts import DIMENSIONS
+from finops_lab.contracts import AMOUNTS
 from finops_lab.errors import ConfigError
+from finops_lab.money import MONEY
 
 __all__ = ["UNALLOCATED", "pick", "pooled"]
 
 UNALLOCATED = "unallocated"
 _USER = "_user_"
+# Rows of use that are looked at together, unless one day has more.
+_USE_AT_ONCE = 4_000_000
 
 
 def pick(splits: Sequence[Split]) -> pl.Expr:
@@ -50,7 +53,8 @@ def pooled(
     Returns
     -------
     polars.LazyFrame
-        The parts: the columns of `cases` with the users' dimensions, ``x_AllocationMethod``
+        The parts, periods alike in everything else added up: the columns of `cases` but the
+        period and ``_paid_us``, with the users' dimensions, ``x_AllocationMethod``
         (``telemetry``, ``idle``, ``dark``, ``unallocated`` where the use names no team),
         ``x_AllocationRule``, ``x_PoolId``, and amounts that add up to those of `cases` exactly.
         Of each case one part counts its ``x_Rows``.
@@ -60,11 +64,56 @@ def pooled(
     ConfigError
         When `usage`, `match` or `to` names a column that the use does not have.
     """
-    numbered = cases.with_row_index("_case").collect().lazy()
     users = _users(split, requests, gpu)
-    periods = numbered.select(*PERIOD).unique().collect().lazy()
-    use = within(periods, _use(split, users, requests, gpu), [*users, *split.match.values()])
-    busy, idle, dark = idle_apart(numbered, periods, split, gpu)
+    every = cases.with_row_index("_case").collect()
+    done = [
+        _divided(part.lazy(), split, users, *[None if t is None else t.filter(days) for t in (requests, gpu)])
+        for part, days in _batches(every, requests, gpu)
+    ]
+    return pl.concat(done).lazy()
+
+
+def _batches(
+    cases: pl.DataFrame, requests: pl.LazyFrame | None, gpu: pl.LazyFrame | None
+) -> Iterator[tuple[pl.DataFrame, pl.Expr]]:
+    """Cut cases by the day they start on, so that memory follows a few days of use, not a month.
+
+    Yields the cases of some days in a row and an expression that picks the days of use they need.
+    """
+    if cases.is_empty():
+        yield cases, pl.lit(True)
+    day = pl.col("_start").dt.date().alias("day")
+    used = [t.group_by("day").agg(pl.len().cast(pl.Int64)) for t in (requests, gpu) if t is not None]
+    sizes = pl.concat(used).group_by("day").agg(pl.col("len").sum()).collect() if used else None
+    days = cases.lazy().select(day).unique().sort("day").collect()
+    if sizes is not None:
+        days = days.join(sizes, on="day", how="left", maintain_order="left")
+    else:
+        days = days.with_columns(pl.lit(0, dtype=pl.Int64).alias("len"))
+    before = pl.col("len").fill_null(0).cum_sum().shift(fill_value=0)
+    for batch in days.with_columns((before // _USE_AT_ONCE).alias("batch")).partition_by(
+        "batch", maintain_order=True
+    ):
+        first, last = batch["day"].min(), batch["day"].max()
+        some = cases.filter(day.is_between(first, last))
+        # The last hour is the one in which the period's last microsecond lies.
+        end = some.select(pl.max_horizontal("_start", pl.col("_end") - pl.duration(microseconds=1)).max())
+        yield some, pl.col("day").is_between(first, end.item().date())
+
+
+def _divided(
+    cases: pl.LazyFrame,
+    split: Split,
+    users: Sequence[str],
+    requests: pl.LazyFrame | None,
+    gpu: pl.LazyFrame | None,
+) -> pl.DataFrame:
+    """Divide some of the cases, and add up what falls to a user in periods of the same day."""
+    periods = cases.select(*PERIOD).unique().collect().lazy()
+    use = within(periods, _use(split, users, requests, gpu), [*users, *split.match.values()]).collect()
+    busy, idle, dark = idle_apart(cases, periods, split, gpu)
+    uncounted = pl.lit(0, dtype=pl.Int64).alias("x_Rows")
+    idle, dark = idle.with_columns(uncounted), dark.with_columns(uncounted)
     parts = [_used(busy, use, split, users, method="telemetry"), dark.with_columns(**_said("dark", split))]
     if split.idle == "pool":
         parts.append(_used(idle, use, split, users, method="idle"))
@@ -73,15 +122,11 @@ def pooled(
     else:
         own = pl.col("x_team").fill_null(UNALLOCATED)
         parts.append(idle.with_columns(**{**_said("idle", split), "x_team": own}))
-    columns = [n for n in parts[1].collect_schema() if n not in ("_case", "_paid_us")]
-    order = ["_case", "x_AllocationMethod", *[f"x_{name}" for name in DIMENSIONS]]
-    first = pl.int_range(pl.len()).over("_case") == 0
-    return (
-        pl.concat([part.select("_case", *columns) for part in parts])
-        .sort(order, nulls_last=True)
-        .with_columns(pl.when(first).then("x_Rows").otherwise(0).alias("x_Rows"))
-        .select(columns)
-    )
+    columns = [n for n in parts[1].collect_schema() if n not in ("_case", "_paid_us", *PERIOD)]
+    keys = [n for n in columns if n not in (*AMOUNTS, "x_Rows")]
+    sums = [pl.when(pl.col(n).count() > 0).then(pl.col(n).sum()).cast(MONEY).alias(n) for n in AMOUNTS]
+    every = pl.concat([part.select(columns) for part in parts])
+    return every.group_by(keys).agg(*sums, pl.col("x_Rows").sum()).select(columns).collect()
 
 
 def _users(split: Split, requests: pl.LazyFrame | None, gpu: pl.LazyFrame | None) -> list[str]:
@@ -114,36 +159,51 @@ def _use(
 
 
 def _used(
-    cases: pl.LazyFrame, use: pl.LazyFrame, split: Split, users: Sequence[str], *, method: str
+    cases: pl.LazyFrame, use: pl.DataFrame, split: Split, users: Sequence[str], *, method: str
 ) -> pl.LazyFrame:
     """Divide cases among the users of their period; a case that nobody used stays whole."""
     known = cases.collect_schema().names()
     said = {name: f"{_USER}{name}" for name in users}
     pairs = {bill: f"_match_{place}" for place, bill in enumerate(split.match)}
-    found = use.with_columns(pl.col(split.match[bill]).alias(name) for bill, name in pairs.items())
-    found = found.rename(said).select(*PERIOD, *said.values(), *pairs.values(), *MEASURES)
+    # Users are numbered in the order of their names: parts are many, names are wide.
+    numbered = use.select(users).unique().sort(users, nulls_last=True).with_row_index("_user")
+    found = use.lazy().join(numbered.lazy(), on=list(users), nulls_equal=True)
+    found = found.with_columns(pl.col(split.match[bill]).alias(name) for bill, name in pairs.items())
     weight = measures(split.by, split.weights, _direction(known))
     parts = (
-        cases.join(found, left_on=[*PERIOD, *pairs], right_on=[*PERIOD, *pairs.values()], how="inner")
+        cases.join(
+            found.select(*PERIOD, "_user", *pairs.values(), *MEASURES),
+            left_on=[*PERIOD, *pairs],
+            right_on=[*PERIOD, *pairs.values()],
+            how="inner",
+        )
         .with_columns(weight.alias("_weight"))
         .filter(pl.col("_weight") > 0)
-        .select(*known, *said.values(), "_weight")
+        .select("_case", "_user", "_weight", *AMOUNTS)
         .collect()
         .lazy()
     )
-    divided = split_amounts(parts, ["_case"], weight="_weight", order=list(said.values()))
+    divided = split_amounts(parts, ["_case"], weight="_weight", order=["_user"])
     team = pl.col(f"{_USER}team")
     # What the use does not tell, the bill row may.
     told = {f"x_{n}": pl.coalesce(column, f"x_{n}") for n, column in said.items() if n != "team"}
     unknown = pl.lit(method if method == "idle" else "unallocated")
-    owned = divided.with_columns(
-        **told,
-        **{
-            **_said(method, split),
-            "x_team": team.fill_null(UNALLOCATED),
-            "x_AllocationMethod": pl.when(team.is_null()).then(unknown).otherwise(pl.lit(method)),
-        },
-    ).drop(*said.values(), "_weight")
+    first = pl.col("_user") == pl.col("_user").min().over("_case")
+    owned = (
+        divided.join(cases.select(pl.exclude(AMOUNTS)), on="_case")
+        .join(numbered.rename(said).lazy(), on="_user")
+        .with_columns(
+            **told,
+            **{
+                **_said(method, split),
+                "x_team": team.fill_null(UNALLOCATED),
+                "x_AllocationMethod": pl.when(team.is_null()).then(unknown).otherwise(pl.lit(method)),
+            },
+            # Of each case one part counts its rows.
+            x_Rows=pl.when(first).then("x_Rows").otherwise(0),
+        )
+        .drop(*said.values(), "_weight", "_user")
+    )
     nobody = cases.join(parts.select("_case").unique(), on="_case", how="anti")
     return pl.concat(
         [owned, nobody.with_columns(**_said("idle" if method == "idle" else "dark", split))], how="diagonal"
