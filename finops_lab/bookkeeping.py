@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence, Set
+from contextlib import suppress
 from datetime import timedelta
 from hashlib import sha256
 from importlib.metadata import version as package_version
@@ -138,7 +139,10 @@ def _settled(lab: Lab, rules: Policy) -> list[str]:
     """Return what a ledger depends on beside the data."""
     versions = [contracts.version(table) for table in ("ledger", "costs", *_METERED)]
     versions.append(package_version("finops-lab"))
-    return [*versions, repr(rules), repr(lab.config.coverage)]
+    # A plan acts from the day its authority is there, whatever month that file is of.
+    acting = [repr(lab._coverage(table)) for table in ("costs", "inference_requests")]
+    made = [str(lake.identity(lab.folder / "lake", table)) for table in ("costs", *_METERED)]
+    return [*versions, repr(rules), *acting, *made]
 
 
 def _inputs(lab: Lab, settled: Sequence[str]) -> str:
@@ -205,7 +209,15 @@ def _frame(paths: list[Path]) -> pl.DataFrame | None:
 
 
 def _write(frames: Mapping[str, pl.DataFrame], place: Path, known: Mapping[str, object]) -> None:
-    """Write beside and move into place, so that nothing half-written is ever read."""
+    """Write beside and move into place, so that nothing half-written is ever read.
+
+    What is kept only saves work: where it cannot be written, the next run works it out again.
+    """
+    with suppress(OSError):
+        _put(frames, place, known)
+
+
+def _put(frames: Mapping[str, pl.DataFrame], place: Path, known: Mapping[str, object]) -> None:
     beside = place.with_name(f".{place.name}.{os.getpid()}")
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
@@ -221,5 +233,19 @@ def _write(frames: Mapping[str, pl.DataFrame], place: Path, known: Mapping[str, 
 def _forget(folder: Path, months: Set[str]) -> None:
     """Remove what is kept of months that the lake holds no longer, and what a crash left."""
     for place in folder.iterdir() if folder.is_dir() else ():
-        if place.name[:7] not in months and not place.name.startswith(_WHOLE):
+        if place.name.startswith("."):
+            wanted = _alive(place.name.rpartition(".")[2])  # another run may be writing
+        else:
+            wanted = place.name[:7] in months or place.name.startswith(_WHOLE)
+        if not wanted:
             shutil.rmtree(place, ignore_errors=True)
+
+
+def _alive(process: str) -> bool:
+    try:
+        os.kill(int(process), 0)
+    except PermissionError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return True

@@ -35,12 +35,14 @@ HEADINGS = [
     "Monthly review of AI spend",
     "1. Headline",
     "2. Spend by team, model and provider",
-    "3. Allocation receipt",
-    "4. Forecast",
-    "5. Cost, accuracy and latency",
-    "6. Data quality",
-    "7. Data doctor",
-    "8. Provenance",
+    "3. Allocation, chargeback and coverage",
+    "4. Allocation receipt",
+    "5. Reconciliation",
+    "6. Forecast",
+    "7. Cost, accuracy and latency",
+    "8. Data quality",
+    "9. Data doctor",
+    "10. Provenance",
 ]
 TOML = (
     PLAIN_TOML
@@ -282,7 +284,7 @@ def test_dollar_signs_are_money_and_not_formulas(reading: Reading) -> None:
 
 def test_recorded_results_are_not_shown_to_the_reader(reading: Reading) -> None:
     recorded = [out for cell in reading.cells for out in cell["outputs"] if RESULT_MIME in out["data"]]
-    assert len(recorded) == 8
+    assert len(recorded) == 10
     assert '{"' not in reading.text()
 
 

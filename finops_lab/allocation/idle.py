@@ -20,7 +20,10 @@ def paid_gpu_us(known: list[str]) -> pl.Expr:
     if not {"ConsumedQuantity", "ConsumedUnit", "x_GpuCount"} <= set(known):
         return pl.lit(None, dtype=pl.Int64)
     counted = pl.col("ConsumedUnit").str.to_lowercase().str.contains(_HOURS)
-    hours = pl.when(counted).then(pl.col("ConsumedQuantity").cast(pl.Float64))
+    # A refund gives money back, no time.
+    hours = pl.when(counted & (pl.col("EffectiveCost") >= 0)).then(
+        pl.col("ConsumedQuantity").cast(pl.Float64)
+    )
     return (hours * pl.col("x_GpuCount") * 3_600_000_000).round(0).cast(pl.Int64)
 
 
@@ -65,7 +68,7 @@ def idle_apart(
     )
     known = cases.join(sampled, on=list(PERIOD), how="left").join(paid, on=list(PERIOD), how="left")
     known = known.with_columns(pl.coalesce("_paid", "sampled_us").alias("_all")).collect().lazy()
-    has = pl.col("_all").fill_null(0) > 0
+    has = pl.col("sampled_us").is_not_null() & (pl.col("_all").fill_null(0) > 0)
     names = cases.collect_schema().names()
     busy = [
         pl.when(has).then(_share(name, pl.col("gpu_us"), pl.col("_all"))).otherwise(name).alias(name)

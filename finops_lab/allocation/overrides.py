@@ -45,6 +45,8 @@ def override(entries: pl.DataFrame, decision: Override) -> Moved:
     meant &= month <= format_month(decision.last) if decision.last else True
     told = pl.lit(f"override of {decision.date:%Y-%m-%d} by {decision.author}")
     changed = {f"x_{name}": pl.lit(value) for name, value in decision.set.items()}
+    if "team" in decision.set and "business_unit" not in decision.set:
+        changed["x_business_unit"] = pl.lit(None, dtype=pl.String)
     changed["x_AllocationMethod"] = pl.lit("override")
     changed["x_AllocationRule"] = pl.concat_str("x_AllocationRule", told, separator=" > ", ignore_nulls=True)
     done = entries.with_columns(

@@ -28,6 +28,7 @@ __all__ = ["Partial", "Policy", "finish", "partial"]
 _DIMENSIONS = [f"x_{name}" for name in DIMENSIONS]
 _OWNER = [*_DIMENSIONS, "x_AllocationMethod", "x_AllocationRule"]
 _LEDGER_KEYS = [n for n in contracts.dtypes("ledger") if n not in (*AMOUNTS, "x_Rows")]
+_KNOWN = contracts.required("ledger")
 _TOKENS = ("x_TokenDirection", "x_TokenCacheAction")
 
 
@@ -101,7 +102,9 @@ def partial(
     parts = [first]
     for rule, pool in zip(policy.splits, split, strict=True):
         assigned = pool.join(mapped, on=seen, how="left", nulls_equal=True)
-        assigned = assigned.join(owners.select("_owner", *_DIMENSIONS), on="_owner", how="left")
+        assigned = assigned.drop(_DIMENSIONS, strict=False).join(
+            owners.select("_owner", *_DIMENSIONS), on="_owner", how="left"
+        )
         done = _divided(assigned, rule, policy.dimensions, requests, gpu_samples)
         parts.append(done)
         steps.append(Step("split", rule.name, f"by {rule.by.replace('_', ' ')}, idle: {rule.idle}", done))
@@ -242,9 +245,12 @@ def _monthly_use(requests: pl.LazyFrame, months: Sequence[str]) -> pl.DataFrame:
 def _totals(
     frame: pl.LazyFrame, keys: Sequence[str], rows: pl.Expr, more: Sequence[pl.Expr] = ()
 ) -> pl.LazyFrame:
-    # The sum of nothing but nulls is unknown, not zero.
+    # The sum of nothing but nulls is unknown, not zero; columns that are never null need no count.
     sums = [
-        pl.when(pl.col(name).count() > 0).then(pl.col(name).sum()).cast(MONEY).alias(name) for name in AMOUNTS
+        pl.col(name).sum()
+        if name in _KNOWN
+        else pl.when(pl.col(name).count() > 0).then(pl.col(name).sum()).cast(MONEY).alias(name)
+        for name in AMOUNTS
     ]
     return frame.group_by(keys).agg(*sums, rows.cast(pl.Int64).alias("x_Rows"), *more)
 

@@ -10,6 +10,7 @@ __all__ = ["PERIOD", "within"]
 
 PERIOD = ("_start", "_end")
 _MAX_HOURS = 24 * 366
+_HOUR = 3_600_000_000
 
 
 def within(periods: pl.LazyFrame, use: pl.LazyFrame, keys: Sequence[str]) -> pl.LazyFrame:
@@ -38,4 +39,10 @@ def within(periods: pl.LazyFrame, use: pl.LazyFrame, keys: Sequence[str]) -> pl.
     hours = periods.with_columns(pl.datetime_ranges(first, last, interval="1h").alias("hour"))
     found = hours.explode("hour", empty_as_null=False).join(use, on="hour", how="inner")
     sums = [name for name in use.collect_schema() if name not in ("hour", *keys)]
-    return found.group_by([*PERIOD, *keys], maintain_order=False).agg(pl.col(sums).sum())
+    # Of an hour that the period covers in part, that part counts; of a period without length, all.
+    begin = pl.max_horizontal("_start", "hour")
+    until = pl.min_horizontal(pl.coalesce("_end", "hour"), pl.col("hour") + pl.duration(hours=1))
+    part = (until - begin).dt.total_microseconds().clip(0).cast(pl.Int128)
+    part = pl.when(part == 0).then(pl.lit(_HOUR, pl.Int128)).otherwise(part)
+    scaled = [(pl.col(n).cast(pl.Int128) * part // _HOUR).cast(pl.Int64).alias(n) for n in sums]
+    return found.with_columns(scaled).group_by([*PERIOD, *keys], maintain_order=False).agg(pl.col(sums).sum())

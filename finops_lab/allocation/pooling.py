@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import polars as pl
 
+from finops_lab.allocation.dimensions import _named as named
 from finops_lab.allocation.idle import idle_apart
 from finops_lab.allocation.periods import PERIOD, within
 from finops_lab.allocation.splitting import split_amounts
@@ -141,6 +142,8 @@ def _users(split: Split, requests: pl.LazyFrame | None, gpu: pl.LazyFrame | None
                 f"split {split.name!r} looks at column {name!r}, which the use does not have",
                 hint=f"columns: {', '.join(known)}",
             )
+    if split.by == "even":
+        return ["team"]  # a team of many features is one user
     return [name for name in split.to if name in known]
 
 
@@ -155,6 +158,8 @@ def _use(
             schema={"hour": pl.Datetime("us", "UTC"), **texts, **dict.fromkeys(MEASURES, pl.Int64())}
         )
     used = table.filter(holds(split.usage)) if split.usage else table
+    if split.by == "gpu_seconds" and split.idle_pool is not None:
+        used = used.filter(pl.col("pool_id") == split.idle_pool)
     return hourly(used, keys, gpu=split.by == "gpu_seconds")
 
 
@@ -184,7 +189,7 @@ def _used(
         .lazy()
     )
     divided = split_amounts(parts, ["_case"], weight="_weight", order=["_user"])
-    team = pl.col(f"{_USER}team")
+    team = named(pl.col(f"{_USER}team"))
     # What the use does not tell, the bill row may.
     told = {f"x_{n}": pl.coalesce(column, f"x_{n}") for n, column in said.items() if n != "team"}
     unknown = pl.lit(method if method == "idle" else "unallocated")
@@ -194,6 +199,8 @@ def _used(
         .join(numbered.rename(said).lazy(), on="_user")
         .with_columns(
             **told,
+            # A business unit is the owner's, not the pool's.
+            x_business_unit=pl.when(team.is_null()).then("x_business_unit"),
             **{
                 **_said(method, split),
                 "x_team": team.fill_null(UNALLOCATED),

@@ -68,7 +68,7 @@ def share(entries: pl.DataFrame, tier: Shared, usage: pl.DataFrame | None = None
     if pot.is_empty():
         return Moved(entries, pot)
     weights = _weights(others, pot, tier, usage)
-    return _carried(pot, others, weights, [*_KEYS, *tier.within], tier.name, "shared")
+    return _carried(pot, others, weights, list(dict.fromkeys([*_KEYS, *tier.within])), tier.name, "shared")
 
 
 def cluster_idle(entries: pl.DataFrame, splits: Sequence[Split]) -> Moved:
@@ -123,7 +123,7 @@ def _weights(
     others: pl.DataFrame, pot: pl.DataFrame, tier: Shared, usage: pl.DataFrame | None
 ) -> pl.DataFrame:
     """Return ``_team`` and ``_weight`` for each billing month, currency and key of `within`."""
-    keys = [*_KEYS, *tier.within]
+    keys = list(dict.fromkeys([*_KEYS, *tier.within]))
     # Whose costs are shared by name does not carry them.
     giving = holds({"x_team": tier.where["x_team"]}) if "x_team" in tier.where else pl.lit(False)
     own = others.filter(
@@ -139,10 +139,12 @@ def _weights(
         named = {team: int(share * scale) for team, share in tier.shares.items() if share}
     if named and tier.by in ("fixed", "even"):
         teams = pl.DataFrame(
-            list(named.items()), schema={"_team": pl.String, "_weight": pl.Int64}, orient="row"
+            list(named.items()), schema={"_team": pl.String, "_weight": pl.Int128}, orient="row"
         )
         return pot.select(keys).unique().join(teams, how="cross")
     present = own.select(*keys, pl.col("x_team").alias("_team")).unique()
+    if named:
+        present = pot.select(keys).unique().join(pl.DataFrame({"_team": list(named)}), how="cross")
     if tier.by == "even" or tier.by == "fixed":
         return present.with_columns(pl.lit(1, dtype=pl.Int64).alias("_weight"))
     if usage is None:
@@ -157,7 +159,7 @@ def _weights(
 def _direct(own: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
     charged = own.filter(~pl.col("ChargeCategory").is_in(["Tax", "Credit"]))
     units = pl.col("EffectiveCost").sum().to_physical() // (10**18 // _MICRO)
-    sums = charged.group_by(*keys, pl.col("x_team").alias("_team")).agg(units.cast(pl.Int64).alias("_weight"))
+    sums = charged.group_by(*keys, pl.col("x_team").alias("_team")).agg(units.alias("_weight"))
     return sums.filter(pl.col("_weight") > 0)
 
 

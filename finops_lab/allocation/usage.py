@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from math import lcm
+from math import gcd, lcm
 
 import polars as pl
 
@@ -76,9 +76,8 @@ def _of_requests() -> dict[str, pl.Expr]:
 
 def busy_time(samples: pl.LazyFrame, keys: Sequence[str]) -> pl.LazyFrame:
     """Add up GPU time per hour and key: ``gpu_us`` in use, ``sampled_us`` in all (Int64, microseconds)."""
-    sampled = (pl.col("interval_s") * _US).round(0).cast(pl.Int64).alias("sampled_us")
     hour = pl.col("ts").dt.truncate("1h").alias("hour")
-    counted = _gpu_time(samples.with_columns(sampled))
+    counted = _gpu_time(samples)
     return counted.group_by([hour, *keys]).agg(pl.col("gpu_us", "sampled_us").sum())
 
 
@@ -88,11 +87,16 @@ def _gpu_time(samples: pl.LazyFrame) -> pl.LazyFrame:
         pl.when(pl.col("util_kind") == kind).then(pl.lit(place, pl.Int8)) for place, kind in enumerate(order)
     )
     # One interval of a GPU has a row per kind of utilization: only one of them may count.
+    # A kind that was not measured tells nothing: it is neither busy nor idle.
+    rank = pl.when(pl.col("util").is_not_null()).then(rank)
     best = rank == rank.min().over("gpu_uuid", "mig_id", "ts")
-    busy = (pl.col("util") * pl.col("interval_s") * _US).round(0).cast(pl.Int64).fill_null(0)
+    # Slices of a GPU, and workloads that take turns on it, are parts of one GPU: alike, for want of sizes.
+    time = pl.col("interval_s") * _US / pl.len().over("gpu_uuid", "ts")
     zero = pl.lit(0, dtype=pl.Int64)
     return samples.filter(best).with_columns(
-        **dict.fromkeys(("requests", "input", "cached_input", "output", "engine_us"), zero), gpu_us=busy
+        **dict.fromkeys(("requests", "input", "cached_input", "output", "engine_us"), zero),
+        gpu_us=(pl.col("util") * time).round(0).cast(pl.Int64).fill_null(0),
+        sampled_us=time.round(0).cast(pl.Int64),
     )
 
 
@@ -111,10 +115,10 @@ def measures(by: Measure, weights: TokenWeights, direction: pl.Expr | None = Non
     tokens = ("input", "cached_input", "output")
     if by in ("tokens", "weighted_tokens"):
         each: Mapping[str, int] = dict.fromkeys(tokens, 1) if by == "tokens" else _whole(weights)
-        every = pl.sum_horizontal(pl.col(name) * factor for name, factor in each.items())
+        every = pl.sum_horizontal(pl.col(name).cast(pl.Int128) * factor for name, factor in each.items())
         if direction is None:
             return every
-        alone = pl.coalesce(pl.when(direction == name).then(pl.col(name)) for name in tokens)
+        alone = pl.coalesce(pl.when(direction == name).then(pl.col(name).cast(pl.Int128)) for name in tokens)
         return pl.coalesce(alone, every)
     if by == "even":
         return pl.lit(1, dtype=pl.Int64)
@@ -124,4 +128,6 @@ def measures(by: Measure, weights: TokenWeights, direction: pl.Expr | None = Non
 def _whole(weights: TokenWeights) -> dict[str, int]:
     exact: dict[str, Decimal] = weights.model_dump()
     scale = lcm(*(value.as_integer_ratio()[1] for value in exact.values()))
-    return {name: int(value * scale) for name, value in exact.items()}
+    whole = {name: int(value * scale) for name, value in exact.items()}
+    common = gcd(*whole.values()) or 1
+    return {name: value // common for name, value in whole.items()}

@@ -7,10 +7,10 @@ from datetime import date
 from decimal import Decimal
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from finops_lab.config._base import Exact, Model, Month, Names
-from finops_lab.config.dimensions import Dimension, check_patterns
+from finops_lab.config.dimensions import Dimension, check_patterns, normalise_tag_key
 
 __all__ = ["Measure", "Override", "Shared", "Split", "TokenWeights"]
 
@@ -55,6 +55,11 @@ class Split(Model):
     idle_pool: str | None = None
     idle_owner: str | None = None
     cluster: str | None = None
+
+    @field_validator("where", "match", mode="before")
+    @classmethod
+    def _tags(cls, columns: object) -> object:
+        return {_spelled(n): v for n, v in columns.items()} if isinstance(columns, dict) else columns
 
     @model_validator(mode="after")
     def _whole(self) -> Split:
@@ -108,7 +113,9 @@ class Shared(Model):
             raise ValueError("shares must not be negative and must add up to 1")
         if self.first and self.last and self.last < self.first:
             raise ValueError("the month in `to` is before the month in `from`")
-        if _NOBODY in (*self.among, *self.shares):
+        if any(not team.strip() or team.startswith("~") for team in self.carriers()):
+            raise ValueError("name the teams that carry costs by name, not by a pattern")
+        if _NOBODY in self.carriers():
             raise ValueError(f"{_NOBODY!r} cannot carry a share")
         return self
 
@@ -138,8 +145,10 @@ class Override(Model):
     set: dict[Dimension, str] = Field(min_length=1)
 
     @model_validator(mode="after")
-    def _patterns(self) -> Override:
+    def _whole(self) -> Override:
         check_patterns(self.where)
+        if self.first and self.last and self.last < self.first:
+            raise ValueError("the month in `to` is before the month in `from`")
         return self
 
 
@@ -172,3 +181,10 @@ def _way(passes: Mapping[str, Sequence[str]], end: str, way: list[str]) -> list[
         if following not in way and (found := _way(passes, end, [*way, following])):
             return found
     return None
+
+
+def _spelled(column: object) -> object:
+    # Tags are columns under their normalised keys.
+    if not isinstance(column, str) or not column.startswith("x_tag_"):
+        return column
+    return f"x_tag_{normalise_tag_key(column.removeprefix('x_tag_'))}"

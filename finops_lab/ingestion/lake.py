@@ -89,6 +89,11 @@ def version(lake: Path, table: str) -> int | None:
     return _open(lake, table).version() if exists(lake, table) else None
 
 
+def identity(lake: Path, table: str) -> str | None:
+    """Return the id that a table got when it was made: one that is built again has another."""
+    return str(_open(lake, table).metadata().id) if exists(lake, table) else None
+
+
 def scan(lake: Path, table: str, as_of: date | None = None) -> pl.LazyFrame:
     """Read a table of the lake.
 

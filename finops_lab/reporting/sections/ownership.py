@@ -8,6 +8,7 @@ import polars as pl
 
 from finops_lab.allocation.backlog import backlog
 from finops_lab.allocation.coverage import coverage
+from finops_lab.allocation.pooling import pick
 from finops_lab.bookkeeping import policy
 from finops_lab.calendar import format_month
 from finops_lab.chargeback import statements
@@ -32,7 +33,11 @@ def build(review: Review) -> Section:
     covered = coverage(review.entries, "team", review.metric)
     month = format_month(review.month)
     billed = review.lab.costs().filter(pl.col("ChargePeriodStart").dt.strftime("%Y-%m") == month)
-    waiting = backlog(billed, policy(review.lab).dimensions, metric=review.metric, top=_SHOWN)
+    rules = policy(review.lab)
+    # What metered use divides needs no label.
+    dated = billed.with_columns(pl.col("ChargePeriodStart").dt.date().alias("x_ChargeDate"))
+    billed = dated.filter(pick(rules.splits).is_null()).drop("x_ChargeDate")
+    waiting = backlog(billed, rules.dimensions, metric=review.metric, top=_SHOWN)
     waiting = waiting.filter(pl.col("BillingCurrency") == review.currency)
     tables = [_coverage(review, covered), _charged(review, month)]
     if waiting.height:
