@@ -68,6 +68,8 @@ def ledger(lab: Lab, *, store: bool = True) -> Ledger:
     use = _use(lab) if rules.splits or rules.shared else {}
     settled = _settled(lab, rules)
     inputs = _inputs(lab, settled)
+    # Names of data files are used once in the life of a table: one that was built again has other data.
+    settled += [str(lake.identity(lab.folder / "lake", table)) for table in ("costs", *_METERED)]
     whole = folder / f"{_WHOLE}-{_digest([settled, months, sorted(use.items())])[:16]}"
     places = {month: folder / f"{month}-{_digest([settled, files])[:16]}" for month, files in months.items()}
     if kept and (found := _frames(whole, _FRAMES[1:])) is not None:
@@ -141,8 +143,7 @@ def _settled(lab: Lab, rules: Policy) -> list[str]:
     versions.append(package_version("finops-lab"))
     # A plan acts from the day its authority is there, whatever month that file is of.
     acting = [repr(lab._coverage(table)) for table in ("costs", "inference_requests")]
-    made = [str(lake.identity(lab.folder / "lake", table)) for table in ("costs", *_METERED)]
-    return [*versions, repr(rules), *acting, *made]
+    return [*versions, repr(rules), *acting]
 
 
 def _inputs(lab: Lab, settled: Sequence[str]) -> str:
