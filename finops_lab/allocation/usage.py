@@ -88,15 +88,17 @@ def _gpu_time(samples: pl.LazyFrame) -> pl.LazyFrame:
     )
     # One interval of a GPU has a row per kind of utilization: only one of them may count.
     # A kind that was not measured tells nothing: it is neither busy nor idle.
-    rank = pl.when(pl.col("util").is_not_null()).then(rank)
-    best = rank == rank.min().over("gpu_uuid", "mig_id", "ts")
+    measured = pl.col("util").is_not_null()
+    rank = pl.when(measured).then(rank)
+    first = rank.min().over("gpu_uuid", "mig_id", "ts")
+    best = (rank == first) | first.is_null()
     # Slices of a GPU, and workloads that take turns on it, are parts of one GPU: alike, for want of sizes.
     time = pl.col("interval_s") * _US / pl.len().over("gpu_uuid", "ts")
     zero = pl.lit(0, dtype=pl.Int64)
     return samples.filter(best).with_columns(
         **dict.fromkeys(("requests", "input", "cached_input", "output", "engine_us"), zero),
         gpu_us=(pl.col("util") * time).round(0).cast(pl.Int64).fill_null(0),
-        sampled_us=time.round(0).cast(pl.Int64),
+        sampled_us=pl.when(measured).then(time.round(0).cast(pl.Int64)).otherwise(0),
     )
 
 
