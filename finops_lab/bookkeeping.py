@@ -142,7 +142,7 @@ def _settled(lab: Lab, rules: Policy) -> list[str]:
     versions = [contracts.version(table) for table in ("ledger", "costs", *_METERED)]
     versions.append(package_version("finops-lab"))
     # A plan acts from the day its authority is there, whatever month that file is of.
-    acting = [repr(lab._coverage(table)) for table in ("costs", "inference_requests")]
+    acting = [repr(lab.plans(table)) for table in ("costs", "inference_requests")]
     return [*versions, repr(rules), *acting]
 
 

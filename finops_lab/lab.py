@@ -82,7 +82,7 @@ class Lab:
         InputError
             When there is no such contract, or `as_of` is no date.
         """
-        return covered(self.delivered(name, as_of), name, self._coverage(name))
+        return covered(self.delivered(name, as_of), name, self.plans(name))
 
     def delivered(self, name: str, as_of: date | str | None = None) -> pl.LazyFrame:
         """Return a table of the lake with everything that was delivered, overlaps included.
@@ -101,11 +101,12 @@ class Lab:
     def overlap(self) -> pl.DataFrame:
         """Return what the coverage plan leaves out: see `finops_lab.ingestion.coverage.overlap_report`."""
         return pl.concat(
-            overlap_report(self.delivered(table), table, self._coverage(table))
+            overlap_report(self.delivered(table), table, self.plans(table))
             for table in ("costs", "inference_requests")
         )
 
-    def _coverage(self, table: str) -> list[Coverage]:
+    def plans(self, table: str) -> list[Coverage]:
+        """Return the ``[[coverage]]`` plans of a table that act: whose authority has been delivered."""
         plans = [plan for plan in self.config.coverage if plan.table == table]
         entries = lake.files(self.folder / "lake", table).values() if plans else ()
         return acting(plans, table, (entry.path for entry in entries if entry.rows_accepted))

@@ -17,18 +17,17 @@ from finops_lab.allocation.pooling import UNALLOCATED, pick, pooled
 from finops_lab.allocation.receipt import receipt
 from finops_lab.allocation.sharing import business_units, cluster_idle, share
 from finops_lab.allocation.steps import Step, stepped
+from finops_lab.allocation.totals import totals
 from finops_lab.allocation.usage import MEASURES, hourly
 from finops_lab.config import Dimensions, Override, Shared, Split
 from finops_lab.contracts import AMOUNTS, BILL_KEYS, DIMENSIONS
 from finops_lab.errors import ConfigError
-from finops_lab.money import MONEY
 
 __all__ = ["Partial", "Policy", "finish", "partial"]
 
 _DIMENSIONS = [f"x_{name}" for name in DIMENSIONS]
 _OWNER = [*_DIMENSIONS, "x_AllocationMethod", "x_AllocationRule"]
 _LEDGER_KEYS = [n for n in contracts.dtypes("ledger") if n not in (*AMOUNTS, "x_Rows")]
-_KNOWN = contracts.required("ledger")
 _TOKENS = ("x_TokenDirection", "x_TokenCacheAction")
 
 
@@ -77,7 +76,7 @@ def partial(
         dated = dated.with_columns(pick(policy.splits).alias("_split")).with_columns(extra.values())
     keys = list(dict.fromkeys([*BILL_KEYS, *seen, *extra, *(["_split"] if extra else [])]))
     paid = [_paid(known)] if extra else []
-    cases = _totals(dated, keys, pl.len(), paid).collect(engine="streaming").lazy()
+    cases = totals(dated, keys, pl.len(), paid).collect(engine="streaming").lazy()
     # A bill may have columns named like dimensions: what rules make of a row is kept apart from it.
     distinct = cases.select(seen).unique().with_row_index("_seen").collect().lazy()
     ruled = assign(distinct, policy.dimensions).with_columns(
@@ -91,7 +90,7 @@ def partial(
     plain = cases.filter(pl.col("_split").is_null()) if extra else cases
     owned = plain.join(mapped, on=seen, how="left", nulls_equal=True)
     first = (
-        _totals(owned, [*BILL_KEYS, "_owner"], pl.col("x_Rows").sum())
+        totals(owned, [*BILL_KEYS, "_owner"], pl.col("x_Rows").sum())
         .join(owners, on="_owner", how="left")
         .with_columns(_month_of_use(), pl.lit(None, dtype=pl.String).alias("x_PoolId"))
         .select(*contracts.dtypes("ledger"))
@@ -113,9 +112,9 @@ def partial(
     entries = _moved(entries, policy, requests, steps)
     joined = entries.lazy()
     if policy.splits or policy.shared or policy.overrides:  # else every entry is one of its kind already
-        joined = _totals(business_units(entries, units).lazy(), _LEDGER_KEYS, pl.col("x_Rows").sum())
+        joined = totals(business_units(entries, units).lazy(), _LEDGER_KEYS, pl.col("x_Rows").sum())
     booked = joined.select(*contracts.dtypes("ledger")).sort(_LEDGER_KEYS, nulls_last=True).collect()
-    caught = _totals(cases, list(dict.fromkeys([*seen, "BillingCurrency"])), pl.col("x_Rows").sum())
+    caught = totals(cases, list(dict.fromkeys([*seen, "BillingCurrency"])), pl.col("x_Rows").sum())
     return Partial(booked, receipt(costs, booked, delivered), caught.collect(), stepped(steps))
 
 
@@ -123,7 +122,7 @@ def finish(parts: Sequence[Partial], policy: Policy) -> Partial:
     """Put parts of different billing months together, sorted; `caught` becomes the report of the rules."""
     caught = pl.concat([part.caught for part in parts], how="diagonal_relaxed").lazy()
     seen = [name for name in caught.collect_schema() if name not in (*AMOUNTS, "x_Rows")]
-    caught = _totals(caught, seen, pl.col("x_Rows").sum())
+    caught = totals(caught, seen, pl.col("x_Rows").sum())
     rules = rule_report(caught, policy.dimensions)
     steps = pl.concat([part.steps for part in parts])
     order = ["step", "kind", "name", "policy", "BillingCurrency"]
@@ -206,7 +205,7 @@ def _divided(
         pl.col("x_team").fill_null(UNALLOCATED),
         _month_of_use(),
     )
-    return _totals(done, _LEDGER_KEYS, pl.col("x_Rows").sum()).select(*contracts.dtypes("ledger")).collect()
+    return totals(done, _LEDGER_KEYS, pl.col("x_Rows").sum()).select(*contracts.dtypes("ledger")).collect()
 
 
 def _moved(
@@ -240,19 +239,6 @@ def _monthly_use(requests: pl.LazyFrame, months: Sequence[str]) -> pl.DataFrame:
     )
     use = hourly(days, ["team"]).group_by(month, pl.col("team").alias("x_team"))
     return use.agg(pl.col(MEASURES).sum()).collect()
-
-
-def _totals(
-    frame: pl.LazyFrame, keys: Sequence[str], rows: pl.Expr, more: Sequence[pl.Expr] = ()
-) -> pl.LazyFrame:
-    # The sum of nothing but nulls is unknown, not zero; columns that are never null need no count.
-    sums = [
-        pl.col(name).sum()
-        if name in _KNOWN
-        else pl.when(pl.col(name).count() > 0).then(pl.col(name).sum()).cast(MONEY).alias(name)
-        for name in AMOUNTS
-    ]
-    return frame.group_by(keys).agg(*sums, rows.cast(pl.Int64).alias("x_Rows"), *more)
 
 
 def _month_of_use() -> pl.Expr:

@@ -10,11 +10,11 @@ from finops_lab.allocation.dimensions import _named as named
 from finops_lab.allocation.idle import idle_apart
 from finops_lab.allocation.periods import PERIOD, within
 from finops_lab.allocation.splitting import split_amounts
+from finops_lab.allocation.totals import totals
 from finops_lab.allocation.usage import MEASURES, hourly, measures
 from finops_lab.config import Split, holds
 from finops_lab.contracts import AMOUNTS
 from finops_lab.errors import ConfigError
-from finops_lab.money import MONEY
 
 __all__ = ["UNALLOCATED", "pick", "pooled"]
 
@@ -125,9 +125,8 @@ def _divided(
         parts.append(idle.with_columns(**{**_said("idle", split), "x_team": own}))
     columns = [n for n in parts[1].collect_schema() if n not in ("_case", "_paid_us", *PERIOD)]
     keys = [n for n in columns if n not in (*AMOUNTS, "x_Rows")]
-    sums = [pl.when(pl.col(n).count() > 0).then(pl.col(n).sum()).cast(MONEY).alias(n) for n in AMOUNTS]
     every = pl.concat([part.select(columns) for part in parts])
-    return every.group_by(keys).agg(*sums, pl.col("x_Rows").sum()).select(columns).collect()
+    return totals(every, keys, pl.col("x_Rows").sum()).select(columns).collect()
 
 
 def _users(split: Split, requests: pl.LazyFrame | None, gpu: pl.LazyFrame | None) -> list[str]:

@@ -19,7 +19,7 @@ _BLOCK_BYTES = 8 << 20
 def frames(
     path: Path, *, separator: str, nulls: Sequence[str], row: str, columns: Sequence[str] | None = None
 ) -> Iterator[pl.DataFrame]:
-    """Read a CSV file (plain or gzip) as text columns, a block of 16 MB of whole rows at a time.
+    """Read a CSV file (plain or gzip) as text columns, a block of 8 MB of whole rows at a time.
 
     Parameters
     ----------
