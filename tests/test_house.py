@@ -35,8 +35,10 @@ ROOMS: dict[str, set[str]] = {
     "pricing": {"contracts"},
     "allocation": {"pricing", "contracts", "money", "config"},  # config: the rules that give owners
     "reconciliation": {"allocation"},
-    "unit_economics": {"contracts"},
-    "service_levels": {"contracts"},
+    "unit_economics": {"allocation"},  # coverage and amortization of the ledger
+    "service_levels": {"contracts", "config", "unit_economics"},  # economic limits of features
+    "measuring": {"bookkeeping", "unit_economics", "service_levels"},  # stored roll-ups of a lab
+    "exploring": {"bookkeeping"},  # views of the stored ledger
     "anomalies": {"contracts", "unit_economics", "forecasting"},
     "tradeoffs": {"contracts"},
     "forecasting": {"calendar"},
@@ -45,12 +47,21 @@ ROOMS: dict[str, set[str]] = {
     "governance": ANALYSIS,
     "charts": {*ANALYSIS, "optimization", "governance"},
     "tables": {*ANALYSIS, "optimization", "governance"},
-    "widgets": {*ANALYSIS, "optimization", "governance", "charts", "tables"},
+    "widgets": {*ANALYSIS, "optimization", "governance", "charts", "tables", "exploring"},
     "bookkeeping": {"allocation", "ingestion", "lab"},  # the stored ledger of a lab
     "reconciling": {"ingestion", "lab", "pricing", "reconciliation"},  # a lab against its bills
     "chargeback": {"allocation", "config", "contracts"},
     "merging": {"config", "ingestion"},
-    "reporting": {"charts", "tables", "lab", "doctor", "bookkeeping", "chargeback", "reconciling"},
+    "reporting": {
+        "charts",
+        "tables",
+        "lab",
+        "doctor",
+        "bookkeeping",
+        "chargeback",
+        "reconciling",
+        "measuring",
+    },
     "printing": {"ingestion", "doctor"},
     "printing_ledger": {"allocation", "merging", "printing"},
     "doctor": {"contracts", "config", "ingestion", "pricing", "lab"},

@@ -26,7 +26,7 @@ from finops_lab.config.dimensions import (
     normalise_tag_key,
 )
 from finops_lab.config.ingestion import Columns, Coverage, Sampling, Source, Telemetry
-from finops_lab.config.planning import Budget, Pool, Price, Rate, Slo
+from finops_lab.config.planning import Budget, KpiTarget, Pool, Price, Rate, Slo
 from finops_lab.errors import ConfigError
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "Coverage",
     "Dimensions",
     "Extract",
+    "KpiTarget",
     "LabInfo",
     "Measure",
     "Override",
@@ -88,6 +89,7 @@ class Config(Model):
     coverage: tuple[Coverage, ...] = ()
     budgets: tuple[Budget, ...] = ()
     slos: tuple[Slo, ...] = ()
+    kpis: tuple[KpiTarget, ...] = ()
     rates: tuple[Rate, ...] = ()
     prices: tuple[Price, ...] = ()
     pools: tuple[Pool, ...] = ()

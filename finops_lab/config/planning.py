@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from finops_lab.config._base import Currency, Exact, Model, Month
 
-__all__ = ["Budget", "Pool", "Price", "Rate", "Slo"]
+__all__ = ["Budget", "KpiTarget", "Pool", "Price", "Rate", "Slo"]
 
 
 class Budget(Model):
@@ -25,6 +25,31 @@ class Budget(Model):
     def _in_order(self) -> Budget:
         if self.last < self.first:
             raise ValueError("the month in `to` is before the month in `from`")
+        return self
+
+
+class KpiTarget(Model):
+    """`[[kpis]]`: the range a KPI's measure should be in, for everything or one value of a dimension.
+
+    `measure` may be left out where the KPI has one that counts. `at_least` and `at_most` are in the
+    unit of the measure.
+    """
+
+    kpi: str = Field(pattern=r"^M([1-9]|1[0-2])$")
+    measure: str | None = None
+    dimension: str | None = None
+    key: str | None = None
+    at_least: Exact | None = None
+    at_most: Exact | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> KpiTarget:
+        if self.at_least is None and self.at_most is None:
+            raise ValueError("write at_least, at_most or both")
+        if self.at_least is not None and self.at_most is not None and self.at_most < self.at_least:
+            raise ValueError("at_most is below at_least")
+        if (self.dimension is None) != (self.key is None):
+            raise ValueError("dimension and key belong together")
         return self
 
 

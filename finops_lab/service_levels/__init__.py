@@ -1,0 +1,1 @@
+"""Service levels: indicators, objectives, error budgets and how fast they burn."""

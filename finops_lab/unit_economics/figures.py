@@ -1,0 +1,147 @@
+"""A KPI's figures: value, numerator and denominator side by side, or the reason there is no value."""
+
+from __future__ import annotations
+
+import decimal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Literal
+
+import polars as pl
+
+from finops_lab.errors import InputError
+from finops_lab.money import MONEY, SCALE
+from finops_lab.unit_economics.schemas import FIGURES
+
+__all__ = ["Definition", "divided", "figures", "whole_and_by"]
+
+_UNIT = Decimal(1).scaleb(-SCALE)
+
+
+@dataclass(frozen=True)
+class Definition:
+    """How one measure of a KPI is worked out, in words that an analyst can check.
+
+    Attributes
+    ----------
+    kpi : str
+        ``M1`` to ``M12``.
+    measure : str
+        Name of the measure, such as ``allocated_per_call``.
+    title : str
+        For headings: ``Cost per inference, allocated``.
+    unit, numerator_unit, denominator_unit : str
+        Units of value, numerator and denominator, such as ``USD per call``, ``USD``, ``calls``.
+    formula : str
+        What is divided by what.
+    tables : tuple of str
+        Tables that it is worked out from: ``ledger``, ``inference_requests`` and so on.
+    better : {"lower", "higher", "within", "none"}
+        Which way is good; `within` where both too little and too much are bad.
+    nothing : str
+        Reason given where there is nothing to divide by.
+    source : str
+        Paper or specification that the formula is from; empty where it is this project's.
+    """
+
+    kpi: str
+    measure: str
+    title: str
+    unit: str
+    numerator_unit: str
+    denominator_unit: str
+    formula: str
+    tables: tuple[str, ...]
+    better: Literal["lower", "higher", "within", "none"] = "lower"
+    nothing: str = "there is nothing to divide by"
+    source: str = ""
+
+
+def divided(numerator: Decimal | None, denominator: Decimal | None, times: int = 1) -> Decimal | None:
+    """Divide exactly and round once, half to even, to 18 decimals; null over nothing.
+
+    Examples
+    --------
+    >>> divided(Decimal(2), Decimal(3)), divided(Decimal(2), Decimal(0))
+    (Decimal('0.666666666666666667'), None)
+    """
+    if numerator is None or not denominator:
+        return None
+    with decimal.localcontext(prec=120, rounding=decimal.ROUND_HALF_EVEN):
+        return (numerator * times / denominator).quantize(_UNIT)
+
+
+def figures(
+    rows: pl.LazyFrame | pl.DataFrame,
+    definition: Definition,
+    *,
+    dimension: str | None = None,
+    times: int = 1,
+) -> pl.DataFrame:
+    """Turn numerators and denominators into figures of a measure.
+
+    Parameters
+    ----------
+    rows : polars.LazyFrame or polars.DataFrame
+        ``month`` (Date), ``numerator`` and ``denominator`` (any number; decimals stay exact), and
+        where there are: ``key`` (String, value of the dimension), ``value`` (instead of dividing),
+        ``lower``, ``upper``, ``rows``, ``coverage``, ``reason``.
+    definition : Definition
+        The measure.
+    dimension : str, optional
+        The dimension that ``key`` is a value of; the whole lab without it.
+    times : int
+        Factor of the value, such as 1,000,000 for money per million tokens.
+
+    Returns
+    -------
+    polars.DataFrame
+        `finops_lab.unit_economics.schemas.FIGURES`, sorted by month and key (null last). A value
+        that cannot be divided is null, with `reason`.
+
+    Raises
+    ------
+    InputError
+        When a needed column is missing.
+
+    Examples
+    --------
+    >>> from datetime import date
+    >>> errors = Definition("M5", "error_rate", "Error rate", "ratio", "calls", "calls",
+    ...     "failed / finished calls", ("inference_requests",), nothing="no finished calls")
+    >>> rows = pl.DataFrame({"month": [date(2026, 10, 1)] * 2, "key": ["chat", "search"],
+    ...     "numerator": [1, 0], "denominator": [8, 0]})
+    >>> figures(rows, errors, dimension="feature").select("key", "value", "reason").rows()
+    [('chat', Decimal('0.125000000000000000'), None), ('search', None, 'no finished calls')]
+    """
+    frame = rows.lazy().collect()
+    if missing := {"month", "numerator", "denominator"} - set(frame.columns):
+        raise InputError(f"figures need the columns {', '.join(sorted(missing))}")
+    given = [name for name in frame.columns if name in FIGURES]
+    frame = frame.select(pl.col(name).cast(FIGURES[name]) for name in given)
+    if "value" not in given:
+        values = [
+            divided(numerator, denominator, times)
+            for numerator, denominator in frame.select("numerator", "denominator").iter_rows()
+        ]
+        frame = frame.with_columns(pl.Series("value", values, MONEY))
+    said = frame["reason"] if "reason" in given else pl.Series([None], dtype=pl.String)
+    frame = frame.with_columns(
+        pl.lit(definition.kpi).alias("kpi"),
+        pl.lit(definition.measure).alias("measure"),
+        pl.lit(dimension, pl.String).alias("dimension"),
+        pl.lit(definition.unit).alias("unit"),
+        pl.lit(definition.numerator_unit).alias("numerator_unit"),
+        pl.lit(definition.denominator_unit).alias("denominator_unit"),
+        pl.when(pl.col("value").is_null())
+        .then(pl.coalesce(said, pl.lit(definition.nothing)))
+        .alias("reason"),
+    )
+    absent = [pl.lit(None, kind).alias(name) for name, kind in FIGURES.items() if name not in frame.columns]
+    return frame.with_columns(absent).select(list(FIGURES)).sort("month", "key", nulls_last=True)
+
+
+def whole_and_by(dimensions: Sequence[str]) -> tuple[str | None, ...]:
+    """Return the dimensions with None, the whole, before them."""
+    return (None, *dimensions)
