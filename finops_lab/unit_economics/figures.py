@@ -32,7 +32,8 @@ class Definition:
     title : str
         For headings: ``Cost per inference, allocated``.
     unit, numerator_unit, denominator_unit : str
-        Units of value, numerator and denominator, such as ``USD per call``, ``USD``, ``calls``.
+        Units of value, numerator and denominator, such as ``{currency} per call``, ``{currency}``,
+        ``calls``: ``{currency}`` stands for the currency of the ledger.
     formula : str
         What is divided by what.
     tables : tuple of str
@@ -78,6 +79,7 @@ def figures(
     *,
     dimension: str | None = None,
     times: int = 1,
+    currency: str = "USD",
 ) -> pl.DataFrame:
     """Turn numerators and denominators into figures of a measure.
 
@@ -93,6 +95,8 @@ def figures(
         The dimension that ``key`` is a value of; the whole lab without it.
     times : int
         Factor of the value, such as 1,000,000 for money per million tokens.
+    currency : str
+        ISO 4217 code that ``{currency}`` in the definition's units stands for.
 
     Returns
     -------
@@ -131,9 +135,10 @@ def figures(
         pl.lit(definition.kpi).alias("kpi"),
         pl.lit(definition.measure).alias("measure"),
         pl.lit(dimension, pl.String).alias("dimension"),
-        pl.lit(definition.unit).alias("unit"),
-        pl.lit(definition.numerator_unit).alias("numerator_unit"),
-        pl.lit(definition.denominator_unit).alias("denominator_unit"),
+        *(
+            pl.lit(getattr(definition, name).replace("{currency}", currency)).alias(name)
+            for name in ("unit", "numerator_unit", "denominator_unit")
+        ),
         pl.when(pl.col("value").is_null())
         .then(pl.coalesce(said, pl.lit(definition.nothing)))
         .alias("reason"),
