@@ -1,0 +1,65 @@
+"""From rows to months and keys: what the figures of every KPI begin with."""
+
+from __future__ import annotations
+
+import polars as pl
+
+__all__ = ["grouped", "known_sum", "monthly", "per_hour", "share_of"]
+
+
+def monthly(rows: pl.DataFrame | pl.LazyFrame) -> pl.LazyFrame:
+    """Give rows of days the month they are in; rows of months stay as they are.
+
+    Examples
+    --------
+    >>> from datetime import date
+    >>> monthly(pl.DataFrame({"day": [date(2026, 10, 5)]})).collect()["month"].to_list()
+    [datetime.date(2026, 10, 1)]
+    """
+    frame = rows.lazy()
+    if "month" in frame.collect_schema():
+        return frame
+    return frame.with_columns(pl.col("day").dt.month_start().alias("month"))
+
+
+def grouped(rows: pl.DataFrame | pl.LazyFrame, dimension: str | None, *sums: pl.Expr) -> pl.DataFrame:
+    """Add up rows per month and value of a dimension (``key``); without one, per month.
+
+    Examples
+    --------
+    >>> rows = pl.DataFrame({"month": [1, 1], "team": ["a", "b"], "calls": [2, 3]})
+    >>> grouped(rows, "team", pl.col("calls").sum()).sort("key").rows()
+    [(1, 'a', 2), (1, 'b', 3)]
+    >>> grouped(rows, None, pl.col("calls").sum()).rows()
+    [(1, None, 5)]
+    """
+    key = pl.lit(None, pl.String) if dimension is None else pl.col(dimension).cast(pl.String)
+    return rows.lazy().with_columns(key.alias("key")).group_by("month", "key").agg(*sums).collect()
+
+
+def known_sum(name: str) -> pl.Expr:
+    """Add up what is known; null where nothing is.
+
+    Examples
+    --------
+    >>> pl.DataFrame({"a": [1, None], "b": [None, None]}).select(known_sum("a"), known_sum("b")).row(0)
+    (1, None)
+    """
+    return pl.when(pl.col(name).count() > 0).then(pl.col(name).sum()).alias(name)
+
+
+def share_of(part: pl.Expr, whole: pl.Expr) -> pl.Expr:
+    """Return a share for ``coverage``: 0 to 1, null over nothing.
+
+    Examples
+    --------
+    >>> pl.DataFrame({"a": [1, 3, 0], "b": [4, 2, 0]}).select(share_of(pl.col("a"), pl.col("b")))["a"].to_list()
+    [0.25, 1.0, None]
+    """
+    share = part.cast(pl.Float64) / whole.cast(pl.Float64)
+    return pl.when(whole != 0).then(share.clip(0, 1))
+
+
+def per_hour(seconds: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
+    """Return seconds as numerator and the seconds of an hour as denominator: hours that divide exactly."""
+    return seconds.alias("numerator"), pl.lit(3600).alias("denominator")

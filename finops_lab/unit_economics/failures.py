@@ -1,0 +1,165 @@
+"""M5, inference error rate: failed calls of finished ones; wrong answers are counted apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from finops_lab.unit_economics._grouping import grouped, monthly, share_of
+from finops_lab.unit_economics.figures import Definition, figures, whole_and_by
+from finops_lab.unit_economics.schemas import BY, FIGURES
+
+__all__ = ["ACCURACIES", "DEFINITIONS", "error_rates", "labelled_error_rate"]
+
+# Metrics whose value is the share of items that were right. Scores such as BLEU, F1 or a loss are not.
+ACCURACIES = ("accuracy", "acc", "exact_match", "pass@1", "pass_rate")
+_TRAINING = ("train", "training")
+_REQUESTS = ("inference_requests",)
+
+
+@dataclass(frozen=True)
+class _Measure:
+    definition: Definition
+    numerator: tuple[str, ...]
+    denominator: tuple[str, ...]
+
+
+_FINISHED = ("calls_ok", "calls_failed")
+_MEASURES = (
+    _Measure(
+        Definition(
+            "M5", "error_rate", "Inference error rate", "ratio", "calls", "calls",
+            "calls that failed or timed out / finished calls (ok and failed); cancelled and pending calls"
+            " count on neither side; sampled calls stand for the real ones; coverage is the share of"
+            " calls whose end is known",
+            _REQUESTS, "lower", "no call finished",
+        ),
+        ("calls_failed",), _FINISHED,
+    ),
+    _Measure(
+        Definition(
+            "M5", "cancelled_share", "Cancelled calls", "ratio", "calls", "calls",
+            "calls that their caller gave up / cancelled and finished calls",
+            _REQUESTS, "lower", "no call ended",
+        ),
+        ("calls_cancelled",), (*_FINISHED, "calls_cancelled"),
+    ),
+    _Measure(
+        Definition(
+            "M5", "retry_share", "Retries", "ratio", "calls", "calls",
+            "calls that repeat a failed one / all calls; a source that does not mark retries has none",
+            _REQUESTS, "lower", "there were no calls",
+        ),
+        ("calls_retried",), ("calls",),
+    ),
+)  # fmt: skip
+_LABELLED = Definition(
+    "M5", "labelled_error_rate", "Wrong answers on labelled data", "ratio", "items", "items",
+    "1 - accuracy, weighted by the items evaluated; metrics that are the share of right answers,"
+    " training data left out; coverage is the share of evaluations that can be used so",
+    ("accuracy_samples",), "lower", "no evaluation tells a share of right answers and its number of items",
+)  # fmt: skip
+DEFINITIONS: tuple[Definition, ...] = (*(one.definition for one in _MEASURES), _LABELLED)
+
+
+def error_rates(
+    requests: pl.DataFrame | pl.LazyFrame,
+    *,
+    by: Sequence[str] = BY,
+) -> pl.DataFrame:
+    """Tell which share of the calls failed, was cancelled, or repeated another.
+
+    Parameters
+    ----------
+    requests : polars.DataFrame or polars.LazyFrame
+        `finops_lab.unit_economics.schemas.REQUEST_MONTHS` or ``REQUEST_DAYS``.
+    by : sequence of str
+        Dimensions beside the whole.
+
+    Returns
+    -------
+    polars.DataFrame
+        FIGURES of M5: ``error_rate``, ``cancelled_share``, ``retry_share``.
+
+    Examples
+    --------
+    >>> from datetime import date
+    >>> calls = pl.DataFrame({"month": [date(2026, 10, 1)], "rows": [10], "calls": [100], "calls_ok": [90],
+    ...     "calls_failed": [5], "calls_cancelled": [3], "calls_pending": [2], "calls_retried": [4]})
+    >>> error_rates(calls, by=()).select("measure", pl.col("value").round(4).cast(pl.Float64)).rows()
+    [('error_rate', 0.0526), ('cancelled_share', 0.0306), ('retry_share', 0.04)]
+    """
+    names = ("rows", "calls", "calls_ok", "calls_failed", "calls_cancelled", "calls_pending", "calls_retried")
+    rows = monthly(requests).select("month", *dict.fromkeys(by), *names).collect()
+    parts = []
+    for dimension in whole_and_by(by):
+        sums = grouped(rows, dimension, *(pl.col(name).sum() for name in names))
+        known = share_of(pl.col("calls") - pl.col("calls_pending"), pl.col("calls")).alias("coverage")
+        for one in _MEASURES:
+            over = pl.sum_horizontal(one.denominator).alias("denominator")
+            above = pl.sum_horizontal(one.numerator).alias("numerator")
+            told = sums.select("month", "key", "rows", known, above, over)
+            parts.append(figures(told, one.definition, dimension=dimension))
+    return pl.concat(parts)
+
+
+def labelled_error_rate(
+    samples: pl.DataFrame | pl.LazyFrame,
+    *,
+    by: Sequence[str] = ("model", "variant", "dataset"),
+    metrics: Sequence[str] = ACCURACIES,
+) -> pl.DataFrame:
+    """Tell which share of labelled items the models got wrong.
+
+    Parameters
+    ----------
+    samples : polars.DataFrame or polars.LazyFrame
+        `accuracy_samples`.
+    by : sequence of str
+        Dimensions beside the whole.
+    metrics : sequence of str
+        Metrics, in lower case, whose value is the share of right answers.
+
+    Returns
+    -------
+    polars.DataFrame
+        FIGURES of M5, ``labelled_error_rate``. An evaluation of another metric, of training data,
+        without its number of items, or outside 0 to 1 does not count, and lowers `coverage`.
+
+    Examples
+    --------
+    >>> from datetime import datetime
+    >>> found = pl.DataFrame({"ts": [datetime(2026, 10, 2)] * 2, "metric": ["accuracy"] * 2,
+    ...     "value": [0.9, 0.5], "n": [300, 100], "split": ["test"] * 2, "higher_is_better": [True] * 2})
+    >>> labelled_error_rate(found, by=()).select(pl.col("value").cast(pl.Float64), "numerator").row(0)
+    (0.2, Decimal('80.000000000000000000'))
+    """
+    usable = (
+        pl.col("metric").str.to_lowercase().is_in(list(metrics))
+        & pl.col("higher_is_better")
+        & pl.col("value").is_between(0, 1)
+        & pl.col("n").is_not_null()
+        & ~pl.col("split").str.to_lowercase().is_in(_TRAINING).fill_null(False)
+    ).fill_null(False)
+    # A share of n items is a whole number of them: what floating point adds is rounded away.
+    wrong = ((1 - pl.col("value")) * pl.col("n")).round(3).cast(pl.Decimal(38, 3))
+    rows = samples.lazy().select(
+        pl.col("ts").dt.date().dt.month_start().alias("month"),
+        *by,
+        usable.alias("usable"),
+        pl.when(usable).then(wrong).alias("numerator"),
+        pl.when(usable).then("n").alias("denominator"),
+    )
+    if rows.select(pl.len()).collect().item() == 0:
+        return pl.DataFrame(schema=FIGURES)
+    sums = (
+        pl.col("numerator", "denominator").sum(),
+        pl.col("usable").sum().cast(pl.Int64).alias("rows"),
+        pl.col("usable").mean().alias("coverage"),
+    )
+    return pl.concat(
+        figures(grouped(rows, dimension, *sums), _LABELLED, dimension=dimension)
+        for dimension in whole_and_by(by)
+    )
