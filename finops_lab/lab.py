@@ -126,8 +126,8 @@ class Lab:
 
     def slos(self) -> pl.DataFrame:
         """Return the service level objectives: the `slos` contract."""
-        rows = [tuple(slo.model_dump().values()) for slo in self.config.slos]
-        return pl.DataFrame(rows, schema=contracts.dtypes("slos"), orient="row")
+        rows = [slo.model_dump() for slo in self.config.slos]
+        return pl.DataFrame(rows, schema=contracts.dtypes("slos"))
 
     def pools(self) -> pl.DataFrame:
         """Return the pools of GPUs: the `pools` contract."""

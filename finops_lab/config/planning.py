@@ -53,14 +53,66 @@ class KpiTarget(Model):
         return self
 
 
+# What each objective needs, and the keys that are its own. `budget_usd` is for what costs money.
+_NEEDS: dict[str, tuple[str, ...]] = {
+    "availability": (),
+    "error_rate": (),
+    "latency": ("threshold_ms",),
+    "accuracy": ("threshold", "metric"),
+    "cost_per_inference": ("threshold_usd",),
+    "freshness": ("threshold_hours", "table"),
+}
+_OWN = tuple(key for keys in _NEEDS.values() for key in keys)
+_WITHOUT_MONEY = ("accuracy", "freshness")
+
+
 class Slo(Model):
-    """`[[slos]]`: a service level objective."""
+    """`[[slos]]`: a service level objective.
+
+    `target` is the good share of events, whatever the objective. A service is a value of
+    `dimension`.
+    """
 
     service: str
-    objective: Literal["availability", "latency"]
+    objective: Literal["availability", "error_rate", "latency", "accuracy", "cost_per_inference", "freshness"]
     target: float = Field(gt=0, lt=1)
     threshold_ms: float | None = Field(default=None, gt=0)
     window_days: int = Field(default=28, ge=1)
+    name: str | None = Field(default=None, min_length=1)
+    dimension: Literal["feature", "pool", "model"] = "feature"
+    threshold: float | None = Field(default=None, allow_inf_nan=False)
+    metric: str | None = None
+    threshold_usd: Exact | None = Field(default=None, gt=0)
+    threshold_hours: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    table: (
+        Literal[
+            "costs",
+            "ledger",
+            "inference_requests",
+            "latency_histograms",
+            "gpu_samples",
+            "training_jobs",
+            "scale_events",
+            "capacity_series",
+            "deploys",
+            "accuracy_samples",
+        ]
+        | None
+    ) = None
+    budget_usd: Exact | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _keys_of_its_objective(self) -> Slo:
+        needed = _NEEDS[self.objective]
+        if missing := [key for key in needed if getattr(self, key) is None]:
+            raise ValueError(f"{self.objective} needs {' and '.join(missing)}")
+        if needless := [key for key in _OWN if key not in needed and getattr(self, key) is not None]:
+            raise ValueError(f"{self.objective} has no use for {' and '.join(needless)}")
+        if self.budget_usd is not None and self.objective in _WITHOUT_MONEY:
+            raise ValueError(f"{self.objective} has no use for budget_usd: its bad events have no cost")
+        if self.objective == "accuracy" and self.dimension != "model":
+            raise ValueError('evaluations speak of models: accuracy needs dimension = "model"')
+        return self
 
 
 class Rate(Model):

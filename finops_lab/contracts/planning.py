@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataframely as dy
 
-from finops_lab.contracts.columns import CURRENCY, FILE, ROW, moment, money, text, whole
+from finops_lab.contracts.columns import CURRENCY, FILE, ROW, moment, money, number, text, whole
+
+OBJECTIVES = ("availability", "error_rate", "latency", "accuracy", "cost_per_inference", "freshness")
 
 
 class Budgets(dy.Schema):
@@ -17,10 +19,14 @@ class Budgets(dy.Schema):
 
 
 class Slos(dy.Schema):
-    """Service level objectives: ``target`` is the good share of events, 0 to 1."""
+    """Service level objectives: ``target`` is the good share of events, 0 to 1.
 
-    service = text("service that was promised", nullable=False)
-    objective = text("what is promised", nullable=False, allowed=("availability", "latency"))
+    Events are finished calls for availability and error rate, successful calls for latency,
+    evaluations for accuracy, days for cost per inference and freshness.
+    """
+
+    service = text("service that was promised: a value of `dimension`", nullable=False)
+    objective = text("what is promised", nullable=False, allowed=OBJECTIVES)
     target = dy.Float64(
         nullable=False,
         min_exclusive=0,
@@ -31,6 +37,14 @@ class Slos(dy.Schema):
         nullable=True, min_exclusive=0, description="a call up to this long is good, for latency"
     )
     window_days = whole("days that the promise is judged over", nullable=False, min=1)
+    name = text("what alerts and charts call it; service and objective where there is none")
+    dimension = text("what services are", nullable=False, allowed=("feature", "pool", "model"))
+    threshold = number("an evaluation at least this good is good, for accuracy")
+    metric = text("metric of the evaluations, for accuracy")
+    threshold_usd = money("a day up to this cost of a successful call is good, for cost per inference")
+    threshold_hours = number("a day at whose end the newest row is up to so many hours old is good")
+    table = text("table whose newest row it is, for freshness")
+    budget_usd = money("what bad events may cost in the window")
 
 
 class FeatureValue(dy.Schema):
