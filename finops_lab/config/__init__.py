@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError, model_validator
 
 from finops_lab.config._base import Currency, Model
+from finops_lab.config.activities import Activity
 from finops_lab.config.allocation import Measure, Override, Shared, Split, TokenWeights, loop
 from finops_lab.config.dimensions import (
     Account,
@@ -31,6 +32,7 @@ from finops_lab.errors import ConfigError
 
 __all__ = [
     "Account",
+    "Activity",
     "Budget",
     "Columns",
     "Config",
@@ -90,6 +92,7 @@ class Config(Model):
     budgets: tuple[Budget, ...] = ()
     slos: tuple[Slo, ...] = ()
     kpis: tuple[KpiTarget, ...] = ()
+    activities: tuple[Activity, ...] = ()
     rates: tuple[Rate, ...] = ()
     prices: tuple[Price, ...] = ()
     pools: tuple[Pool, ...] = ()
@@ -103,6 +106,7 @@ class Config(Model):
             ("sources", [source.name for source in self.sources]),
             ("coverage", [plan.name for plan in self.coverage]),
             ("pools", [pool.id for pool in self.pools]),
+            ("activities", [rule.name for rule in self.activities]),
             ("splits and shared", [*(s.name for s in self.splits), *(tier.name for tier in self.shared)]),
         ):
             if twice := next((name for name in names if names.count(name) > 1), None):

@@ -1,0 +1,361 @@
+"""M1, cost per inference: money of inference over the calls that succeeded, of the same traffic."""
+
+from __future__ import annotations
+
+import decimal
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import date
+from decimal import Decimal
+from fractions import Fraction
+
+import polars as pl
+
+from finops_lab.config import Activity, TokenWeights
+from finops_lab.money import MONEY, SCALE, exact_sum, one_currency, split
+from finops_lab.unit_economics._idle_pools import idle_of_pools
+from finops_lab.unit_economics._inference_measures import (
+    COVERED,
+    DEFINITIONS,
+    INPUT,
+    LOADED,
+    MARGINAL,
+    OUTPUT,
+    PER_1000,
+    PER_CALL,
+    PER_OUTCOME,
+    TOKENS,
+    WEIGHTED,
+)
+from finops_lab.unit_economics._telling import by_key, first_reason, told
+from finops_lab.unit_economics.activity import currency_of, spent
+from finops_lab.unit_economics.figures import divided, whole_and_by
+from finops_lab.unit_economics.schemas import BY, COUNTED
+
+__all__ = ["DEFINITIONS", "inference_cost"]
+
+_MILLION = 1_000_000
+_Place = tuple[date, str | None]
+_Amounts = dict[_Place, Decimal]
+_ZERO = Decimal(0)
+_UNIT = Decimal(1).scaleb(-SCALE)
+_INPUTS = ("input_uncached_tokens", "cache_write_tokens")
+_COUNTS = ("inferences", "outcomes", "input", "cached", "output", "rows", "rows_without_tokens")
+_AMOUNTS = ("amount", "used", "charged", "idle", "entries", "unknown")
+
+
+def inference_cost(
+    entries: pl.LazyFrame | pl.DataFrame,
+    requests: pl.LazyFrame | pl.DataFrame,
+    *,
+    schedule: pl.LazyFrame | pl.DataFrame | None = None,
+    gpu_days: pl.LazyFrame | pl.DataFrame | None = None,
+    outcomes: pl.LazyFrame | pl.DataFrame | None = None,
+    rules: Sequence[Activity] = (),
+    metric: str = "EffectiveCost",
+    weights: TokenWeights | None = None,
+    by: Sequence[str] = BY,
+) -> pl.DataFrame:
+    """Tell what an inference cost in each month: for everything and by dimension.
+
+    An inference is a call that succeeded and that a model answered. What failed calls and retries
+    cost is in the money, but they are no inferences; calls that a gateway answered from its own
+    cache are outcomes, no inferences.
+
+    Numerator and denominator are of the same traffic. Money counts where requests of the month name
+    its model; money without a model where they name its feature; money with neither where it is
+    part of a pool (``x_PoolId``) of which other money counts. Calls count where some money of their
+    model or feature does. The rest is told: ``coverage`` is the share of inference money (of the
+    positive entries, so that credits cannot lift it above 1) that counts, the measure
+    ``calls_with_cost`` the share of calls.
+
+    Parameters
+    ----------
+    entries : polars.LazyFrame or polars.DataFrame
+        Rows of the `ledger` contract, in one currency.
+    requests : polars.LazyFrame or polars.DataFrame
+        `finops_lab.unit_economics.schemas.REQUEST_MONTHS`.
+    schedule : polars.LazyFrame or polars.DataFrame, optional
+        The ``schedule`` of a `finops_lab.allocation.amortization.Amortization`. A month's training
+        is shared among a model's inferences, so that each carries the same.
+    gpu_days : polars.LazyFrame or polars.DataFrame, optional
+        `GPU_DAYS`, for the lower bound of the marginal cost.
+    outcomes : polars.LazyFrame or polars.DataFrame, optional
+        ``month`` (Date), ``outcomes`` (number), and dimensions: what came of calls, such as traces
+        that succeeded. Successful calls by default.
+    rules : sequence of Activity
+        ``[[activities]]`` of `finops.toml`.
+    metric : str
+        The cost column.
+    weights : TokenWeights, optional
+        What tokens weigh in ``per_1m_weighted_tokens``.
+    by : sequence of str
+        Dimensions beside the whole.
+
+    Returns
+    -------
+    polars.DataFrame
+        `FIGURES` of the measures in `DEFINITIONS`, for every month that the ledger has inference
+        money in or requests tell of. ``rows`` counts ledger entries and rows of requests. Money
+        and calls that name no value of a dimension are shown (key null), but never divided: they
+        have nothing to do with each other.
+
+    Raises
+    ------
+    CurrencyError
+        When the ledger, or ledger and schedule, are in several currencies.
+    InputError
+        When the metric is no cost column, or a column is missing.
+    """
+    currency = currency_of(entries)
+    dimensions = list(dict.fromkeys([*by, "model", "feature"]))
+    money = spent(entries, "inference", dimensions, rules=rules, metric=metric).collect()
+    calls = _counted(requests, dimensions)
+    money, calls = _matched(money, calls)
+    counted = calls.filter("matched")
+    training = _training(schedule, currency)
+    parts: list[pl.DataFrame] = []
+    for dimension in whole_and_by(by):
+        table = _ready(
+            _side_by_side(money, calls, dimension, metric),
+            dimension,
+            _loaded(training, counted, dimension),
+            # The rates of GPU samples are in USD.
+            idle_of_pools(gpu_days, counted, dimension) if currency == "USD" else {},
+            outcomes,
+            weights or TokenWeights(),
+        )
+        parts += _figures(table, dimension, currency)
+    return pl.concat(parts)
+
+
+def _counted(requests: pl.LazyFrame | pl.DataFrame, dimensions: Sequence[str]) -> pl.DataFrame:
+    ok, cached = pl.col("calls_ok"), pl.col("calls_cached")
+    # A group whose cached calls failed in part would count below nothing.
+    inferences = pl.when(ok > cached).then(ok - cached).otherwise(0).cast(COUNTED)
+    known = {
+        "inferences": inferences,
+        "outcomes": ok,
+        "input": pl.col(_INPUTS[0]).fill_null(0) + pl.col(_INPUTS[1]).fill_null(0),
+        "cached": pl.col("cache_read_tokens").fill_null(0),
+        "output": pl.col("output_tokens").fill_null(0),
+        "rows": pl.col("rows"),
+        "rows_without_tokens": pl.col("rows_without_tokens"),
+    }
+    keys = ["month", *dimensions, "pool_id"]
+    return (
+        requests.lazy().group_by(keys).agg(what.sum().alias(name) for name, what in known.items()).collect()
+    )
+
+
+def _matched(money: pl.DataFrame, calls: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Mark money that requests name, and calls that some money is of."""
+    model, feature = pl.col("model"), pl.col("feature")
+
+    def among(frame: pl.DataFrame, other: pl.DataFrame, keys: list[str]) -> pl.Series:
+        seen = other.select(*keys, pl.lit(True).alias("_seen")).drop_nulls().unique()
+        return (
+            frame.select(keys)
+            .join(seen, on=keys, how="left", maintain_order="left")["_seen"]
+            .fill_null(False)
+        )
+
+    by_model = among(money, calls, ["month", "model"])
+    by_feature = among(money, calls, ["month", "feature"]) & money["model"].is_null()
+    money = money.with_columns((by_model | by_feature).alias("matched"))
+    nameless = money["model"].is_null() & money["feature"].is_null()
+    with_pool = among(money, money.filter("matched"), ["month", "pool"]) & nameless
+    money = money.with_columns((pl.col("matched") | with_pool).alias("matched"))
+    of_model = among(calls, money.filter("matched", model.is_not_null()), ["month", "model"])
+    of_feature = among(
+        calls, money.filter("matched", model.is_null(), feature.is_not_null()), ["month", "feature"]
+    )
+    return money, calls.with_columns((of_model | of_feature).alias("matched"))
+
+
+def _side_by_side(
+    money: pl.DataFrame, calls: pl.DataFrame, dimension: str | None, metric: str
+) -> pl.DataFrame:
+    matched = pl.col("matched")
+    there = by_key(
+        money,
+        dimension,
+        [
+            *[pl.col(name).filter(matched).sum() for name in _AMOUNTS],
+            pl.col("charged").sum().alias("all_charged"),
+            pl.col("entries").sum().alias("all_entries"),
+        ],
+    )
+    counts = by_key(
+        calls,
+        dimension,
+        [
+            *[pl.col(name).filter(matched).sum() for name in _COUNTS],
+            pl.col("inferences").sum().alias("all_inferences"),
+            pl.col("rows").sum().alias("all_rows"),
+        ],
+    )
+    table = there.join(counts, on=["month", "key"], how="full", coalesce=True, nulls_equal=True)
+    table = table.with_columns(
+        pl.col(
+            "entries", "all_entries", "unknown", "idle", "rows", "rows_without_tokens", "all_rows"
+        ).fill_null(0)
+    )
+    nobody = pl.col("key").is_null() if dimension else pl.lit(False)
+    unseen = (
+        (nobody, f"names no {dimension}: its money and its calls need not be of the same traffic"),
+        (~pl.col("month").is_in(calls["month"].unique().to_list()), "no requests are known of the month"),
+    )
+    reason = first_reason(
+        *unseen,
+        (pl.col("all_entries") == 0, "the ledger has no inference money of it"),
+        (pl.col("entries") == 0, "requests name none of the models and features that its money is for"),
+        (pl.col("unknown") > 0, f"{metric} is not known of all its charges"),
+        (pl.col("rows") == 0, "its requests are of models and features that the ledger has no money of"),
+    )
+    counted = pl.col("entries") > 0
+    return table.with_columns(
+        reason,
+        first_reason(*unseen).alias("reason_of_calls"),
+        *[pl.when(counted).then(name).alias(name) for name in ("amount", "used")],
+        (pl.col("entries") + pl.col("rows")).alias("all"),
+        pl.Series("coverage", _shares(table, "charged", "all_charged"), pl.Float64),
+        pl.Series("untold", _shares(table, "rows_without_tokens", "rows"), pl.Float64),
+    ).sort("month", "key", nulls_last=True)
+
+
+def _shares(table: pl.DataFrame, part: str, whole: str) -> list[float | None]:
+    pairs = table.select(part, whole).iter_rows()
+    return [float(Fraction(some) / Fraction(every)) if every else None for some, every in pairs]
+
+
+def _ready(
+    table: pl.DataFrame,
+    dimension: str | None,
+    training: _Amounts,
+    idle: _Amounts,
+    outcomes: pl.LazyFrame | pl.DataFrame | None,
+    weights: TokenWeights,
+) -> pl.DataFrame:
+    """Add what the measures divide, where it is not a plain sum."""
+    places: list[_Place] = table.select("month", "key").rows()
+    # Where the schedule tells of a month, a model without a line in it was not trained here.
+    months = {month for month, _ in training}
+    made = [training.get(place, _ZERO if place[0] in months else None) for place in places]
+    spent_idle = [idle.get(place) for place in places]
+    tokens = table.select(pl.col("input", "cached", "output").fill_null(0)).iter_rows()
+    weighing = (weights.input, weights.cached_input, weights.output)
+    with decimal.localcontext(prec=80):
+        weighted = [sum(map(Decimal.__mul__, one, weighing), _ZERO).quantize(_UNIT) for one in tokens]
+    table = table.with_columns(
+        pl.Series("training", made, MONEY),
+        pl.Series("spare", spent_idle, MONEY),
+        pl.Series("weighted", weighted, MONEY),
+        _outcomes(table, outcomes, dimension),
+    )
+    # GPU samples are asked only where the ledger itself tells nothing idle.
+    low = pl.when(pl.col("idle") == 0, pl.col("used") >= pl.col("spare")).then(
+        pl.col("used") - pl.col("spare")
+    )
+    table = table.with_columns(
+        (pl.col("amount") + pl.col("training")).cast(MONEY).alias("loaded"),
+        (pl.col("input") + pl.col("cached")).alias("inputs"),
+        (pl.col("input") + pl.col("cached") + pl.col("output")).alias("tokens"),
+        low.cast(MONEY).alias("low"),
+        pl.min_horizontal("coverage", 1 - pl.col("untold")).alias("coverage_of_tokens"),
+        _or("training", "no training amortized to the month is known").alias("reason_of_training"),
+        _or("outcome", "outcomes are not told of it").alias("reason_of_outcomes"),
+    )
+    pairs = table.select("low", "inferences", "used", "reason").rows()
+    bounds = [
+        (divided(low, n), divided(used, n))
+        if low is not None and low < used and reason is None
+        else (None, None)
+        for low, n, used, reason in pairs
+    ]
+    return table.with_columns(
+        pl.Series(name, [pair[i] for pair in bounds], MONEY) for i, name in enumerate(("lower", "upper"))
+    )
+
+
+def _or(column: str, reason: str) -> pl.Expr:
+    return pl.coalesce("reason", pl.when(pl.col(column).is_null()).then(pl.lit(reason)))
+
+
+def _outcomes(
+    table: pl.DataFrame, outcomes: pl.LazyFrame | pl.DataFrame | None, dimension: str | None
+) -> pl.Series:
+    if outcomes is None:
+        return table["outcomes"].cast(MONEY).alias("outcome")
+    frame = outcomes.lazy().collect()
+    if dimension is not None and dimension not in frame.columns:
+        return pl.Series("outcome", [None] * table.height, MONEY)
+    counts = by_key(frame, dimension, [pl.col("outcomes").sum().cast(MONEY).alias("outcome")])
+    keys = ["month", "key"]
+    return table.select(keys).join(counts, on=keys, how="left", nulls_equal=True, maintain_order="left")[
+        "outcome"
+    ]
+
+
+def _training(schedule: pl.LazyFrame | pl.DataFrame | None, currency: str) -> pl.DataFrame:
+    kinds: dict[str, pl.DataType | type[pl.DataType]] = {
+        "month": pl.Date,
+        "model": pl.String,
+        "amount": MONEY,
+    }
+    if schedule is None:
+        return pl.DataFrame(schema=kinds)
+    lines = (
+        schedule.lazy().select("month", "model", "BillingCurrency", pl.col("amount").cast(MONEY)).collect()
+    )
+    one_currency([currency, *lines["BillingCurrency"]])
+    return lines.group_by("month", "model").agg(pl.col("amount").sum()).sort("month", "model")
+
+
+def _loaded(training: pl.DataFrame, counted: pl.DataFrame, dimension: str | None) -> _Amounts:
+    """Share each model's training of a month among its inferences; whole months for the whole."""
+    users = counted.filter(pl.col("model").is_not_null(), pl.col("inferences") > 0)
+    key = pl.lit(None, pl.String) if dimension is None else pl.col(dimension)
+    calls: dict[tuple[date, str], list[tuple[str | None, Decimal]]] = defaultdict(list)
+    shares = users.group_by("month", "model", key.alias("key")).agg(pl.col("inferences").sum())
+    for month, model, value, n in shares.sort("month", "model", "key", nulls_last=True).iter_rows():
+        calls[month, model].append((value, n))
+    found: dict[_Place, list[Decimal]] = defaultdict(list)
+    for month, model, amount in training.iter_rows():
+        if served := calls.get((month, model)):
+            for (value, _), part in zip(served, split(amount, [n for _, n in served]), strict=True):
+                found[month, value].append(part)
+    return {place: exact_sum(parts) for place, parts in found.items()}
+
+
+# Measure, numerator, denominator, factor, and the columns that its coverage, rows and reason are in.
+_MEASURES = (
+    (PER_CALL, "amount", "inferences", 1, "coverage", "all", "reason"),
+    (MARGINAL, "used", "inferences", 1, "coverage", "all", "reason"),
+    (LOADED, "loaded", "inferences", 1, "coverage", "all", "reason_of_training"),
+    (PER_1000, "amount", "inferences", 1000, "coverage", "all", "reason"),
+    (TOKENS, "amount", "tokens", _MILLION, "coverage_of_tokens", "all", "reason"),
+    (INPUT, "amount", "inputs", _MILLION, "coverage_of_tokens", "all", "reason"),
+    (OUTPUT, "amount", "output", _MILLION, "coverage_of_tokens", "all", "reason"),
+    (WEIGHTED, "amount", "weighted", _MILLION, "coverage_of_tokens", "all", "reason"),
+    (PER_OUTCOME, "amount", "outcome", 1, "coverage", "all", "reason_of_outcomes"),
+    (COVERED, "inferences", "all_inferences", 1, None, "all_rows", "reason_of_calls"),
+)
+
+
+def _figures(table: pl.DataFrame, dimension: str | None, currency: str) -> list[pl.DataFrame]:
+    parts = []
+    for one, top, below, times, coverage, rows, reason in _MEASURES:
+        share = pl.lit(None, pl.Float64) if coverage is None else pl.col(coverage)
+        some = table.select(
+            "month",
+            "key",
+            pl.col(top).alias("numerator"),
+            pl.col(below).alias("denominator"),
+            *[name for name in ("lower", "upper") if one is MARGINAL],
+            share.alias("coverage"),
+            pl.col(rows).alias("rows"),
+            pl.col(reason).alias("reason"),
+        )
+        parts.append(told(some, one, dimension=dimension, times=times, currency=currency))
+    return parts
