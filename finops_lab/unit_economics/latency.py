@@ -1,0 +1,361 @@
+"""M4, latency: P95 and its neighbours, exactly from requests or within bounds from histograms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+
+import polars as pl
+
+from finops_lab.calendar import days_in_month
+from finops_lab.unit_economics._grouping import grouped, monthly, share_of
+from finops_lab.unit_economics.figures import Definition, divided, figures, whole_and_by
+from finops_lab.unit_economics.histogram import bounds, from_cumulative, quantiles, share
+from finops_lab.unit_economics.schemas import BY, COUNTED, FIGURES
+
+__all__ = [
+    "BATCH",
+    "DEFINITIONS",
+    "calls_within",
+    "engine_latency",
+    "exact_latency",
+    "interactive",
+    "latency",
+]
+
+# Service tiers and variants whose callers do not wait for the answer.
+BATCH = ("batch",)
+_WITHIN = (
+    "the least time that {share} of the calls did not exceed, of calls that succeeded; batch calls"
+    " (service tier or variant `batch`), which nobody waits for, left out; sampled calls stand for the"
+    " real ones"
+)
+_BOUNDS = "; from histograms within 1 %, bounds are given; coverage is the share of such calls that tell it"
+_NO_CALLS = "no call that succeeded, batch calls left out, tells how long it took"
+_ENGINE = (
+    "the time that {share} of the engine's calls did not exceed: interpolated in the bucket of the"
+    " engine's own histogram that it falls into, whose ends are the bounds"
+)
+_OPEN = "it falls into the bucket without an upper end: only the lower bound is known"
+_DDSKETCH = "Masson, Rim and Lee, DDSketch, VLDB 2019"
+_PROMETHEUS = "Prometheus, histogram_quantile"
+
+
+def _defined(measure: str, title: str, words: str, table: str, source: str) -> Definition:
+    return Definition(
+        "M4", measure, title, "ms", "calls within it", "calls", words, (table,), "lower", _NO_CALLS, source
+    )
+
+
+# Metric and quantile of each measure, and its definition from requests and from engines.
+_MEASURES = tuple(
+    (
+        metric,
+        at,
+        _defined(name, title, _WITHIN.format(share=f"{at:.0%}") + _BOUNDS, "inference_requests", _DDSKETCH),
+        _defined(
+            f"engine_{name}",
+            f"{title}, as engines count it",
+            _ENGINE.format(share=f"{at:.0%}"),
+            "latency_histograms",
+            _PROMETHEUS,
+        ),
+    )
+    for name, title, metric, at in (
+        ("p95", "Latency, P95", "latency", 0.95),
+        ("p50", "Latency, P50", "latency", 0.5),
+        ("p99", "Latency, P99", "latency", 0.99),
+        ("ttft_p95", "Time to first token, P95", "ttft", 0.95),
+    )
+)
+DEFINITIONS: tuple[Definition, ...] = (
+    *(definition for _, _, definition, _ in _MEASURES),
+    *(definition for _, _, _, definition in _MEASURES),
+)
+
+
+def interactive(rows: pl.DataFrame | pl.LazyFrame, batch: Sequence[str] = BATCH) -> pl.LazyFrame:
+    """Leave out batch calls: by ``service_tier`` where there is one, and by ``variant``.
+
+    Examples
+    --------
+    >>> calls = pl.DataFrame({"service_tier": ["standard", "batch", None], "variant": ["batch", None, None]})
+    >>> interactive(calls).collect().rows()
+    [(None, None)]
+    """
+    frame = rows.lazy()
+    known = frame.collect_schema()
+    says = [
+        pl.col(name).cast(pl.String).str.to_lowercase().is_in(list(batch)).fill_null(False)
+        for name in ("service_tier", "variant")
+        if name in known
+    ]
+    return frame.filter(~pl.any_horizontal(says)) if says and batch else frame
+
+
+def latency(
+    histograms: pl.DataFrame | pl.LazyFrame,
+    *,
+    requests: pl.DataFrame | pl.LazyFrame | None = None,
+    by: Sequence[str] = (*BY, "pool_id"),
+    batch: Sequence[str] = BATCH,
+) -> pl.DataFrame:
+    """Tell how long callers waited, for any month and key, within 1 %.
+
+    Parameters
+    ----------
+    histograms : polars.DataFrame or polars.LazyFrame
+        `finops_lab.unit_economics.schemas.HISTOGRAMS`, with ``service_tier`` where it is kept.
+    requests : polars.DataFrame or polars.LazyFrame, optional
+        ``REQUEST_MONTHS`` of the same calls: gives `coverage`, the share of the successful calls
+        that tell how long they took.
+    by : sequence of str
+        Dimensions beside the whole.
+    batch : sequence of str
+        Service tiers and variants to leave out; ``()`` leaves none out.
+
+    Returns
+    -------
+    polars.DataFrame
+        FIGURES of M4 in milliseconds: ``p95``, ``p50``, ``p99``, ``ttft_p95``. The exact value lies
+        between ``lower`` and ``upper``. A key of nothing but batch calls is undefined.
+
+    Examples
+    --------
+    >>> from datetime import date
+    >>> waits = pl.DataFrame({"month": [date(2026, 10, 1)] * 2, "metric": ["latency"] * 2,
+    ...     "bucket": [231, 300], "calls": [90, 10]}).with_columns(pl.col("calls").cast(COUNTED))
+    >>> found = latency(waits, by=()).filter(pl.col("measure") != "ttft_p95")
+    >>> found.select("measure", pl.col("value", "lower", "upper").cast(pl.Float64).round(1)).rows()
+    [('p95', 399.5, 395.5, 403.5), ('p50', 100.5, 99.5, 101.5), ('p99', 399.5, 395.5, 403.5)]
+    """
+    rows = monthly(histograms).collect()
+    counted = None if requests is None else interactive(monthly(requests), batch).collect()
+    kept = interactive(rows, batch)
+    parts = [pl.DataFrame(schema=FIGURES)]
+    for dimension in whole_and_by(by) if rows.height else ():
+        keys = grouped(rows, dimension)
+        all_calls = None if counted is None else grouped(counted, dimension, pl.col("calls_ok").sum())
+        keyed = _keyed(kept, dimension)
+        for metric, at, definition, _ in _MEASURES:
+            mine = keyed.filter(pl.col("metric") == metric)
+            found = quantiles(mine, ["month", "key"], [at]).collect()
+            parts.append(_told(keys, found, at, definition, dimension, all_calls))
+    return pl.concat(parts)
+
+
+def exact_latency(
+    requests: pl.DataFrame | pl.LazyFrame, *, by: Sequence[str] = BY, batch: Sequence[str] = BATCH
+) -> pl.DataFrame:
+    """Tell how long callers waited, exactly, from the requests of some time.
+
+    Parameters
+    ----------
+    requests : polars.DataFrame or polars.LazyFrame
+        `inference_requests`, such as those of one month: every value is sorted.
+    by, batch
+        As for `latency`.
+
+    Returns
+    -------
+    polars.DataFrame
+        FIGURES of M4, as `latency`, without bounds: the values are exact, each call weighted by the
+        real calls that it stands for.
+
+    Examples
+    --------
+    >>> from datetime import date
+    >>> calls = pl.DataFrame({"day": [date(2026, 10, 1)] * 2, "status": ["ok"] * 2, "n_requests": [1, 1],
+    ...     "sample_weight": [1.0, 99.0], "latency_ms": [900.0, 100.0], "ttft_ms": [None, 20.0]})
+    >>> exact_latency(calls, by=()).select("measure", pl.col("value").cast(pl.Float64)).rows()
+    [('p95', 100.0), ('p50', 100.0), ('p99', 100.0), ('ttft_p95', 20.0)]
+    """
+    kept = interactive(requests, batch).filter(pl.col("status") == "ok")
+    weight = (pl.col("n_requests") * pl.col("sample_weight") * 1000).round(0).cast(pl.Int64)
+    rows = (
+        monthly(kept)
+        .select("month", *dict.fromkeys(by), "latency_ms", "ttft_ms", weight.alias("weight"))
+        .filter(pl.col("weight") > 0)
+        .collect()
+    )
+    every = monthly(requests).select("month", *dict.fromkeys(by)).unique().collect()
+    parts = [pl.DataFrame(schema=FIGURES)]
+    for dimension in whole_and_by(by) if every.height else ():
+        keyed = _keyed(rows.lazy(), dimension).collect()
+        keys = grouped(every, dimension)
+        total = _thousandths(pl.col("weight").sum()).alias("calls_ok")
+        all_calls = keyed.group_by("month", "key").agg(total)
+        for metric, at, definition, _ in _MEASURES:
+            found = _exactly(keyed, f"{metric}_ms", at)
+            parts.append(_told(keys, found, at, definition, dimension, all_calls))
+    return pl.concat(parts)
+
+
+def engine_latency(
+    buckets: pl.DataFrame | pl.LazyFrame, *, by: Sequence[str] = ("model", "pool_id", "cluster")
+) -> pl.DataFrame:
+    """Tell how long calls took by the histograms that serving engines count themselves.
+
+    Parameters
+    ----------
+    buckets : polars.DataFrame or polars.LazyFrame
+        `latency_histograms`. A window counts for the month it begins in.
+    by : sequence of str
+        Dimensions beside the whole.
+
+    Returns
+    -------
+    polars.DataFrame
+        FIGURES of M4: ``engine_p95``, ``engine_p50``, ``engine_p99``, ``engine_ttft_p95``, in
+        milliseconds, interpolated, between the bounds. A quantile in the bucket without an upper end
+        is null, with a reason, and only ``lower`` is known. An engine does not tell batch calls
+        from others, nor calls that failed from those that succeeded.
+
+    Examples
+    --------
+    >>> from datetime import datetime
+    >>> rows = pl.DataFrame({"ts": [datetime(2026, 10, 1)] * 3, "metric": ["latency"] * 3,
+    ...     "le_ms": [100.0, 200.0, float("inf")], "cumulative_count": [80, 98, 100]})
+    >>> found = engine_latency(rows, by=()).select("measure", "reason", pl.col("value", "lower").cast(pl.Float64))
+    >>> found.filter(pl.col("measure") == "engine_p99").rows()
+    [('engine_p99', 'it falls into the bucket without an upper end: only the lower bound is known', None, 200.0)]
+    """
+    rows = buckets.lazy().with_columns(pl.col("ts").dt.date().dt.month_start().alias("month")).collect()
+    parts = [pl.DataFrame(schema=FIGURES)]
+    for dimension in whole_and_by(by) if rows.height else ():
+        keyed = _keyed(rows.lazy(), dimension).collect()
+        for metric, at, _, definition in _MEASURES:
+            mine = keyed.filter(pl.col("metric") == metric)
+            found = from_cumulative(mine.lazy(), ["month", "key"], [at]).collect()
+            counts = mine.group_by("month", "key").agg(pl.len().cast(pl.Int64).alias("rows"))
+            found = found.join(counts, on=["month", "key"], how="left", nulls_equal=True)
+            parts.append(_told(found.select("month", "key"), found, at, definition, dimension, None))
+    return pl.concat(parts)
+
+
+def calls_within(
+    histograms: pl.DataFrame | pl.LazyFrame,
+    target_ms: float,
+    *,
+    days: pl.DataFrame | pl.LazyFrame | None = None,
+    by: str = "pool_id",
+    batch: Sequence[str] = BATCH,
+) -> pl.DataFrame:
+    """Count the calls that were answered within a target latency.
+
+    Parameters
+    ----------
+    histograms : polars.DataFrame or polars.LazyFrame
+        `finops_lab.unit_economics.schemas.HISTOGRAMS`.
+    target_ms : float
+        A call up to this long is within the target.
+    days : polars.DataFrame or polars.LazyFrame, optional
+        ``REQUEST_DAYS``: the days of which there are calls are the time counted over; without them
+        it is the whole month.
+    by : str
+        Column that tells groups apart.
+    batch : sequence of str
+        Service tiers and variants to leave out.
+
+    Returns
+    -------
+    polars.DataFrame
+        ``month``, `by`, ``calls`` within the target (Decimal; of the bucket that the target lies in,
+        all or none, by its middle), ``lower`` and ``upper`` (they lie between), ``all_calls``,
+        ``seconds`` that they were counted over (Int64); sorted. Groups without a name are left out.
+
+    Examples
+    --------
+    >>> from datetime import date
+    >>> waits = pl.DataFrame({"month": [date(2026, 10, 1)] * 2, "pool_id": ["chat"] * 2,
+    ...     "metric": ["latency"] * 2, "bucket": [231, 300], "calls": [90, 10]})
+    >>> calls_within(waits, 101.0).select("calls", "lower", "upper", "all_calls", "seconds").row(0)
+    (90, 0, 90, 100, 2678400)
+    """
+    value, lower, upper = bounds(pl.col("bucket"))
+
+    def counted(condition: pl.Expr) -> pl.Expr:
+        return pl.when(condition).then("calls").otherwise(0).sum()
+
+    kept = interactive(monthly(histograms), batch).filter(
+        pl.col("metric") == "latency", pl.col(by).is_not_null()
+    )
+    found = (
+        kept.group_by("month", by)
+        .agg(
+            counted(value <= target_ms).alias("calls"),
+            counted(upper <= target_ms).alias("lower"),
+            counted(lower <= target_ms).alias("upper"),
+            pl.col("calls").sum().alias("all_calls"),
+        )
+        .sort("month", by)
+        .collect()
+    )
+    if days is None:
+        seconds = [days_in_month(month) * 86_400 for month in found["month"]]
+        return found.with_columns(pl.Series("seconds", seconds, pl.Int64))
+    watched = days.lazy().select(pl.col("day").dt.month_start().alias("month"), "day").unique()
+    spans = watched.group_by("month").agg((pl.len().cast(pl.Int64) * 86_400).alias("seconds")).collect()
+    return found.join(spans, on="month", how="left", maintain_order="left")
+
+
+def _keyed(rows: pl.LazyFrame, dimension: str | None) -> pl.LazyFrame:
+    key = pl.lit(None, pl.String) if dimension is None else pl.col(dimension).cast(pl.String)
+    return rows.with_columns(key.alias("key"))
+
+
+def _thousandths(whole: pl.Expr) -> pl.Expr:
+    return whole.cast(pl.Int128).reinterpret(dtype=COUNTED)
+
+
+def _exactly(rows: pl.DataFrame, value: str, at: float) -> pl.DataFrame:
+    """Return the least value that the share of the weighted calls does not exceed, per month and key."""
+    part, whole = share(at)
+    keys = ["month", "key"]
+    weight = pl.col("weight").cast(pl.Int128)
+    known = rows.lazy().filter(pl.col(value).is_not_null()).group_by(*keys, value).agg(weight.sum())
+    reached = pl.col("weight").cum_sum().over(keys, order_by=value) * whole
+    total = pl.col("weight").sum().over(keys)
+    return (
+        known.with_columns(total.alias("total"), (reached >= total * part).alias("reached"))
+        .filter("reached")
+        .group_by(keys)
+        .agg(pl.col(value).min().alias("value"), _thousandths(pl.col("total").first()).alias("calls"))
+        .join(
+            rows.lazy()
+            .filter(pl.col(value).is_not_null())
+            .group_by(keys)
+            .agg(pl.len().cast(pl.Int64).alias("rows")),
+            on=keys,
+            nulls_equal=True,
+        )
+        .collect()
+    )
+
+
+def _told(
+    keys: pl.DataFrame,
+    found: pl.DataFrame,
+    at: float,
+    definition: Definition,
+    dimension: str | None,
+    all_calls: pl.DataFrame | None,
+) -> pl.DataFrame:
+    """Return figures of a quantile for all keys: undefined where nothing was counted."""
+    on = ["month", "key"]
+    given = [name for name in ("value", "lower", "upper", "rows") if name in found.columns]
+    told = keys.join(found.select(*on, "calls", *given), on=on, how="left", nulls_equal=True)
+    if all_calls is not None:
+        told = told.join(all_calls, on=on, how="left", nulls_equal=True)
+        told = told.with_columns(share_of(pl.col("calls"), pl.col("calls_ok")).alias("coverage"))
+    part, whole = share(at)
+    ranks = [divided(calls, Decimal(whole), part) for calls in told["calls"].cast(FIGURES["numerator"])]
+    ends = [name for name in ("lower", "upper") if name in given]
+    finite = [pl.when(pl.col(name).is_finite()).then(name).alias(name) for name in ("value", *ends)]
+    open_end = pl.col("value").is_null() & pl.col("calls").is_not_null()
+    told = told.with_columns(*finite).with_columns(
+        pl.Series("numerator", ranks, FIGURES["numerator"]),
+        pl.col("calls").alias("denominator"),
+        pl.when(open_end).then(pl.lit(_OPEN)).alias("reason"),
+    )
+    return figures(told, definition, dimension=dimension)
