@@ -1,43 +1,23 @@
-"""Run the review notebook by papermill, freeze it, export it."""
+"""The monthly review of a lab as files, and the months that still need one."""
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
-from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
 
 import polars as pl
 
 from finops_lab.calendar import format_month, is_closed, month_name
-from finops_lab.errors import InputError, RunError
-from finops_lab.lab import Lab, packaged
+from finops_lab.lab import Lab
 from finops_lab.money import exact_sum
-from finops_lab.reporting.freeze import freeze
+from finops_lab.reporting.executing import KINDS, ReportFiles, Run, run_notebook
 from finops_lab.reporting.monthly import prepare
-from finops_lab.reporting.record import results
-from finops_lab.reporting.render import to_html
 
 __all__ = ["ReportFiles", "due", "run_review"]
 
 NAME = "monthly-review"
-_KINDS = ("html", "ipynb", "json")
-
-
-@dataclass(frozen=True)
-class ReportFiles:
-    """Where a finished review lies, and its figures."""
-
-    html: Path
-    ipynb: Path
-    json: Path
-    results: dict[str, Any]
 
 
 def due(lab: Lab, since: date, today: date, out: Path, metric: str = "EffectiveCost") -> list[str]:
@@ -57,7 +37,7 @@ def due(lab: Lab, since: date, today: date, out: Path, metric: str = "EffectiveC
 
 def _shown(folder: Path, lab: Lab, metric: str) -> dict[str, Decimal] | None:
     """Return the amounts on the bill that a finished review of the lab shows, per currency."""
-    if not all((folder / f"{NAME}.{kind}").exists() for kind in _KINDS):
+    if not all((folder / f"{NAME}.{kind}").exists() for kind in KINDS):
         return None
     found = json.loads((folder / f"{NAME}.json").read_text(encoding="utf-8"))
     if (found["provenance"]["lab"], found["headline"]["metric"]) != (lab.name, metric):
@@ -66,16 +46,6 @@ def _shown(folder: Path, lab: Lab, metric: str) -> dict[str, Decimal] | None:
     for row in found["receipt"]["month"]:
         amounts.setdefault(row["BillingCurrency"], []).append(Decimal(row["amount_in"]))
     return {currency: exact_sum(values) for currency, values in amounts.items()}
-
-
-def _refuse_other_lab(target: Path, lab: Lab) -> None:
-    figures = target / f"{NAME}.json"
-    if figures.exists():
-        other = json.loads(figures.read_text(encoding="utf-8"))["provenance"]["lab"]
-        if other != lab.name:
-            raise InputError(
-                f"holds the review of another lab, {other!r}", file=target, hint="choose another --out"
-            )
 
 
 def run_review(
@@ -110,87 +80,6 @@ def run_review(
         When a cell fails; the failed notebook is kept beside the reports.
     """
     _, start = prepare(lab, month, metric)
-    target = out / month
-    _refuse_other_lab(target, lab)
-    partial = out / f".{month}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        notebook = _execute(lab, month, metric, partial, target, progress)
-        frozen = freeze(notebook, parameters={"lab": lab.name, "month": month, "metric": metric})
-        found = results(frozen)
-        page = to_html(frozen, title=f"Monthly review {month_name(start)}: {lab.name}")
-        (partial / f"{NAME}.html").write_text(page, encoding="utf-8", newline="\n")
-        _write_notebook(frozen, partial / f"{NAME}.ipynb")
-        text = json.dumps(found, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-        (partial / f"{NAME}.json").write_text(text, encoding="utf-8", newline="\n")
-        target.mkdir(parents=True, exist_ok=True)
-        for kind in _KINDS:
-            os.replace(partial / f"{NAME}.{kind}", target / f"{NAME}.{kind}")
-        (target / f"{NAME}.failed.ipynb").unlink(missing_ok=True)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    html, ipynb, figures = (target / f"{NAME}.{kind}" for kind in _KINDS)
-    return ReportFiles(html, ipynb, figures, found)
-
-
-def _execute(lab: Lab, month: str, metric: str, partial: Path, target: Path, progress: bool) -> Any:
-    import nbformat
-    import papermill
-    from papermill.exceptions import PapermillExecutionError
-
-    executed = partial / "executed.ipynb"
-    try:
-        with TemporaryDirectory(prefix="finops-") as sockets:
-            papermill.execute_notebook(
-                str(packaged("notebooks") / "monthly_review.ipynb"),
-                str(executed),
-                parameters={"lab": str(lab.folder.resolve()), "month": month, "metric": metric},
-                kernel_name="python3",
-                kernel_manager_class=_kernel_manager(Path(sockets)),
-                progress_bar={"desc": "Monthly review"} if progress else False,
-            )
-    except PapermillExecutionError as error:
-        kept = _keep_failed(executed, target)
-        said = f"{error.ename}: {error.evalue}".strip().splitlines()[0]
-        raise RunError(f"cell {error.exec_count} of the review failed: {said}", hint=f"see {kept}") from None
-    notebook = nbformat.read(executed, as_version=4)
-    undone = [c for c in _code(notebook) if c.metadata.get("papermill", {}).get("status") != "completed"]
-    if undone:
-        kept = _keep_failed(executed, target)
-        raise RunError(f"{len(undone)} cells of the review did not complete", hint=f"see {kept}")
-    return notebook
-
-
-def _code(notebook: Any) -> Iterable[Any]:
-    return (cell for cell in notebook.cells if cell.cell_type == "code")
-
-
-def _keep_failed(executed: Path, target: Path) -> Path:
-    target.mkdir(parents=True, exist_ok=True)
-    kept = target / f"{NAME}.failed.ipynb"
-    os.replace(executed, kept)
-    return kept
-
-
-def _write_notebook(notebook: Any, path: Path) -> None:
-    import nbformat
-
-    text = nbformat.writes(notebook, version=4)
-    path.write_text(text + ("" if text.endswith("\n") else "\n"), encoding="utf-8", newline="\n")
-
-
-def _kernel_manager(sockets: Path) -> Any:
-    """Talk to the kernel over local sockets: over TCP ipykernel warns on every run.
-
-    Their paths must be short, so they do not lie below the reports.
-    """
-    from jupyter_client.manager import AsyncKernelManager
-
-    class LocalKernelManager(AsyncKernelManager):
-        def __init__(self, **kwargs: Any) -> None:
-            super().__init__(**kwargs)
-            if os.name == "posix":
-                self.transport, self.ip = "ipc", str(sockets / "kernel")
-
-    return LocalKernelManager
+    title = f"Monthly review {month_name(start)}: {lab.name}"
+    run = Run("monthly_review.ipynb", NAME, title, "review", {"month": month, "metric": metric})
+    return run_notebook(lab, run, out / month, progress=progress)
