@@ -28,6 +28,7 @@ from finops_lab.config.dimensions import (
 )
 from finops_lab.config.ingestion import Columns, Coverage, Sampling, Source, Telemetry
 from finops_lab.config.planning import Budget, KpiTarget, Pool, Price, Rate, Slo
+from finops_lab.config.practice import Practice
 from finops_lab.errors import ConfigError
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "Measure",
     "Override",
     "Pool",
+    "Practice",
     "Price",
     "Rate",
     "Rule",
@@ -92,6 +94,7 @@ class Config(Model):
     budgets: tuple[Budget, ...] = ()
     slos: tuple[Slo, ...] = ()
     kpis: tuple[KpiTarget, ...] = ()
+    practice: tuple[Practice, ...] = ()
     activities: tuple[Activity, ...] = ()
     rates: tuple[Rate, ...] = ()
     prices: tuple[Price, ...] = ()
