@@ -65,9 +65,9 @@ def inference_cost(
     Numerator and denominator are of the same traffic. Money counts where requests of the month name
     its model; money without a model where they name its feature; money with neither where it is
     part of a pool (``x_PoolId``) of which other money counts. Calls count where some money of their
-    model or feature does. The rest is told: ``coverage`` is the share of inference money (of the
-    positive entries, so that credits cannot lift it above 1) that counts, the measure
-    ``calls_with_cost`` the share of calls.
+    model or feature does. By a dimension the same holds within each of its values. The rest is
+    told: ``coverage`` is the share of inference money (of the positive entries, so that credits
+    cannot lift it above 1) that counts, the measure ``calls_with_cost`` the share of calls.
 
     Parameters
     ----------
@@ -111,17 +111,18 @@ def inference_cost(
     dimensions = list(dict.fromkeys([*by, "model", "feature"]))
     money = spent(entries, "inference", dimensions, rules=rules, metric=metric).collect()
     calls = _counted(requests, dimensions)
-    money, calls = _matched(money, calls)
-    counted = calls.filter("matched")
+    served = _matched(money, calls, None)[1].select(pl.col("matched").alias("served"))
+    calls = calls.hstack(served)
     training = _training(schedule, currency)
     parts: list[pl.DataFrame] = []
     for dimension in whole_and_by(by):
+        some, served_calls = _matched(money, calls, dimension)
         table = _ready(
-            _side_by_side(money, calls, dimension, metric),
+            _side_by_side(some, served_calls, dimension, metric),
             dimension,
-            _loaded(training, counted, dimension),
+            _loaded(training, served_calls, dimension),
             # The rates of GPU samples are in USD.
-            idle_of_pools(gpu_days, counted, dimension) if currency == "USD" else {},
+            idle_of_pools(gpu_days, served_calls.filter("matched"), dimension) if currency == "USD" else {},
             outcomes,
             weights or TokenWeights(),
         )
@@ -148,28 +149,28 @@ def _counted(requests: pl.LazyFrame | pl.DataFrame, dimensions: Sequence[str]) -
     )
 
 
-def _matched(money: pl.DataFrame, calls: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Mark money that requests name, and calls that some money is of."""
+def _matched(
+    money: pl.DataFrame, calls: pl.DataFrame, dimension: str | None
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Mark money that requests name, and calls that some money is of: within each value of a dimension."""
     model, feature = pl.col("model"), pl.col("feature")
+    within = ["month"] if dimension is None else ["month", dimension]
 
-    def among(frame: pl.DataFrame, other: pl.DataFrame, keys: list[str]) -> pl.Series:
-        seen = other.select(*keys, pl.lit(True).alias("_seen")).drop_nulls().unique()
-        return (
-            frame.select(keys)
-            .join(seen, on=keys, how="left", maintain_order="left")["_seen"]
-            .fill_null(False)
-        )
+    def among(frame: pl.DataFrame, other: pl.DataFrame, name: str) -> pl.Series:
+        keys = list(dict.fromkeys([*within, name]))
+        seen = other.filter(pl.col(name).is_not_null()).select(*keys, pl.lit(True).alias("_seen")).unique()
+        found = frame.select(keys).join(seen, on=keys, how="left", nulls_equal=True, maintain_order="left")
+        return found["_seen"].fill_null(False)
 
-    by_model = among(money, calls, ["month", "model"])
-    by_feature = among(money, calls, ["month", "feature"]) & money["model"].is_null()
-    money = money.with_columns((by_model | by_feature).alias("matched"))
-    nameless = money["model"].is_null() & money["feature"].is_null()
-    with_pool = among(money, money.filter("matched"), ["month", "pool"]) & nameless
-    money = money.with_columns((pl.col("matched") | with_pool).alias("matched"))
-    of_model = among(calls, money.filter("matched", model.is_not_null()), ["month", "model"])
-    of_feature = among(
-        calls, money.filter("matched", model.is_null(), feature.is_not_null()), ["month", "feature"]
-    )
+    nameless = money["model"].is_null()
+    by_feature = among(money, calls, "feature") & nameless
+    money = money.with_columns((among(money, calls, "model") | by_feature).alias("matched"))
+    # Idle and dark parts of a pool name neither; they go with the pool's other parts.
+    of_pool = among(money, money.filter("matched"), "pool") & nameless & money["feature"].is_null()
+    money = money.with_columns((pl.col("matched") | of_pool).alias("matched"))
+    counts = money.filter("matched")
+    of_model = among(calls, counts, "model")
+    of_feature = among(calls, counts.filter(model.is_null(), feature.is_not_null()), "feature")
     return money, calls.with_columns((of_model | of_feature).alias("matched"))
 
 
@@ -312,19 +313,20 @@ def _training(schedule: pl.LazyFrame | pl.DataFrame | None, currency: str) -> pl
     return lines.group_by("month", "model").agg(pl.col("amount").sum()).sort("month", "model")
 
 
-def _loaded(training: pl.DataFrame, counted: pl.DataFrame, dimension: str | None) -> _Amounts:
-    """Share each model's training of a month among its inferences; whole months for the whole."""
-    users = counted.filter(pl.col("model").is_not_null(), pl.col("inferences") > 0)
+def _loaded(training: pl.DataFrame, calls: pl.DataFrame, dimension: str | None) -> _Amounts:
+    """Share each model's training of a month among its inferences; what counts here is added up."""
     key = pl.lit(None, pl.String) if dimension is None else pl.col(dimension)
-    calls: dict[tuple[date, str], list[tuple[str | None, Decimal]]] = defaultdict(list)
-    shares = users.group_by("month", "model", key.alias("key")).agg(pl.col("inferences").sum())
-    for month, model, value, n in shares.sort("month", "model", "key", nulls_last=True).iter_rows():
-        calls[month, model].append((value, n))
+    users = calls.filter("served", pl.col("model").is_not_null(), pl.col("inferences") > 0)
+    keys = ["month", "model", "key", "matched"]
+    shares = users.with_columns(key.alias("key")).group_by(keys).agg(pl.col("inferences").sum())
+    shared: dict[tuple[date, str], list[tuple[str | None, bool, Decimal]]] = defaultdict(list)
+    for month, model, value, counts, n in shares.sort(keys, nulls_last=True).iter_rows():
+        shared[month, model].append((value, counts, n))
     found: dict[_Place, list[Decimal]] = defaultdict(list)
     for month, model, amount in training.iter_rows():
-        if served := calls.get((month, model)):
-            for (value, _), part in zip(served, split(amount, [n for _, n in served]), strict=True):
-                found[month, value].append(part)
+        if among := shared.get((month, model)):
+            for (value, counts, _), part in zip(among, split(amount, [n for *_, n in among]), strict=True):
+                found[month, value] += [part] if counts else []
     return {place: exact_sum(parts) for place, parts in found.items()}
 
 
