@@ -1,16 +1,13 @@
-"""What the KPIs that are about money share: figures with reasons, and sums side by side."""
+"""Figures with reasons: what the KPIs that are about money share."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import polars as pl
 
 from finops_lab.money import MONEY
 from finops_lab.unit_economics.figures import Definition, divided, figures
-from finops_lab.unit_economics.schemas import FIGURES
 
-__all__ = ["by_key", "first_reason", "nothing", "told"]
+__all__ = ["first_reason", "told"]
 
 
 def told(
@@ -23,6 +20,8 @@ def told(
 ) -> pl.DataFrame:
     """Return `figures` whose value is null wherever there is a reason, whatever could be divided.
 
+    `rows` are those of `figures` with ``reason``; a ``value`` of theirs goes before a division.
+
     Examples
     --------
     >>> from datetime import date
@@ -33,9 +32,11 @@ def told(
     [Decimal('0.500000000000000000'), None]
     """
     rows = rows.with_columns(pl.col("numerator", "denominator").cast(MONEY), pl.col("reason").cast(pl.String))
+    given = rows["value"].to_list() if "value" in rows.columns else [None] * rows.height
+    found = zip(*rows.select("numerator", "denominator", "reason"), given, strict=True)
     values = [
-        divided(numerator, denominator, times) if reason is None else None
-        for numerator, denominator, reason in rows.select("numerator", "denominator", "reason").iter_rows()
+        None if reason is not None else value if value is not None else divided(top, below, times)
+        for top, below, reason, value in found
     ]
     return figures(
         rows.with_columns(pl.Series("value", values, MONEY)),
@@ -44,19 +45,6 @@ def told(
         times=times,
         currency=currency,
     )
-
-
-def by_key(frame: pl.DataFrame, dimension: str | None, sums: Sequence[pl.Expr]) -> pl.DataFrame:
-    """Add up per month and value of a dimension (``key``), or per month with a null key.
-
-    Examples
-    --------
-    >>> rows = pl.DataFrame({"month": [1, 1], "team": ["a", "a"], "n": [1, 2]})
-    >>> by_key(rows, "team", [pl.col("n").sum()]).rows(), by_key(rows, None, [pl.col("n").sum()]).rows()
-    ([(1, 'a', 3)], [(1, None, 3)])
-    """
-    key = pl.lit(None, pl.String) if dimension is None else pl.col(dimension)
-    return frame.with_columns(key.alias("key")).group_by("month", "key").agg(*sums)
 
 
 def first_reason(*reasons: tuple[pl.Expr, str]) -> pl.Expr:
@@ -70,14 +58,3 @@ def first_reason(*reasons: tuple[pl.Expr, str]) -> pl.Expr:
     return pl.coalesce(
         *[pl.when(holds).then(pl.lit(text)) for holds, text in reasons], pl.lit(None, pl.String)
     ).alias("reason")
-
-
-def nothing() -> pl.DataFrame:
-    """Return no figures.
-
-    Examples
-    --------
-    >>> nothing().height
-    0
-    """
-    return pl.DataFrame(schema=FIGURES)

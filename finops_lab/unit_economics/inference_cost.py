@@ -13,6 +13,7 @@ import polars as pl
 
 from finops_lab.config import Activity, TokenWeights
 from finops_lab.money import MONEY, SCALE, exact_sum, one_currency, split
+from finops_lab.unit_economics._grouping import grouped
 from finops_lab.unit_economics._idle_pools import idle_of_pools
 from finops_lab.unit_economics._inference_measures import (
     COVERED,
@@ -27,7 +28,7 @@ from finops_lab.unit_economics._inference_measures import (
     TOKENS,
     WEIGHTED,
 )
-from finops_lab.unit_economics._telling import by_key, first_reason, told
+from finops_lab.unit_economics._telling import first_reason, told
 from finops_lab.unit_economics.activity import currency_of, spent
 from finops_lab.unit_economics.figures import divided, whole_and_by
 from finops_lab.unit_economics.schemas import BY, COUNTED
@@ -178,19 +179,19 @@ def _side_by_side(
     money: pl.DataFrame, calls: pl.DataFrame, dimension: str | None, metric: str
 ) -> pl.DataFrame:
     matched = pl.col("matched")
-    there = by_key(
+    there = grouped(
         money,
         dimension,
-        [
+        *[
             *[pl.col(name).filter(matched).sum() for name in _AMOUNTS],
             pl.col("charged").sum().alias("all_charged"),
             pl.col("entries").sum().alias("all_entries"),
         ],
     )
-    counts = by_key(
+    counts = grouped(
         calls,
         dimension,
-        [
+        *[
             *[pl.col(name).filter(matched).sum() for name in _COUNTS],
             pl.col("inferences").sum().alias("all_inferences"),
             pl.col("rows").sum().alias("all_rows"),
@@ -291,7 +292,7 @@ def _outcomes(
     frame = outcomes.lazy().collect()
     if dimension is not None and dimension not in frame.columns:
         return pl.Series("outcome", [None] * table.height, MONEY)
-    counts = by_key(frame, dimension, [pl.col("outcomes").sum().cast(MONEY).alias("outcome")])
+    counts = grouped(frame, dimension, *[pl.col("outcomes").sum().cast(MONEY).alias("outcome")])
     keys = ["month", "key"]
     return table.select(keys).join(counts, on=keys, how="left", nulls_equal=True, maintain_order="left")[
         "outcome"

@@ -1,0 +1,294 @@
+"""M3 and M8: what an hour of training costs, and what retrains cost a month, failed attempts apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+
+import polars as pl
+
+from finops_lab.calendar import months_from
+from finops_lab.config import Activity
+from finops_lab.contracts.telemetry import JOB_STATES
+from finops_lab.money import MONEY
+from finops_lab.unit_economics._grouping import grouped
+from finops_lab.unit_economics._job_months import job_months
+from finops_lab.unit_economics._telling import first_reason, told
+from finops_lab.unit_economics.activity import currency_of, spent
+from finops_lab.unit_economics.figures import Definition, divided, whole_and_by
+
+__all__ = ["BY_JOB", "DEFINITIONS", "training_cost"]
+
+# Training jobs say no more than these.
+BY_JOB = ("model", "team")
+FAILED = ("failed", "timeout", "cancelled", "preempted")
+_JOBS = "training_jobs"
+_THOUSANDTHS = 1_000
+
+
+def _per_hour(measure: str, title: str, formula: str, hours: str, *tables: str) -> Definition:
+    unit = hours.removesuffix("s")
+    return Definition(
+        "M3",
+        measure,
+        title,
+        f"{{currency}} per {unit}",
+        "{currency}",
+        hours,
+        formula,
+        tables,
+        nothing="no attempt of the month tells its time",
+    )
+
+
+def _per_month(measure: str, title: str, formula: str, table: str = _JOBS, kpi: str = "M8") -> Definition:
+    return Definition(
+        kpi,
+        measure,
+        title,
+        "{currency} per month",
+        "{currency}",
+        "months",
+        formula,
+        (table,),
+        nothing="no such money is known",
+    )
+
+
+BILLED = _per_hour(
+    "billed_per_wall_hour",
+    "Cost per training hour, billed",
+    "training money of the ledger, with what rules give to training of egress, storage, pre- and post-processing"
+    " / wall hours of all attempts of jobs of every kind",
+    "wall hours",
+    "ledger",
+    _JOBS,
+)
+REPORTED = _per_hour(
+    "reported_per_wall_hour",
+    "Cost per training hour, as jobs report it",
+    "cost_usd / wall hours, of all attempts of every kind that tell both",
+    "wall hours",
+    _JOBS,
+)
+PER_GPU = _per_hour(
+    "reported_per_gpu_hour",
+    "Cost per GPU-hour of training, as jobs report it",
+    "cost_usd / (wall hours x GPUs), of all attempts of every kind that tell all three",
+    "GPU-hours",
+    _JOBS,
+)
+MONEY_BILLED = _per_month(
+    "training_billed", "Training cost per month, billed", "training money of the ledger", "ledger", "M3"
+)
+LEDGER = (BILLED, MONEY_BILLED)
+_KIND = "cost_usd of attempts of retrains"
+_MONTHLY = (
+    (
+        _per_month(
+            "retrain_reported",
+            "Retrain cost per month",
+            f"{_KIND}, whatever their state, those that failed included",
+        ),
+        JOB_STATES,
+    ),
+    (_per_month("retrain_completed", "Retrains that completed", f"{_KIND} that completed"), ("completed",)),
+    (
+        _per_month(
+            "retrain_failed_attempts",
+            "Retrain attempts that came to nothing",
+            f"{_KIND} that failed, timed out, were cancelled or preempted",
+        ),
+        FAILED,
+    ),
+    *(
+        (_per_month(f"retrain_{state}", f"Retrains: {state}", f"{_KIND} in state {state}"), (state,))
+        for state in (*FAILED, "running")
+    ),
+)
+DEFINITIONS: tuple[Definition, ...] = (BILLED, REPORTED, PER_GPU, MONEY_BILLED, *(one for one, _ in _MONTHLY))
+
+
+def training_cost(
+    entries: pl.LazyFrame | pl.DataFrame,
+    jobs: pl.LazyFrame | pl.DataFrame,
+    *,
+    rules: Sequence[Activity] = (),
+    metric: str = "EffectiveCost",
+    by: Sequence[str] = BY_JOB,
+) -> pl.DataFrame:
+    """Tell what training cost in each month, per hour and in all: for everything, by model and team.
+
+    Every attempt counts, whatever became of it. What spans months belongs to each by the time it
+    ran in it: money and seconds are split by the overlap, largest remainder, so that the months add
+    up to the attempt. A month's ledger money is of the same month's use.
+
+    Parameters
+    ----------
+    entries : polars.LazyFrame or polars.DataFrame
+        Rows of the `ledger` contract, in one currency.
+    jobs : polars.LazyFrame or polars.DataFrame
+        Rows of `training_jobs`. Their ``cost_usd`` is in USD, whatever the ledger's currency is:
+        figures of it are in USD.
+    rules : sequence of Activity
+        ``[[activities]]`` of `finops.toml`.
+    metric : str
+        The cost column of the ledger.
+    by : sequence of str
+        ``model`` and ``team``, or one of them.
+
+    Returns
+    -------
+    polars.DataFrame
+        `FIGURES` of the measures in `DEFINITIONS`, for every month that has training money or jobs.
+        ``rows`` counts the attempts (and ledger entries) of the measure, ``coverage`` the share of
+        its attempts that tell what it needs; a sum of which a part is unknown has itself as
+        ``lower``. Attempts without any time are told in a row without a month.
+
+    Raises
+    ------
+    CurrencyError
+        When the ledger is in several currencies.
+    InputError
+        When the metric is no cost column, or a column is missing.
+    """
+    currency = currency_of(entries)
+    money = spent(entries, "training", by, rules=rules, metric=metric).collect()
+    attempts = job_months(jobs)
+    parts: list[pl.DataFrame] = []
+    for dimension in whole_and_by(by):
+        nobody = (pl.col("key").is_null() if dimension else pl.lit(False), f"names no {dimension}")
+        parts += _hourly(money, attempts, dimension, nobody, metric, currency)
+        parts += _monthly(money, attempts, dimension, metric, currency)
+    return pl.concat(parts)
+
+
+def _hourly(
+    money: pl.DataFrame,
+    attempts: pl.DataFrame,
+    dimension: str | None,
+    nobody: tuple[pl.Expr, str],
+    metric: str,
+    currency: str,
+) -> list[pl.DataFrame]:
+    timed, priced = pl.col("wall_ms").is_not_null(), pl.col("cost_usd").is_not_null()
+    both, gpus = timed & priced, timed & priced & pl.col("gpu_ms").is_not_null()
+    sums = grouped(
+        attempts,
+        dimension,
+        *[
+            pl.len().cast(pl.Int64).alias("attempts"),
+            *[such.cast(pl.Int64).sum().alias(f"n_{name}") for name, such in _such(timed, both, gpus)],
+            pl.col("wall_ms").sum().alias("ms_timed"),
+            pl.col("wall_ms").filter(both).sum().alias("ms_both"),
+            pl.col("gpu_ms").filter(gpus).sum().alias("ms_gpus"),
+            pl.col("cost_usd").filter(both).sum().alias("usd_both"),
+            pl.col("cost_usd").filter(gpus).sum().alias("usd_gpus"),
+        ],
+    )
+    sums = sums.join(
+        _spent(money, dimension), on=["month", "key"], how="full", coalesce=True, nulls_equal=True
+    )
+    sums = sums.with_columns(
+        pl.col("attempts", "entries", "unknown", "n_timed", "n_both", "n_gpus").fill_null(0)
+    )
+    no_jobs = (pl.col("attempts") == 0, "no training jobs are known of it")
+    no_time = (pl.col("month").is_null(), "its attempts tell no time")
+    billed = (
+        no_time,
+        nobody,
+        no_jobs,
+        (pl.col("entries") == 0, "the ledger has no training money of it"),
+        (pl.col("unknown") > 0, f"{metric} is not known of all its charges"),
+    )
+    told_ones = []
+    for one, top, name, reasons, scale in (
+        (BILLED, "amount", "timed", billed, 1),
+        (REPORTED, "usd_both", "both", (no_time, no_jobs, _none("n_both", "cost and time")), 1),
+        (
+            PER_GPU,
+            "usd_gpus",
+            "gpus",
+            (no_time, no_jobs, _none("n_gpus", "cost, time and GPUs")),
+            _THOUSANDTHS,
+        ),
+    ):
+        ms = [None if n is None else Decimal(n) for n in sums[f"ms_{name}"]]
+        hour = 3_600_000 * scale
+        tops = sums[top].cast(MONEY).to_list()
+        rows = sums.with_columns(first_reason(*reasons)).select(
+            "month",
+            "key",
+            pl.col(top).alias("numerator"),
+            # Hours for the reader; the value is divided from whole milliseconds.
+            pl.Series("denominator", [divided(n, Decimal(hour)) for n in ms], MONEY),
+            pl.Series("value", [divided(a, n, hour) for a, n in zip(tops, ms, strict=True)], MONEY),
+            (pl.col("attempts") + (pl.col("entries") if one is BILLED else 0)).alias("rows"),
+            pl.when(pl.col("attempts") > 0).then(pl.col(f"n_{name}") / pl.col("attempts")).alias("coverage"),
+            "reason",
+        )
+        told_ones.append(told(rows, one, dimension=dimension, currency=currency if one in LEDGER else "USD"))
+    return told_ones
+
+
+def _places(attempts: pl.DataFrame, dimension: str | None) -> pl.DataFrame:
+    """Return months and keys that jobs tell of; for the whole, every month from the first to the last."""
+    places = grouped(attempts, dimension, pl.len()).select("month", "key")
+    months = places["month"].drop_nulls()
+    if dimension is not None or months.is_empty():
+        return places
+    all_months = months_from(months.min(), months.max())  # type: ignore[arg-type]
+    between = pl.DataFrame({"month": all_months, "key": None}, schema_overrides=dict(places.schema))
+    return pl.concat([places, between]).unique()
+
+
+def _such(timed: pl.Expr, both: pl.Expr, gpus: pl.Expr) -> tuple[tuple[str, pl.Expr], ...]:
+    return (("timed", timed), ("both", both), ("gpus", gpus))
+
+
+def _none(count: str, what: str) -> tuple[pl.Expr, str]:
+    return pl.col(count) == 0, f"none of its attempts tells {what}"
+
+
+def _spent(money: pl.DataFrame, dimension: str | None) -> pl.DataFrame:
+    return grouped(money, dimension, *[pl.col("amount", "entries", "unknown").sum()])
+
+
+def _monthly(
+    money: pl.DataFrame, attempts: pl.DataFrame, dimension: str | None, metric: str, currency: str
+) -> list[pl.DataFrame]:
+    there = _spent(money, dimension).with_columns(
+        pl.col("amount").alias("numerator"),
+        pl.lit(1).alias("denominator"),
+        pl.col("entries").alias("rows"),
+        first_reason((pl.col("unknown") > 0, f"{metric} is not known of all its charges")),
+    )
+    parts = [told(there, MONEY_BILLED, dimension=dimension, currency=currency)]
+    retrains = attempts.filter(pl.col("kind") == "retrain")
+    # A month of jobs without a retrain cost nothing; a month without jobs is unknown.
+    places = _places(attempts, dimension)
+    for one, states in _MONTHLY:
+        priced = pl.col("cost_usd").is_not_null()
+        sums = grouped(
+            retrains.filter(pl.col("state").is_in(states)),
+            dimension,
+            pl.col("cost_usd").sum().alias("numerator"),
+            pl.len().cast(pl.Int64).alias("rows"),
+            priced.cast(pl.Int64).sum().alias("priced"),
+        )
+        sums = places.join(sums, on=["month", "key"], how="left", nulls_equal=True).with_columns(
+            pl.col("numerator").fill_null(0).cast(MONEY), pl.col("rows", "priced").fill_null(0)
+        )
+        some = (pl.col("rows") > 0) & (pl.col("priced") == 0)
+        rows = sums.with_columns(
+            pl.lit(1).alias("denominator"),
+            pl.when(~some).then("numerator").alias("numerator"),
+            pl.when(pl.col("rows") > 0).then(pl.col("priced") / pl.col("rows")).alias("coverage"),
+            pl.when(pl.col("priced") < pl.col("rows"), ~some).then("numerator").alias("lower"),
+            first_reason(
+                (pl.col("month").is_null(), "its attempts tell no time"),
+                (some, "none of its attempts tells what it cost"),
+            ),
+        )
+        parts.append(told(rows, one, dimension=dimension))
+    return parts
