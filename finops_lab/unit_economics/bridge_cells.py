@@ -1,0 +1,228 @@
+"""From ledger entries and roll-ups of calls to the cells of a bridge: a model's variant in two months."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
+
+import polars as pl
+
+from finops_lab.allocation import UNALLOCATED
+from finops_lab.calendar import format_month
+from finops_lab.config import holds
+from finops_lab.contracts import AMOUNTS
+from finops_lab.errors import InputError, NoDataError
+from finops_lab.money import MONEY, one_currency
+
+__all__ = ["CALLS", "Cell", "Side", "cells"]
+
+# What both frames know of an owner, so that a filter means the same in both.
+_WHERE = ("team", "model", "variant", "feature", "customer", "environment", "region")
+_ENTRY = (
+    "x_ChargeMonth",
+    "BillingCurrency",
+    "ChargeCategory",
+    "ChargeClass",
+    "CommitmentDiscountStatus",
+    "x_AllocationMethod",
+    "x_model",
+    "x_variant",
+)
+_TOKENS = ("input_uncached_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens")
+CALLS = ("rows", "calls", "calls_retried", *_TOKENS)
+# Entries that calls explain; every other kind is the term of its name.
+USE = "use"
+_Key = tuple[str | None, str | None]
+
+
+@dataclass
+class Side:
+    """A cell in one month: money by kind of entry, and what telemetry counted.
+
+    `entries` counts the ledger entries of use, `discount` is what commitments took off them
+    (negative), a part of ``money["use"]``.
+    """
+
+    money: dict[str, Decimal] = field(default_factory=dict)
+    discount: Decimal = Decimal(0)
+    entries: int = 0
+    counts: dict[str, Decimal] = field(default_factory=lambda: dict.fromkeys(CALLS, Decimal(0)))
+
+
+@dataclass
+class Cell:
+    """A model's variant in the month before and in the later one."""
+
+    model: str | None
+    variant: str | None
+    start: Side = field(default_factory=Side)
+    end: Side = field(default_factory=Side)
+
+
+def cells(
+    entries: pl.LazyFrame | pl.DataFrame,
+    calls: pl.LazyFrame | pl.DataFrame,
+    first: date,
+    last: date,
+    *,
+    where: Mapping[str, str | Sequence[str]],
+    metric: str,
+) -> tuple[list[Cell], str]:
+    """Bring spend and calls of two months together, per model and variant.
+
+    Parameters
+    ----------
+    entries, calls : polars.LazyFrame or polars.DataFrame
+        The `ledger` contract (``x_Activity`` too, where there is one) and ``REQUEST_MONTHS``.
+    first, last : datetime.date
+        The month before and the later one.
+    where : mapping
+        Dimension to a value, several, or ``~pattern``.
+    metric : str
+        Money column of the entries.
+
+    Returns
+    -------
+    tuple of list of Cell and str
+        Sorted, nulls last; and the currency.
+
+    Raises
+    ------
+    NoDataError
+        No entry in either month.
+    CurrencyError
+        Entries in several currencies.
+    InputError
+        A missing column, or a dimension that the frames do not both know.
+    """
+    where = {name: (value,) if isinstance(value, str) else tuple(value) for name, value in where.items()}
+    if unknown := sorted(set(where) - set(_WHERE)):
+        raise InputError(
+            f"entries and calls do not both know {', '.join(unknown)}",
+            hint=f"filter by {', '.join(_WHERE)}",
+        )
+    if metric not in AMOUNTS:
+        raise InputError(f"there is no metric {metric!r}", hint=f"one of {', '.join(AMOUNTS)}")
+    money = _money(entries, (format_month(first), format_month(last)), where, metric)
+    if money.is_empty():
+        raise NoDataError(f"no ledger entries in {format_month(first)} or {format_month(last)}")
+    currency = one_currency(money["BillingCurrency"])
+    assert currency is not None
+    counted = _counts(calls, (first, last), where)
+    money, counted = _same_grain(money, counted)
+    found: dict[_Key, Cell] = {}
+    for model, variant, month, kind, amount, discount, number in money.select(
+        "model", "variant", "month", "kind", "amount", "discount", "entries"
+    ).iter_rows():
+        cell = found.setdefault((model, variant), Cell(model, variant))
+        side = cell.start if month == format_month(first) else cell.end
+        side.money[kind] = amount
+        if kind == USE:
+            side.discount, side.entries = discount, number
+    for model, variant, month, *values in counted.select("model", "variant", "month", *CALLS).iter_rows():
+        cell = found.setdefault((model, variant), Cell(model, variant))
+        side = cell.start if month == first else cell.end
+        side.counts = {name: Decimal(value or 0) for name, value in zip(CALLS, values, strict=True)}
+    order = sorted(found, key=lambda key: [(name is None, name or "") for name in key])
+    return [found[key] for key in order], currency
+
+
+def _money(
+    entries: pl.LazyFrame | pl.DataFrame,
+    months: tuple[str, str],
+    where: Mapping[str, tuple[str, ...]],
+    metric: str,
+) -> pl.DataFrame:
+    frame = entries.lazy()
+    names = frame.collect_schema().names()
+    needed = [*_ENTRY, metric, *(f"x_{name}" for name in where)]
+    if missing := [name for name in needed if name not in names]:
+        raise InputError(f"a bridge needs ledger entries; missing: {', '.join(missing)}")
+    amount = pl.col(metric).cast(MONEY)
+    # What a commitment took off what it covered: of a list or contracted price it takes off nothing.
+    covered = pl.col("CommitmentDiscountStatus").eq_missing("Used")
+    off = pl.lit(0).cast(MONEY)
+    if metric in ("EffectiveCost", "BilledCost") and "ContractedCost" in names:
+        off = pl.when(covered).then(amount - pl.col("ContractedCost").cast(MONEY)).fill_null(off)
+    return (
+        frame.filter(
+            pl.col("x_ChargeMonth").is_in(months),
+            holds({f"x_{name}": values for name, values in where.items()}),
+        )
+        .select(
+            pl.col("x_model").alias("model"),
+            pl.col("x_variant").alias("variant"),
+            pl.col("x_ChargeMonth").alias("month"),
+            "BillingCurrency",
+            _kind("x_Activity" in names).alias("kind"),
+            amount.alias("amount"),
+            off.alias("discount"),
+        )
+        .group_by("model", "variant", "month", "BillingCurrency", "kind")
+        .agg(pl.col("amount", "discount").sum(), pl.len().cast(pl.Int64).alias("entries"))
+        .collect()
+    )
+
+
+def _kind(active: bool) -> pl.Expr:
+    """Return the term that an entry belongs to, or ``use``: the first that holds."""
+    category = pl.col("ChargeCategory")
+    method = pl.col("x_AllocationMethod")
+    kind = (
+        pl.when(category == "Credit").then(pl.lit("credits"))
+        .when(pl.col("ChargeClass").eq_missing("Correction") | (category == "Adjustment"))
+        .then(pl.lit("corrections"))
+        .when(category == "Tax").then(pl.lit("tax"))
+        .when(pl.col("CommitmentDiscountStatus").eq_missing("Unused") | (category == "Purchase"))
+        .then(pl.lit("commitments"))
+        .when(method == "idle").then(pl.lit("idle"))
+        .when(method == "dark").then(pl.lit("not_measured"))
+    )  # fmt: skip
+    if active:
+        kind = (
+            kind.when(pl.col("x_Activity").eq_missing("training")).then(pl.lit("training"))
+            .when(pl.col("x_Activity").eq_missing("other")).then(pl.lit("other"))
+        )  # fmt: skip
+    return kind.when(pl.col("x_model").is_null()).then(pl.lit("not_measured")).otherwise(pl.lit(USE))
+
+
+def _counts(
+    calls: pl.LazyFrame | pl.DataFrame, months: tuple[date, date], where: Mapping[str, tuple[str, ...]]
+) -> pl.DataFrame:
+    frame = calls.lazy()
+    names = frame.collect_schema().names()
+    if missing := [n for n in ("month", "model", "variant", *CALLS, *where) if n not in names]:
+        raise InputError(f"a bridge needs the roll-up of requests by month; missing: {', '.join(missing)}")
+    if "team" in where:  # the ledger's word for nobody
+        frame = frame.with_columns(pl.col("team").fill_null(UNALLOCATED))
+    return (
+        frame.filter(pl.col("month").is_in(months), holds(where))
+        .group_by("model", "variant", "month")
+        .agg(pl.col(*CALLS).sum())
+        .collect()
+    )
+
+
+def _same_grain(money: pl.DataFrame, counted: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Tell a model as one where only the bill, or only telemetry, knows its variants."""
+    used = money.filter(pl.col("kind") == USE)
+    finest = [
+        frame.group_by("model").agg(pl.col("variant").is_not_null().any().alias(side))
+        for side, frame in (("billed", used), ("counted", counted))
+    ]
+    apart = (
+        finest[0]
+        .join(finest[1], on="model", nulls_equal=True)
+        .filter(pl.col("billed") != pl.col("counted"))["model"]
+    )
+    one = pl.col("model").is_in(apart.implode())
+    folded = pl.when(~one.fill_null(False)).then(pl.col("variant")).alias("variant")
+    keys = ["model", "variant", "month"]
+    money = (
+        money.with_columns(folded)
+        .group_by(*keys, "BillingCurrency", "kind")
+        .agg(pl.col("amount", "discount", "entries").sum())
+    )
+    return money, counted.with_columns(folded).group_by(keys).agg(pl.col(*CALLS).sum())
