@@ -48,7 +48,8 @@ SUMS: _Schema = {
     "cache_write_tokens": COUNTED,
     "output_tokens": COUNTED,
     "reasoning_tokens": COUNTED,
-    "latency_ms": COUNTED,  # of all calls together
+    "latency_ms": COUNTED,  # of all calls together whose latency is known,
+    "calls_timed": COUNTED,  # which are these
     "cost_reported_usd": MONEY,
 }
 _KEYS: _Schema = dict.fromkeys(REQUEST_KEYS, pl.String)
@@ -85,7 +86,8 @@ GPU_DAYS: _Schema = {
     "allocated_s": COUNTED,
     "allocated_busy_s": COUNTED,
     "peak_util": pl.Float64,
-    "sampled_usd": MONEY,  # what the sampled time cost at the samples' own rates; null where unknown
+    "priced_s": COUNTED,  # the part of `sampled_s` whose rate is known, which the money is of
+    "sampled_usd": MONEY,  # what that time cost at the samples' own rates; null where none is known
     "idle_usd": MONEY,  # the part of it that was not in use
 }
 

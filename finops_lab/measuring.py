@@ -1,0 +1,235 @@
+"""What a lab's telemetry adds up to, kept day by day: only days that changed are rolled up again.
+
+Each roll-up is a file below ``lake/rollups`` that is named after everything it was worked out from:
+the day's data files, the contract, the release of this package, the coverage plans that act. Calls
+are also kept added up by month, since figures are told by the month.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
+from importlib.metadata import version as package_version
+from pathlib import Path
+
+import polars as pl
+
+from finops_lab import contracts
+from finops_lab.bookkeeping import _alive, _digest, _values
+from finops_lab.ingestion import lake
+from finops_lab.lab import Lab
+from finops_lab.unit_economics import gpus, histogram, requests
+from finops_lab.unit_economics.schemas import GPU_DAYS, HISTOGRAMS, REQUEST_DAYS, REQUEST_MONTHS
+
+__all__ = ["FOLDER", "gpu_days", "histograms", "request_days", "request_months"]
+
+FOLDER = "rollups"
+_SCHEMAS: Mapping[str, Mapping[str, pl.DataType | type[pl.DataType]]] = {
+    "request_days": REQUEST_DAYS,
+    "request_months": REQUEST_MONTHS,
+    "histogram_days": HISTOGRAMS,
+    "histogram_months": HISTOGRAMS,
+    "gpu_days": GPU_DAYS,
+}
+
+
+def request_days(lab: Lab, *, store: bool = True) -> pl.LazyFrame:
+    """Return the lab's calls rolled up by day.
+
+    Parameters
+    ----------
+    lab : Lab
+        An opened lab.
+    store : bool
+        Keep what was worked out below ``lake/rollups``, and use what is kept. Without it everything
+        is worked out again and nothing is written. A lab that was opened as of a date uses what is
+        kept and writes nothing.
+
+    Returns
+    -------
+    polars.LazyFrame
+        `finops_lab.unit_economics.schemas.REQUEST_DAYS`, sorted; empty without calls. What is kept
+        is read when the frame is collected: do so before the lab is opened on other data.
+    """
+    return _calls(lab, store).days("request_days")
+
+
+def request_months(lab: Lab, *, store: bool = True) -> pl.LazyFrame:
+    """Return the lab's calls rolled up by month.
+
+    Parameters are those of `request_days`.
+
+    Returns
+    -------
+    polars.LazyFrame
+        `finops_lab.unit_economics.schemas.REQUEST_MONTHS`, sorted; empty without calls.
+    """
+    return _calls(lab, store).months("request_months", "request_days", requests.months)
+
+
+def histograms(lab: Lab, *, store: bool = True) -> pl.LazyFrame:
+    """Return the durations of the lab's successful calls, in buckets, by month.
+
+    Parameters are those of `request_days`.
+
+    Returns
+    -------
+    polars.LazyFrame
+        `finops_lab.unit_economics.schemas.HISTOGRAMS`, sorted; empty without calls. Read it with
+        `finops_lab.unit_economics.histogram.quantiles`.
+    """
+
+    def merged(days: pl.LazyFrame) -> pl.LazyFrame:
+        return histogram.merge([days]).select(list(HISTOGRAMS))
+
+    return _calls(lab, store).months("histogram_months", "histogram_days", merged)
+
+
+def gpu_days(lab: Lab, *, store: bool = True) -> pl.LazyFrame:
+    """Return the lab's GPU time rolled up by day.
+
+    Parameters are those of `request_days`.
+
+    Returns
+    -------
+    polars.LazyFrame
+        `finops_lab.unit_economics.schemas.GPU_DAYS`, sorted; empty without samples.
+    """
+    return _Shelf(lab, "gpu_samples", _gpu_day, ("gpu_days",), store).days("gpu_days")
+
+
+def _calls(lab: Lab, store: bool) -> _Shelf:
+    return _Shelf(lab, "inference_requests", _request_day, ("request_days", "histogram_days"), store)
+
+
+def _request_day(rows: pl.LazyFrame) -> dict[str, pl.DataFrame]:
+    rolled = requests.partial(rows)
+    return {"request_days": rolled.days, "histogram_days": rolled.histograms}
+
+
+def _gpu_day(rows: pl.LazyFrame) -> dict[str, pl.DataFrame]:
+    return {"gpu_days": gpus.partial(rows)}
+
+
+@dataclass(frozen=True)
+class _Shelf:
+    """The kept roll-ups of one table of a lab."""
+
+    lab: Lab
+    table: str
+    work: Callable[[pl.LazyFrame], Mapping[str, pl.DataFrame]]
+    kinds: tuple[str, ...]  # what `work` makes of a day
+    store: bool
+
+    @property
+    def folder(self) -> Path:
+        return self.lab.folder / "lake" / FOLDER
+
+    @property
+    def writes(self) -> bool:
+        return self.store and self.lab.as_of is None
+
+    @cached_property
+    def rows(self) -> pl.LazyFrame:
+        return self.lab.table(self.table)
+
+    @cached_property
+    def digests(self) -> dict[str, str]:
+        """What each day's roll-up is worked out from, in order of days."""
+        home = self.lab.folder / "lake"
+        files: dict[str, list[str]] = {}
+        for name in lake.data_files_of(home, self.table, self.lab.as_of):
+            files.setdefault(_values(name)["day"], []).append(name)
+        settled = [
+            contracts.version(self.table),
+            package_version("finops-lab"),
+            repr(self.lab.plans(self.table)),
+            # Names of data files are used once in the life of a table.
+            str(lake.identity(home, self.table)),
+            *(repr(_SCHEMAS[kind]) for kind in self.kinds),
+        ]
+        return {day: _digest([settled, names])[:16] for day, names in sorted(files.items())}
+
+    def days(self, kind: str) -> pl.LazyFrame:
+        """Return what the days of the lab add up to."""
+        found = [self.day(day, kind) for day in self.digests]
+        self._forget()
+        return _together(found, kind)
+
+    def months(self, kind: str, of: str, add_up: Callable[[pl.LazyFrame], pl.LazyFrame]) -> pl.LazyFrame:
+        """Return days of the kind `of` added up to months."""
+        months: dict[str, list[str]] = {}
+        for day in self.digests:
+            months.setdefault(day[:7], []).append(day)
+        found, wanted = [], set()
+        for month, days in months.items():
+            digest = _digest([repr(_SCHEMAS[kind]), [self.digests[day] for day in days]])[:16]
+            place = self.folder / kind / f"{month}-{digest}.parquet"
+            wanted.add(place.name)
+            kept = _scan(place, kind) if self.store else None
+            if kept is None:
+                made = add_up(_together([self.day(day, of) for day in days], of)).collect()
+                kept = self._keep(made, place, kind)
+            found.append(kept)
+        self._forget()
+        if self.writes:
+            _only(self.folder / kind, wanted)
+        return _together(found, kind)
+
+    def day(self, day: str, kind: str) -> pl.LazyFrame:
+        """Return one day's roll-up, worked out where it is not kept."""
+        places = {name: self.folder / name / f"{day}-{self.digests[day]}.parquet" for name in self.kinds}
+        kept = _scan(places[kind], kind) if self.store else None
+        if kept is not None:
+            return kept
+        made = self.work(self.rows.filter(pl.col("day") == date.fromisoformat(day)))
+        found = {name: self._keep(made[name], place, name) for name, place in places.items()}
+        return found[kind]
+
+    def _keep(self, frame: pl.DataFrame, place: Path, kind: str) -> pl.LazyFrame:
+        """Write beside and move into place, so that nothing half-written is ever read.
+
+        What is kept only saves work: where it cannot be written, the frame itself is returned.
+        """
+        if not self.writes:
+            return frame.lazy()
+        with suppress(OSError):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            beside = place.with_name(f".{place.name}.{os.getpid()}")
+            frame.write_parquet(beside, compression="lz4")
+            beside.replace(place)
+        kept = _scan(place, kind)
+        return frame.lazy() if kept is None else kept
+
+    def _forget(self) -> None:
+        """Remove the roll-ups of days that are gone or have changed."""
+        if self.writes:
+            wanted = {f"{day}-{digest}.parquet" for day, digest in self.digests.items()}
+            for kind in self.kinds:
+                _only(self.folder / kind, wanted)
+
+
+def _only(folder: Path, wanted: set[str]) -> None:
+    for place in folder.iterdir() if folder.is_dir() else ():
+        # Another run may be writing; what a crash left is removed.
+        writing = place.name.startswith(".") and _alive(place.name.rpartition(".")[2])
+        if place.name not in wanted and not writing:
+            with suppress(OSError):
+                place.unlink()
+
+
+def _scan(place: Path, kind: str) -> pl.LazyFrame | None:
+    """Read what is kept; None where it is not there or broken: then it is worked out again."""
+    try:
+        whole = pl.read_parquet_schema(place) == dict(_SCHEMAS[kind])
+    except (OSError, pl.exceptions.PolarsError):
+        return None
+    return pl.scan_parquet(place) if whole else None
+
+
+def _together(frames: list[pl.LazyFrame], kind: str) -> pl.LazyFrame:
+    return pl.concat(frames) if frames else pl.LazyFrame(schema=_SCHEMAS[kind])

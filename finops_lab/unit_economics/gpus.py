@@ -1,0 +1,228 @@
+"""GPU time rolled up: how much of it samples tell of, and how much of that was in use.
+
+One kind of utilization per row, never mixed: ``gpu_util`` near 1 with ``sm_active`` near 0.5 is
+usual, and their mean is nothing. All is weighted by the time that samples stand for. Samples of one
+GPU, kind and moment (slices of it, workloads that take turns, the same sample exported twice) share
+its interval alike, so that no time counts twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import polars as pl
+
+from finops_lab.errors import InputError
+from finops_lab.money import MONEY
+from finops_lab.unit_economics._codes import coded
+from finops_lab.unit_economics.schemas import COUNTED, GPU_DAYS
+
+__all__ = ["GPU_HOURS", "combine", "hours", "partial", "roll_up"]
+
+_Schema = dict[str, pl.DataType | type[pl.DataType]]
+_NEEDED: _Schema = {
+    "ts": pl.Datetime("us", "UTC"),
+    "interval_s": pl.Float64,
+    "util_kind": pl.String,
+    "util": pl.Float64,
+}
+_TEXTS = ("cluster", "pool_id", "team", "gpu_model", "util_kind")
+_READ: _Schema = {
+    **_NEEDED,
+    **dict.fromkeys(("gpu_uuid", *_TEXTS), pl.String),
+    "allocated": pl.Boolean,
+    "rate_usd_per_gpu_hour": MONEY,
+}
+_KEYS = tuple(name for name, dtype in GPU_DAYS.items() if dtype == pl.String)
+_GPU = ("cluster", "pool_id", "gpu_model", "gpu_uuid")
+_US, _HOUR = 1_000_000, 3_600_000_000
+
+# Utilization of each GPU in each hour that it was sampled in, for charts.
+GPU_HOURS: _Schema = {
+    "hour": pl.Datetime("us", "UTC"),
+    **dict.fromkeys((*_GPU, "util_kind"), pl.String),
+    "rows": pl.Int64,
+    "sampled_s": COUNTED,
+    "busy_s": COUNTED,
+    "util": pl.Float64,
+}
+
+
+def roll_up(samples: pl.LazyFrame) -> pl.DataFrame:
+    """Roll up GPU samples, a day at a time.
+
+    Parameters
+    ----------
+    samples : polars.LazyFrame
+        Rows of `gpu_samples`. ``ts``, ``interval_s``, ``gpu_uuid``, ``util_kind`` and ``util`` are
+        needed; other columns that are not there are unknown.
+
+    Returns
+    -------
+    polars.DataFrame
+        `finops_lab.unit_economics.schemas.GPU_DAYS`, sorted. A sample whose ``util`` is null was not
+        measured: it is among ``rows`` and ``gpus``, and its time is no sampled time.
+
+    Raises
+    ------
+    InputError
+        When a needed column is missing.
+
+    Examples
+    --------
+    >>> from datetime import datetime, UTC
+    >>> samples = pl.LazyFrame({"ts": [datetime(2026, 10, 1, hour, tzinfo=UTC) for hour in (0, 1)],
+    ...     "interval_s": [3600.0, 3600.0], "gpu_uuid": ["g0", "g0"], "util_kind": ["sm_active"] * 2,
+    ...     "util": [0.25, 0.75]})
+    >>> roll_up(samples).select("util_kind", "gpus", "sampled_s", "busy_s", "peak_util").rows()
+    [('sm_active', 1, Decimal('7200.000'), Decimal('3600.000'), 0.75)]
+    """
+    rows = _read(samples)
+    day = pl.col("ts").dt.date()
+    days = rows.select(day.unique().sort()).collect().to_series()
+    return combine(partial(rows.filter(day == one)) for one in days)
+
+
+def partial(samples: pl.LazyFrame) -> pl.DataFrame:
+    """Roll up the samples of one day; see `roll_up`.
+
+    Raises
+    ------
+    InputError
+        When a needed column is missing, or when the rows are of several days.
+    """
+    found, day = _hourly(samples, [*_KEYS, "allocated", "rate_usd_per_gpu_hour"])
+    if day is None:
+        return combine([])
+    sampled, busy = pl.col("sampled"), pl.col("busy")
+    held = pl.col("allocated").fill_null(False)
+    rate = pl.col("rate_usd_per_gpu_hour").to_physical().cast(pl.Int128)
+    peak = found.group_by(*_KEYS, "hour").agg(pl.col("sampled", "busy").sum())
+    peak = peak.group_by(_KEYS).agg((busy / pl.when(sampled > 0).then(sampled)).max().alias("peak_util"))
+    gpus = (
+        found.select(*_KEYS, "gpu_uuid").unique().group_by(_KEYS).agg(pl.len().cast(pl.Int64).alias("gpus"))
+    )
+    # Money is worked out once for all the time at a rate, and rounded down to its last decimal.
+    rates = found.group_by(*_KEYS, "rate_usd_per_gpu_hour").agg(
+        pl.col("rows").sum(),
+        sampled.sum(),
+        busy.sum(),
+        sampled.filter(held).sum().alias("allocated_s"),
+        busy.filter(held).sum().alias("allocated_busy_s"),
+    )
+    priced = rate.is_not_null()
+    sums = rates.group_by(_KEYS).agg(
+        pl.col("rows").sum(),
+        *(
+            _seconds(value).alias(name)
+            for value, name in ((sampled.sum(), "sampled_s"), (busy.sum(), "busy_s"))
+        ),
+        *(_seconds(pl.col(name).sum()).alias(name) for name in ("allocated_s", "allocated_busy_s")),
+        _seconds(sampled.filter(priced).sum()).alias("priced_s"),
+        _money((rate * sampled // _HOUR).sum(), priced.any()).alias("sampled_usd"),
+        _money((rate * (sampled - busy) // _HOUR).sum(), priced.any()).alias("idle_usd"),
+    )
+    columns = [pl.col(name).cast(dtype) for name, dtype in GPU_DAYS.items()]
+    for more in (peak, gpus):
+        sums = sums.join(more, on=_KEYS, nulls_equal=True)
+    return combine([sums.with_columns(pl.lit(day).alias("day")).select(columns)])
+
+
+def combine(parts: Iterable[pl.DataFrame]) -> pl.DataFrame:
+    """Put rolled up days together, in any order; each day must be in one part only."""
+    found = pl.concat([pl.DataFrame(schema=GPU_DAYS), *parts])
+    return found.sort("day", *_KEYS, nulls_last=True)
+
+
+def hours(samples: pl.LazyFrame) -> pl.DataFrame:
+    """Return the utilization of each GPU in each hour, a day at a time.
+
+    Parameters
+    ----------
+    samples : polars.LazyFrame
+        Rows of `gpu_samples`, as for `roll_up`.
+
+    Returns
+    -------
+    polars.DataFrame
+        ``hour``, ``cluster``, ``pool_id``, ``gpu_model``, ``gpu_uuid``, ``util_kind``, ``rows``
+        (Int64), ``sampled_s`` and ``busy_s`` (Decimal), ``util`` (Float64, 0 to 1: busy part of the
+        sampled time; null where nothing was measured); sorted. An interval counts in the hour that
+        it begins in.
+
+    Raises
+    ------
+    InputError
+        When a needed column is missing.
+
+    Examples
+    --------
+    >>> from datetime import datetime, UTC
+    >>> samples = pl.LazyFrame({"ts": [datetime(2026, 10, 1, 7, minute, tzinfo=UTC) for minute in (0, 20)],
+    ...     "interval_s": [600.0, 1800.0], "gpu_uuid": ["g0", "g0"], "util_kind": ["sm_active"] * 2,
+    ...     "util": [1.0, 0.0]})
+    >>> hours(samples).select("sampled_s", "util").rows()
+    [(Decimal('2400.000'), 0.25)]
+    """
+    rows = _read(samples)
+    day = pl.col("ts").dt.date()
+    keys = [*_GPU[:-1], "util_kind"]
+    parts = [pl.DataFrame(schema=GPU_HOURS)]
+    for one in rows.select(day.unique().sort()).collect().to_series():
+        found, _ = _hourly(rows.filter(day == one), keys)
+        sampled = pl.when(pl.col("sampled") > 0).then(pl.col("sampled"))
+        parts.append(
+            found.select(
+                "hour",
+                *_GPU,
+                "util_kind",
+                "rows",
+                _seconds(pl.col("sampled")).alias("sampled_s"),
+                _seconds(pl.col("busy")).alias("busy_s"),
+                (pl.col("busy") / sampled).alias("util"),
+            )
+        )
+    return pl.concat(parts).sort("hour", *_GPU, "util_kind", nulls_last=True)
+
+
+def _read(samples: pl.LazyFrame) -> pl.LazyFrame:
+    known = samples.collect_schema()
+    if missing := [name for name in (*_NEEDED, "gpu_uuid") if name not in known]:
+        raise InputError(f"GPU samples need the columns {', '.join(missing)}")
+    return samples.select(
+        pl.col(name) if name in known else pl.lit(None, dtype).alias(name) for name, dtype in _READ.items()
+    )
+
+
+def _hourly(samples: pl.LazyFrame, keys: list[str]) -> tuple[pl.DataFrame, object]:
+    """Add up microseconds, sampled and busy, of one day's GPUs by hour; also return the day."""
+    rows = _read(samples).collect(engine="in-memory")
+    if not rows.height:
+        return pl.DataFrame(), None
+    day = rows["ts"].dt.date().min()
+    if rows["ts"].dt.date().max() != day:
+        raise InputError("a part holds the samples of one day")
+    texts = [name for name in keys if _READ[name] == pl.String]
+    plain = [name for name in keys if name not in texts]
+    frame, varying, codes = coded(rows, ["gpu_uuid", *texts])
+    alike = pl.len().over(*codes([n for n in ("gpu_uuid", "cluster", "util_kind") if n in varying]), "ts")
+    time = pl.col("interval_s") * _US / alike
+    measured = pl.col("util").is_not_null()
+    frame = frame.with_columns(
+        pl.col("ts").dt.truncate("1h").alias("hour"),
+        pl.when(measured).then(time.round(0).cast(pl.Int64)).otherwise(0).alias("sampled"),
+        (pl.col("util") * time).round(0).cast(pl.Int64).fill_null(0).alias("busy"),
+    )
+    found = frame.group_by(*codes(varying), *plain, "hour").agg(
+        pl.len().cast(pl.Int64).alias("rows"), pl.col("sampled", "busy").sum(), pl.col(varying).first()
+    )
+    constant = [pl.lit(rows[n][0], pl.String).alias(n) for n in ("gpu_uuid", *texts) if n not in varying]
+    return found.with_columns(pl.col(varying).cast(pl.String), *constant), day
+
+
+def _seconds(microseconds: pl.Expr) -> pl.Expr:
+    return ((microseconds.cast(pl.Int128) + 500) // 1000).reinterpret(dtype=COUNTED)
+
+
+def _money(units: pl.Expr, known: pl.Expr) -> pl.Expr:
+    return pl.when(known).then(units.reinterpret(dtype=MONEY))

@@ -1,0 +1,320 @@
+"""Durations in buckets that merge: quantiles within 1 %, of any parts in any order.
+
+Buckets grow by a constant factor, so that a bucket's middle is within 1 % of every value in it
+(DDSketch: Masson, Rim and Lee, "DDSketch: a fast and fully-mergeable quantile sketch with
+relative-error guarantees", VLDB 2019). Unlike a sketch that is bounded in size, no bucket is ever
+collapsed into another: merging is adding, and adding decimals is exact in any order.
+
+A quantile is the "equiprobable" one throughout: the least value that at least the share q of the
+calls does not exceed (the inverse of the distribution function, SQL's ``percentile_disc``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from decimal import Decimal
+from fractions import Fraction
+
+import polars as pl
+
+from finops_lab.errors import InputError
+from finops_lab.unit_economics.schemas import COUNTED
+
+__all__ = [
+    "ACCURACY",
+    "GAMMA",
+    "INFINITE",
+    "QUANTILES",
+    "ZERO",
+    "bounds",
+    "bucket",
+    "build",
+    "from_cumulative",
+    "merge",
+    "quantiles",
+    "share",
+]
+
+ACCURACY = 0.01
+GAMMA = (1 + ACCURACY) / (1 - ACCURACY)
+QUANTILES = (0.5, 0.95, 0.99)
+# Buckets of what has no logarithm: zero (and what is below the least normal float), and infinity.
+ZERO, INFINITE = -(2**31), 2**31 - 1
+
+_LOG = math.log(GAMMA)
+_TINY = 2.2250738585072014e-308
+# A value at the edge of two buckets may fall into either, since logarithms are rounded.
+_EDGE = 1e-12
+
+
+def bucket(value: pl.Expr) -> pl.Expr:
+    """Return the bucket of each value.
+
+    Parameters
+    ----------
+    value : polars.Expr
+        Durations or other amounts that are not negative.
+
+    Returns
+    -------
+    polars.Expr
+        Int32. Bucket i holds the values above ``GAMMA ** (i - 1)`` up to ``GAMMA ** i``; `ZERO` and
+        `INFINITE` hold those two values. Null where the value is null, negative or no number.
+
+    Examples
+    --------
+    >>> pl.DataFrame({"ms": [0.0, 1.0, 100.0, None]}).select(bucket(pl.col("ms"))).to_series().to_list()
+    [-2147483648, 0, 231, None]
+    """
+    value = value.cast(pl.Float64)
+    number = (value.log() / _LOG).ceil()
+    return (
+        pl.when(value < _TINY)
+        .then(pl.when(value >= 0).then(pl.lit(ZERO, pl.Int32)))
+        .when(value.is_infinite())
+        .then(pl.lit(INFINITE, pl.Int32))
+        .when(value.is_not_nan())
+        .then(number.cast(pl.Int32, strict=False))
+    )
+
+
+def bounds(bucket: pl.Expr) -> tuple[pl.Expr, pl.Expr, pl.Expr]:
+    """Return what stands for a bucket's values (within 1 % of each), and the bucket's two ends.
+
+    Examples
+    --------
+    >>> ends = pl.DataFrame({"bucket": [231]}).select(*bounds(pl.col("bucket")))
+    >>> [round(value, 2) for value in ends.row(0)]
+    [100.49, 99.5, 101.51]
+    """
+    number = bucket.cast(pl.Float64)
+
+    def at(power: pl.Expr, name: str) -> pl.Expr:
+        special = pl.when(bucket == ZERO).then(0.0).when(bucket == INFINITE).then(math.inf)
+        return special.otherwise(power.exp()).alias(name)
+
+    return (
+        at(number * _LOG + math.log(2 / (GAMMA + 1)), "value"),
+        at((number - 1) * _LOG - _EDGE, "lower"),
+        at(number * _LOG + _EDGE, "upper"),
+    )
+
+
+def build(
+    rows: pl.LazyFrame, value: str | pl.Expr, by: Sequence[str] = (), weight: pl.Expr | None = None
+) -> pl.LazyFrame:
+    """Count values in buckets.
+
+    Parameters
+    ----------
+    rows : polars.LazyFrame
+        The values, and the columns of `by`.
+    value : str or polars.Expr
+        What is counted; null, negative and NaN are not.
+    by : sequence of str
+        Columns that tell histograms apart.
+    weight : polars.Expr, optional
+        How many calls a row stands for; 1 without it. Rounded to thousandths, row by row.
+
+    Returns
+    -------
+    polars.LazyFrame
+        The columns of `by`, ``bucket`` (Int32), ``calls`` (Decimal), sorted.
+
+    Examples
+    --------
+    >>> rows = pl.LazyFrame({"ms": [100.0, 101.0, 0.0]})
+    >>> build(rows, "ms").collect().rows()
+    [(-2147483648, Decimal('1.000')), (231, Decimal('2.000'))]
+    """
+    values = pl.col(value) if isinstance(value, str) else value
+    calls = pl.lit(1.0) if weight is None else weight.cast(pl.Float64)
+    thousandths = (calls * 1000).round(0).cast(pl.Int128)
+    found = rows.select(*by, bucket(values).alias("bucket"), thousandths.alias("calls"))
+    found = found.filter(pl.col("bucket").is_not_null(), pl.col("calls") > 0)
+    counted = pl.col("calls").sum().reinterpret(dtype=COUNTED)
+    return found.group_by(*by, "bucket").agg(counted).sort(*by, "bucket", nulls_last=True)
+
+
+def merge(parts: Sequence[pl.LazyFrame]) -> pl.LazyFrame:
+    """Add histograms up; the order of parts does not matter.
+
+    Parameters
+    ----------
+    parts : sequence of polars.LazyFrame
+        Frames of the same columns: what tells histograms apart, ``bucket`` and ``calls``.
+
+    Returns
+    -------
+    polars.LazyFrame
+        The same columns, sorted.
+
+    Examples
+    --------
+    >>> parts = [build(pl.LazyFrame({"ms": [ms]}), "ms") for ms in (5.0, 100.0, 100.5)]
+    >>> merge(parts).collect().rows()
+    [(81, Decimal('1.000')), (231, Decimal('2.000'))]
+    """
+    if not parts:
+        raise InputError("there are no histograms to merge")
+    everything = pl.concat(parts)
+    keys = [name for name in everything.collect_schema() if name != "calls"]
+    return everything.group_by(keys).agg(pl.col("calls").sum()).sort(keys, nulls_last=True)
+
+
+def quantiles(
+    histograms: pl.LazyFrame, by: Sequence[str] = (), at: Sequence[float] = QUANTILES
+) -> pl.LazyFrame:
+    """Read quantiles from buckets, with the bounds that the exact ones lie within.
+
+    Parameters
+    ----------
+    histograms : polars.LazyFrame
+        ``bucket`` and ``calls``, and the columns of `by`; the same bucket may come several times.
+    by : sequence of str
+        Columns that tell histograms apart.
+    at : sequence of float
+        Quantiles between 0 and 1, such as 0.95.
+
+    Returns
+    -------
+    polars.LazyFrame
+        The columns of `by`, ``quantile`` (Float64), ``value`` (within 1 % of the exact
+        "equiprobable" quantile), ``lower`` and ``upper`` (it lies between them), ``calls``
+        (Decimal, all that were counted); sorted. No row where nothing was counted.
+
+    Raises
+    ------
+    InputError
+        When a quantile is not between 0 and 1.
+
+    Examples
+    --------
+    >>> rows = pl.LazyFrame({"ms": [float(n) for n in range(1, 101)]})
+    >>> found = quantiles(build(rows, "ms"), at=[0.5, 1]).collect()
+    >>> found.select(pl.col("quantile", "value", "lower", "upper").round(2)).rows()
+    [(0.5, 49.9, 49.41, 50.41), (1.0, 100.49, 99.5, 101.51)]
+    """
+    keys = list(by)
+    summed = histograms.group_by(*keys, "bucket").agg(pl.col("calls").sum()).sort(*keys, "bucket")
+    value, lower, upper = bounds(pl.col("bucket"))
+    found = [
+        _reached(summed, keys, "bucket", q).select(
+            *keys, pl.lit(float(q)).alias("quantile"), value, lower, upper, pl.col("_all").alias("calls")
+        )
+        for q in at
+    ]
+    return pl.concat(found).sort(*keys, "quantile", nulls_last=True)
+
+
+def share(quantile: float) -> tuple[int, int]:
+    """Return a quantile as the fraction that is meant: 0.95 is 19/20, not the float beside it.
+
+    Raises
+    ------
+    InputError
+        When it is not between 0 and 1.
+
+    Examples
+    --------
+    >>> share(0.95)
+    (19, 20)
+    """
+    if not 0 <= quantile <= 1:
+        raise InputError(f"a quantile lies between 0 and 1, not at {quantile}")
+    return Fraction(Decimal(str(quantile))).limit_denominator(10**6).as_integer_ratio()
+
+
+def _reached(counted: pl.LazyFrame, keys: Sequence[str], order: str, quantile: float) -> pl.LazyFrame:
+    """Return of each group the first row, in the given order, at which the share is reached."""
+    part, whole = share(quantile)
+    calls = pl.col("calls").to_physical().cast(pl.Int128)
+    total, before = calls.sum(), calls.cum_sum() - calls
+    if keys:
+        total, before = total.over(keys), before.over(keys, order_by=order)
+    else:
+        counted = counted.sort(order)
+    found = counted.with_columns(_before=before, _total=total, _all=total.reinterpret(dtype=COUNTED))
+    reached = (pl.col("_before") + calls) * whole >= pl.col("_total") * part
+    # At 0 any row would do: the first that holds anything is the least value.
+    found = found.filter(reached, calls > 0)
+    return found.group_by(keys).agg(pl.all().sort_by(order).first()) if keys else found.head(1)
+
+
+def from_cumulative(
+    rows: pl.LazyFrame, by: Sequence[str] = (), at: Sequence[float] = QUANTILES
+) -> pl.LazyFrame:
+    """Read quantiles from the buckets that a serving engine counted.
+
+    Windows, pods and models of a group are added up. Where their buckets have the same ends this is
+    Prometheus' ``histogram_quantile``: linear between the ends of the bucket that the quantile falls
+    into. Where ends differ, the bounds are those that hold whatever is true within the buckets:
+    the quantile of all lower ends, and that of all upper ends.
+
+    Parameters
+    ----------
+    rows : polars.LazyFrame
+        Rows of `latency_histograms`.
+    by : sequence of str
+        Columns that tell histograms apart, beside ``metric``.
+    at : sequence of float
+        Quantiles between 0 and 1.
+
+    Returns
+    -------
+    polars.LazyFrame
+        ``metric``, the columns of `by`, ``quantile``, ``value``, ``lower``, ``upper`` (Float64),
+        ``calls`` (Decimal); sorted. In the bucket without an upper end ``value`` and ``upper`` are
+        null: it is known only that the quantile is above ``lower``.
+
+    Examples
+    --------
+    >>> from datetime import datetime, UTC
+    >>> rows = pl.LazyFrame({"ts": [datetime(2026, 10, 1, tzinfo=UTC)] * 3, "metric": ["latency"] * 3,
+    ...     "le_ms": [100.0, 200.0, float("inf")], "cumulative_count": [80, 100, 101]})
+    >>> found = from_cumulative(rows, at=[0.9, 1])
+    >>> found.select("quantile", pl.col("value").round(1), "lower", "upper").collect().rows()
+    [(0.9, 154.5, 100.0, 200.0), (1.0, None, 200.0, None)]
+    """
+    keys = list(dict.fromkeys(["metric", *by]))
+    known = rows.collect_schema()
+    apart = ["source_metric", "model", "pool_id", "cluster", "namespace", "pod", "window_s", "source_file"]
+    series = list(dict.fromkeys([*keys, "ts", *(name for name in apart if name in known)]))
+    # A count that falls from one bucket to the next is a broken scrape: what was counted stays counted.
+    count = pl.col("cumulative_count").cast(pl.Int64).cum_max().over(series, order_by="le_ms")
+    each = rows.select(*series, "le_ms", count.alias("_count")).with_columns(
+        calls=pl.col("_count") - pl.col("_count").shift(1, fill_value=0).over(series, order_by="le_ms"),
+        _from=pl.col("le_ms").shift(1, fill_value=0.0).over(series, order_by="le_ms"),
+    )
+    thousandths = (pl.col("calls").sum().cast(pl.Int128) * 1000).reinterpret(dtype=COUNTED)
+    each = each.filter(pl.col("calls") > 0).group_by(*keys, "_from", "le_ms").agg(calls=thousandths)
+    each = each.sort(*keys, "le_ms", "_from")
+    ends: list[pl.LazyFrame] = []
+    for q in at:
+        part, whole = share(q)
+        low = _reached(each, keys, "_from", q).select(*keys, lower="_from")
+        high = _reached(each, keys, "le_ms", q)
+        wanted = (pl.col("_total") * part / whole - pl.col("_before")) / pl.col("calls").to_physical()
+        inside = pl.col("_from") + (pl.col("le_ms") - pl.col("_from")) * wanted.clip(0, 1)
+        finite = pl.col("le_ms").is_finite()
+        high = high.select(
+            *keys,
+            pl.lit(float(q)).alias("quantile"),
+            pl.when(finite).then(inside).alias("value"),
+            pl.when(finite).then("le_ms").alias("upper"),
+            pl.col("_all").alias("calls"),
+        )
+        both = high.join(low, on=keys, nulls_equal=True)
+        value = pl.max_horizontal("value", "lower")
+        ends.append(
+            both.select(
+                *keys,
+                "quantile",
+                pl.when(pl.col("value").is_not_null()).then(value).alias("value"),
+                "lower",
+                "upper",
+                "calls",
+            )
+        )
+    return pl.concat(ends).sort(*keys, "quantile", nulls_last=True)

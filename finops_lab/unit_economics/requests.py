@@ -1,0 +1,398 @@
+"""Calls rolled up: sums and exact percentiles of a day, buckets that merge over days.
+
+A day is rolled up by itself (`partial`), parts are put together (`combine`), and months are sums of
+days (`months`): memory follows the largest day, a refresh costs the days that changed, and the same
+functions run wherever a day's rows are.
+
+``ok`` calls succeeded; ``error`` and ``timeout`` failed; these are the finished ones. ``cancelled``
+and ``pending`` calls are counted apart. A row stands for ``n_requests`` x ``sample_weight`` calls,
+its tokens for those of all ``n_requests``, its durations for one call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from finops_lab.errors import InputError
+from finops_lab.money import MONEY
+from finops_lab.unit_economics import histogram
+from finops_lab.unit_economics._codes import coded
+from finops_lab.unit_economics.histogram import QUANTILES, share
+from finops_lab.unit_economics.schemas import (
+    BY,
+    COUNTED,
+    HISTOGRAMS,
+    LATENCIES,
+    REQUEST_DAYS,
+    REQUEST_KEYS,
+    REQUEST_MONTHS,
+    SUMS,
+)
+
+__all__ = ["Rolled", "combine", "months", "partial", "pooled", "roll_up"]
+
+_NEEDED: dict[str, pl.DataType | type[pl.DataType]] = {
+    "day": pl.Date,
+    "status": pl.String,
+    "n_requests": pl.Int64,
+    "sample_weight": pl.Float64,
+}
+_TOKENS = (
+    "input_uncached_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "output_tokens",
+    "reasoning_tokens",
+)
+_READ: dict[str, pl.DataType | type[pl.DataType]] = {
+    **dict.fromkeys(REQUEST_KEYS, pl.String),
+    **dict.fromkeys(_TOKENS, pl.Int64),
+    **dict.fromkeys((f"{name}_ms" for name in LATENCIES), pl.Float64),
+    **dict.fromkeys(("served_from_cache", "is_retry"), pl.Boolean),
+    "cost_reported_usd": MONEY,
+}
+_HELD = (*BY, "pool_id")
+_EXACT = {
+    "latency_p50_ms": ("latency_ms", 0.5),
+    "latency_p95_ms": ("latency_ms", 0.95),
+    "latency_p99_ms": ("latency_ms", 0.99),
+    "ttft_p95_ms": ("ttft_ms", 0.95),
+}
+_MILLIONTHS = 1_000_000
+_OK = pl.col("status") == "ok"
+
+
+@dataclass(frozen=True)
+class Rolled:
+    """Calls of some days, rolled up.
+
+    Attributes
+    ----------
+    days : polars.DataFrame
+        `finops_lab.unit_economics.schemas.REQUEST_DAYS`, sorted.
+    histograms : polars.DataFrame
+        `finops_lab.unit_economics.schemas.HISTOGRAMS`, sorted: calls that succeeded, by month.
+    """
+
+    days: pl.DataFrame
+    histograms: pl.DataFrame
+
+
+def roll_up(requests: pl.LazyFrame) -> Rolled:
+    """Roll up calls, a day at a time.
+
+    Parameters
+    ----------
+    requests : polars.LazyFrame
+        Rows of `inference_requests`. Columns that are not there are unknown; ``day``, ``status``,
+        ``n_requests`` and ``sample_weight`` must be.
+
+    Returns
+    -------
+    Rolled
+        Tokens, latency and cost are null where no row of a group knows them. Percentiles are exact,
+        of the calls that succeeded: the least latency that the share is at or below.
+
+    Raises
+    ------
+    InputError
+        When a needed column is missing.
+
+    Examples
+    --------
+    >>> from datetime import date
+    >>> calls = pl.LazyFrame({"day": [date(2026, 10, 1)] * 4, "status": ["ok", "ok", "error", "pending"],
+    ...     "n_requests": [1, 1, 1, 1], "sample_weight": [2.0, 2.0, 1.0, 1.0], "model": ["m"] * 4,
+    ...     "latency_ms": [100.0, 300.0, 5.0, None]})
+    >>> done = roll_up(calls)
+    >>> done.days.select("model", "rows", "calls_ok", "calls_failed", "latency_p50_ms").rows()
+    [('m', 4, Decimal('4.000'), Decimal('1.000'), 100.0)]
+    >>> done.histograms.select("metric", "bucket", "calls").rows()
+    [('latency', 231, Decimal('2.000')), ('latency', 286, Decimal('2.000'))]
+    """
+    rows = _read(requests)
+    days = rows.select(pl.col("day").unique().sort()).collect().to_series()
+    return combine(partial(rows.filter(pl.col("day") == day)) for day in days)
+
+
+def partial(requests: pl.LazyFrame) -> Rolled:
+    """Roll up the calls of one day; see `roll_up`.
+
+    Raises
+    ------
+    InputError
+        When a needed column is missing, or when the rows are of several days.
+    """
+    rows = _read(requests).collect(engine="in-memory")
+    if not rows.height:
+        return combine([])
+    day = rows["day"][0]
+    if rows["day"].min() != rows["day"].max() or day is None:
+        raise InputError("a part holds the calls of one day")
+    weighed = _weighed(rows)
+    frame, names, codes = coded(weighed.frame, REQUEST_KEYS)
+    held = [name for name in _HELD if name in names]
+    sums = frame.group_by(codes(names)).agg(*_sums(weighed), *_percentiles(weighed), pl.col(names).first())
+    days = sums.with_columns(pl.lit(day).alias("day"), *_finished(weighed))
+    first = pl.lit(day.replace(day=1)).alias("month")
+    buckets = _buckets(frame, weighed, codes(held), held).with_columns(first)
+    return Rolled(
+        _shaped(days, weighed.frame, REQUEST_DAYS, names), _shaped(buckets, weighed.frame, HISTOGRAMS, names)
+    )
+
+
+def combine(parts: Iterable[Rolled]) -> Rolled:
+    """Put rolled up days together, in any order; each day must be in one part only."""
+    found = list(parts)
+    days = pl.concat([pl.DataFrame(schema=REQUEST_DAYS), *(part.days for part in found)])
+    held = pl.concat([pl.DataFrame(schema=HISTOGRAMS), *(part.histograms for part in found)])
+    merged = histogram.merge([held.lazy()]).select(list(HISTOGRAMS)).collect()
+    return Rolled(days.sort("day", *REQUEST_KEYS, nulls_last=True), merged)
+
+
+def months(days: pl.LazyFrame) -> pl.LazyFrame:
+    """Add days up to months; percentiles do not add up and are left out.
+
+    Parameters
+    ----------
+    days : polars.LazyFrame
+        `finops_lab.unit_economics.schemas.REQUEST_DAYS`.
+
+    Returns
+    -------
+    polars.LazyFrame
+        `finops_lab.unit_economics.schemas.REQUEST_MONTHS`, sorted.
+    """
+    keys = ["month", *REQUEST_KEYS]
+    # The sum of nothing but nulls is unknown, not zero.
+    sums = [pl.when(pl.col(name).count() > 0).then(pl.col(name).sum()).alias(name) for name in SUMS]
+    found = days.with_columns(pl.col("day").dt.month_start().alias("month")).group_by(keys).agg(sums)
+    return found.select(list(REQUEST_MONTHS)).sort(keys, nulls_last=True)
+
+
+def pooled(
+    requests: pl.LazyFrame,
+    by: Sequence[str] = (),
+    at: Sequence[float] = QUANTILES,
+    *,
+    metric: str = "latency",
+) -> pl.DataFrame:
+    """Return exact quantiles of successful calls over whole months: what no sum of days can give.
+
+    Parameters
+    ----------
+    requests : polars.LazyFrame
+        Rows of `inference_requests`.
+    by : sequence of str
+        Columns that tell groups apart, beside the month.
+    at : sequence of float
+        Quantiles between 0 and 1.
+    metric : {"latency", "ttft"}
+        Which duration.
+
+    Returns
+    -------
+    polars.DataFrame
+        ``month`` (Date), the columns of `by`, ``quantile`` and ``value`` (Float64, milliseconds),
+        ``rows`` (Int64, those that know the duration); sorted.
+
+    Raises
+    ------
+    InputError
+        When a needed column is missing, or a quantile is not between 0 and 1.
+
+    Examples
+    --------
+    >>> from datetime import date
+    >>> calls = pl.LazyFrame({"day": [date(2026, 10, 1), date(2026, 10, 2)], "status": ["ok", "ok"],
+    ...     "n_requests": [3, 1], "sample_weight": [1.0, 1.0], "latency_ms": [100.0, 300.0]})
+    >>> pooled(calls, at=[0.75, 0.76]).select("quantile", "value").rows()
+    [(0.75, 100.0), (0.76, 300.0)]
+    """
+    value = f"{metric}_ms"
+    calls = (pl.col("n_requests") * pl.col("sample_weight") * 1000).round(0).cast(pl.Int64)
+    month = pl.col("day").dt.month_start().alias("month")
+    keys = ["month", *by]
+    rows = _read(requests).filter(_OK, pl.col(value).is_not_null())
+    frame = rows.select(month, *by, pl.col(value), calls.alias("_calls")).filter(pl.col("_calls") > 0)
+    alike = frame.select(pl.col("_calls").min() == pl.col("_calls").max()).collect().item() is not False
+    named = [
+        (_plain(value, q) if alike else _weighted(value, "_calls", q)).alias(f"_{place}")
+        for place, q in enumerate(at)
+    ]
+    wide = frame.group_by(keys).agg(pl.len().cast(pl.Int64).alias("rows"), *named).collect()
+    tall = [
+        wide.select(*keys, pl.lit(float(q)).alias("quantile"), pl.col(f"_{place}").alias("value"), "rows")
+        for place, q in enumerate(at)
+    ]
+    return pl.concat(tall).sort(*keys, "quantile", nulls_last=True)
+
+
+def _read(requests: pl.LazyFrame) -> pl.LazyFrame:
+    known = requests.collect_schema()
+    if missing := [name for name in _NEEDED if name not in known]:
+        raise InputError(f"requests need the columns {', '.join(missing)}")
+    return requests.select(
+        pl.col(name) if name in known else pl.lit(None, dtype).alias(name)
+        for name, dtype in {**_NEEDED, **_READ}.items()
+    )
+
+
+@dataclass(frozen=True)
+class _Weighed:
+    """Rows with what they stand for: ``_calls`` and sums in whole numbers, `unit` thousandths each."""
+
+    frame: pl.DataFrame
+    unit: int
+    ones: bool  # every row is one call
+    alike: bool  # every row stands for as many calls
+    whole: pl.DataType  # Int64; Int128 where sums might not fit
+
+
+def _weighed(rows: pl.DataFrame) -> _Weighed:
+    """Nearly every log has a row per call: nothing is multiplied then."""
+    n, weight = pl.col("n_requests"), pl.col("sample_weight")
+    most = [pl.col(name).max().alias(name) for name in (*_TOKENS, "latency_ms")]
+    seen = rows.select(
+        ((n == 1) & (weight == 1)).all().alias("ones"),
+        (weight == 1).all().alias("unsampled"),
+        n.max().alias("n"),
+        weight.max().alias("weight"),
+        pl.max_horizontal(most).alias("most"),
+    ).row(0, named=True)
+    largest = max(seen["most"] or 0, 1) * max(seen["n"] or 0, 1) * max(seen["weight"] or 0, 1)
+    whole: pl.DataType = pl.Int128() if largest * rows.height * 1000 > 2**62 else pl.Int64()
+    latency = (pl.col("latency_ms") * 1000).round(0).cast(whole)
+    if seen["unsampled"]:
+        frame = rows.with_columns(n.alias("_calls"), (latency * n).alias("_latency"))
+        unit, alike = 1000, seen["ones"] or rows["n_requests"].n_unique() == 1
+    else:
+        sampled = [(pl.col(name) * weight * 1000).round(0).cast(whole).alias(name) for name in _TOKENS]
+        calls = (n * weight * 1000).round(0).cast(whole)
+        # Eighteen decimals times millionths: exact up to 1e11 dollars a row.
+        units = pl.col("cost_reported_usd").to_physical() * (weight * _MILLIONTHS).round(0).cast(pl.Int128)
+        frame = rows.with_columns(
+            *sampled,
+            calls.alias("_calls"),
+            (pl.col("latency_ms") * n * weight * 1000).round(0).cast(whole).alias("_latency"),
+            (units // _MILLIONTHS).reinterpret(dtype=MONEY).alias("cost_reported_usd"),
+        )
+        unit, alike = 1, frame["_calls"].n_unique() == 1
+    return _Weighed(frame, unit, bool(seen["ones"]), alike, whole)
+
+
+def _sums(weighed: _Weighed) -> list[pl.Expr]:
+    calls = pl.col("_calls")
+
+    def counted(such: pl.Expr, name: str) -> pl.Expr:
+        some = such.sum().cast(pl.Int64) if weighed.ones else (such.cast(weighed.whole) * calls).sum()
+        return some.alias(name)
+
+    known = [pl.col(name).is_not_null() for name in _TOKENS[:4]]
+    states = {
+        "calls_failed": ("error", "timeout"),
+        "calls_cancelled": ("cancelled",),
+        "calls_pending": ("pending",),
+    }
+    return [
+        pl.len().cast(pl.Int64).alias("rows"),
+        (~pl.any_horizontal(known)).sum().cast(pl.Int64).alias("rows_without_tokens"),
+        calls.cast(weighed.whole).sum().alias("calls"),
+        counted(_OK, "calls_ok"),
+        *(counted(pl.col("status").is_in(names), name) for name, names in states.items()),
+        counted(pl.col("is_retry"), "calls_retried"),
+        counted(pl.col("served_from_cache"), "calls_cached"),
+        counted(pl.col("latency_ms").is_not_null(), "calls_timed"),
+        *(pl.col(name).cast(weighed.whole).sum() for name in _TOKENS),
+        *(
+            pl.col(name).count().alias(f"_known_{name}")
+            for name in (*_TOKENS, "latency_ms", "cost_reported_usd")
+        ),
+        pl.col("_latency").sum().alias("latency_ms"),
+        pl.col("cost_reported_usd").sum(),
+    ]
+
+
+def _finished(weighed: _Weighed) -> list[pl.Expr]:
+    """Return sums as decimals; the sum of nothing but nulls is unknown, not zero."""
+    done = []
+    for name, dtype in SUMS.items():
+        if dtype != COUNTED:
+            value = pl.col(name)
+        else:
+            unit = 1 if name == "latency_ms" else weighed.unit
+            value = (pl.col(name).cast(pl.Int128) * unit).reinterpret(dtype=COUNTED)
+        if name in (*_TOKENS, "latency_ms", "cost_reported_usd"):
+            value = pl.when(pl.col(f"_known_{name}") > 0).then(value)
+        done.append(value.alias(name))
+    return done
+
+
+def _percentiles(weighed: _Weighed) -> list[pl.Expr]:
+    counts = _OK & (pl.col("_calls") > 0)
+    return [
+        (_plain(value, q, counts) if weighed.alike else _weighted(value, "_calls", q, counts)).alias(name)
+        for name, (value, q) in _EXACT.items()
+    ]
+
+
+def _plain(value: str, quantile: float, such: pl.Expr | None = None) -> pl.Expr:
+    values = pl.col(value) if such is None else pl.col(value).filter(such)
+    return values.quantile(quantile, "equiprobable")
+
+
+def _weighted(value: str, calls: str, quantile: float, such: pl.Expr | None = None) -> pl.Expr:
+    """Return the least value that the share of the calls, not of the rows, is at or below."""
+    part, whole = share(quantile)
+    counts = pl.col(value).is_not_null()
+    counts = counts if such is None else counts & such
+    values, weights = pl.col(value).filter(counts), pl.col(calls).filter(counts)
+    up_to = weights.sort_by(values).cast(pl.Int128).cum_sum()
+    return values.sort().filter(up_to * whole >= weights.cast(pl.Int128).sum() * part).first()
+
+
+def _buckets(
+    rows: pl.DataFrame, weighed: _Weighed, codes: Sequence[pl.Expr], names: Sequence[str]
+) -> pl.DataFrame:
+    numbers = [f"_code{place}" for place in range(len(codes))]
+    frame = rows.select(
+        *codes,
+        *names,
+        "_calls",
+        *(
+            pl.when(_OK & (pl.col("_calls") > 0)).then(histogram.bucket(pl.col(f"{name}_ms"))).alias(name)
+            for name in LATENCIES
+        ),
+    )
+    calls = pl.len().cast(pl.Int64) if weighed.ones else pl.col("_calls").cast(weighed.whole).sum()
+    counted = [
+        frame.filter(pl.col(name).is_not_null())
+        .group_by(*numbers, pl.col(name).alias("bucket"))
+        .agg((calls.cast(pl.Int128) * weighed.unit).reinterpret(dtype=COUNTED).alias("calls"))
+        .with_columns(pl.lit(name).alias("metric"))
+        for name in LATENCIES
+    ]
+    table = frame.group_by(numbers).agg(pl.col(names).first())
+    return pl.concat(counted).join(table, on=numbers)
+
+
+def _shaped(
+    frame: pl.DataFrame,
+    rows: pl.DataFrame,
+    schema: dict[str, pl.DataType | type[pl.DataType]],
+    varying: Sequence[str],
+) -> pl.DataFrame:
+    """Put back the keys that do not vary, as texts, in order."""
+    constant = [
+        pl.lit(rows[name][0], pl.String).alias(name)
+        for name in REQUEST_KEYS
+        if name in schema and name not in varying
+    ]
+    texts = [pl.col(name).cast(pl.String) for name in varying if name in schema]
+    keys = [name for name in schema if name in REQUEST_KEYS]
+    order = [*keys, *(name for name in ("metric", "bucket") if name in schema)]
+    done = frame.with_columns(*constant, *texts).select(pl.col(name).cast(schema[name]) for name in schema)
+    return done.sort(order, nulls_last=True)
