@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import decimal
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
@@ -12,6 +11,7 @@ import polars as pl
 from finops_lab.config import Practice
 from finops_lab.errors import InputError
 from finops_lab.money import MONEY, exact_sum
+from finops_lab.unit_economics._grouping import product
 from finops_lab.unit_economics.figures import divided
 
 __all__ = ["PRACTICE", "PracticeReturns", "practice_entries", "practice_returns"]
@@ -119,18 +119,12 @@ def practice_returns(entries: pl.DataFrame | pl.LazyFrame) -> PracticeReturns:
         raise InputError(f"the practice's entries have no column {', '.join(missing)}")
     rows = frame.select(pl.col(name).cast(kind) for name, kind in PRACTICE.items())
     # Decimal times Decimal is not exact in polars: hours and rates are few.
-    money = [_product(hours, rate) for hours, rate in rows.select("hours", "rate_per_hour").iter_rows()]
+    money = [
+        product(hours, rate) if hours else Decimal(0)
+        for hours, rate in rows.select("hours", "rate_per_hour").iter_rows()
+    ]
     known = rows.with_columns(pl.Series("hours_money", money, MONEY))
     return PracticeReturns(*(_returned(known, keys) for keys in (["month"], ["what"], [])))
-
-
-def _product(hours: Decimal | None, rate: Decimal | None) -> Decimal | None:
-    if not hours:
-        return Decimal(0)
-    if rate is None:
-        return None
-    with decimal.localcontext(prec=80):
-        return divided(hours * rate, Decimal(1))
 
 
 def _returned(rows: pl.DataFrame, keys: list[str]) -> pl.DataFrame:

@@ -24,6 +24,7 @@ _TITLES = {
     "duty_cycle": "Duty cycle",
 }
 _TABLES = ("gpu_samples",)
+_SUMMED = ("rows", "sampled_s", "busy_s", "allocated_s", "allocated_busy_s", "priced_s")
 # "GPU utilization" is near 100 % on machines whose multiprocessors are half idle.
 _KINDS = "DCGM field identifiers; Hu et al., NSDI 2024 (Acme): GPU_UTIL 99 % where SM_ACTIVE is 50 %"
 
@@ -96,7 +97,7 @@ def gpu_utilization(
     >>> days = pl.DataFrame({"day": [date(2026, 10, 1)], "cluster": ["eu"], "pool_id": ["chat"],
     ...     "team": ["search"], "gpu_model": ["H100"], "util_kind": ["gpu_util"], "rows": [24], "gpus": [1],
     ...     "sampled_s": [86400], "busy_s": [43200], "allocated_s": [64800], "allocated_busy_s": [43200],
-    ...     "peak_util": [0.9], "sampled_usd": [48], "idle_usd": [24]})
+    ...     "peak_util": [0.9], "priced_s": [86400], "sampled_usd": [48], "idle_usd": [24]})
     >>> found = gpu_utilization(days, by=())
     >>> found.select("measure", pl.col("value").round(2).cast(pl.Float64)).rows()
     ... # doctest: +NORMALIZE_WHITESPACE
@@ -122,14 +123,12 @@ def gpu_utilization(
 def _of_kind(
     rows: pl.DataFrame, kind: str, dimension: str | None, paid: pl.DataFrame | pl.LazyFrame | None
 ) -> list[pl.DataFrame]:
-    priced = pl.col("sampled_s").filter(pl.col("idle_usd").is_not_null()).sum()
     sums = grouped(
         rows,
         dimension,
-        *(pl.col(name).sum() for name in ("sampled_s", "busy_s", "allocated_s", "allocated_busy_s", "rows")),
+        *(pl.col(name).sum() for name in _SUMMED),
         pl.col("peak_util").max(),
         known_sum("idle_usd"),
-        priced.alias("priced_s"),
     )
     sampled = sums.with_columns(_covered(sums, dimension, paid))
     nothing = pl.lit(None, pl.Int64)
