@@ -1,0 +1,334 @@
+"""M9, impact of spot evictions: lost work and restarts, what they cost, and whether spot still pays."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+import polars as pl
+
+from finops_lab.calendar import format_month, months_from
+from finops_lab.money import MONEY, exact_sum
+from finops_lab.unit_economics._grouping import grouped
+from finops_lab.unit_economics._incidents import incidents
+from finops_lab.unit_economics._job_months import job_months
+from finops_lab.unit_economics._telling import told
+from finops_lab.unit_economics.figures import Definition, divided, whole_and_by
+from finops_lab.unit_economics.training_cost import BY_JOB
+
+__all__ = ["DEFINITIONS", "eviction_impact"]
+
+_EVICTIONS, _JOBS = "spot_evictions", "training_jobs"
+_HOUR = 3_600_000
+_ZERO = Decimal(0)
+
+
+def _defined(measure: str, title: str, unit: str, formula: str, *tables: str) -> Definition:
+    return Definition(
+        "M9",
+        measure,
+        title,
+        f"{unit} per month",
+        unit,
+        "months",
+        formula,
+        (_EVICTIONS, *tables),
+        nothing="none of its evictions tells it",
+    )
+
+
+COUNT = _defined("evictions", "Spot evictions", "evictions", "machines that were taken")
+LOST = _defined(
+    "lost_work_hours",
+    "Work lost to evictions",
+    "wall hours",
+    "work since the last checkpoint, once per interruption",
+)
+RESTART = _defined(
+    "restart_hours", "Restarts after evictions", "wall hours", "time to go on, once per interruption"
+)
+LOST_USD = _defined(
+    "lost_work_reported",
+    "Cost of work lost to evictions",
+    "{currency}",
+    "lost hours x machines of the job x spot price",
+    _JOBS,
+)
+RESTART_USD = _defined(
+    "restart_reported",
+    "Cost of restarts after evictions",
+    "{currency}",
+    "restart hours x machines of the job x spot price",
+    _JOBS,
+)
+FALLBACK_USD = _defined(
+    "fallback_reported",
+    "Premium of the machines that took over",
+    "{currency}",
+    "hours of the job's next attempt x its machines x (fallback price - spot price), nothing if that ran on spot",
+    _JOBS,
+)
+EXTRA = _defined(
+    "extra_reported",
+    "Extra cost of spot evictions",
+    "{currency}",
+    "lost work + restarts + what is known of the fallback's premium",
+    _JOBS,
+)
+RATE = Definition(
+    "M9",
+    "effective_per_machine_hour",
+    "Spot price after evictions",
+    "{currency} per machine-hour",
+    "{currency}",
+    "machine-hours",
+    "(cost_usd of spot attempts + restarts) / their machine-hours without lost work",
+    (_JOBS, _EVICTIONS),
+    nothing="spot attempts did no useful work",
+)
+AGAINST = Definition(
+    "M9",
+    "effective_to_on_demand",
+    "Spot price after evictions against on-demand",
+    "ratio",
+    "{currency}",
+    "{currency}",
+    "(cost_usd of spot attempts + restarts) / what their useful machine-hours cost at the fallback price of the"
+    " machine type; above 1, on-demand would have been cheaper",
+    (_JOBS, _EVICTIONS),
+    nothing="spot attempts did no useful work",
+)
+_HOURS = ((LOST, "lost_ms"), (RESTART, "restart_ms"))
+_USD = ((LOST_USD, "lost_usd"), (RESTART_USD, "restart_usd"), (FALLBACK_USD, "fallback_usd"))
+DEFINITIONS: tuple[Definition, ...] = (
+    COUNT,
+    *(one for one, _ in _HOURS),
+    *(one for one, _ in _USD),
+    EXTRA,
+    RATE,
+    AGAINST,
+)
+
+
+def eviction_impact(
+    evictions: pl.LazyFrame | pl.DataFrame,
+    jobs: pl.LazyFrame | pl.DataFrame,
+    *,
+    by: Sequence[str] = BY_JOB,
+) -> pl.DataFrame:
+    """Tell what spot evictions cost in each month: for everything, by model and team of the job.
+
+    Evictions belong to the month in which the machine was taken. A month without evictions is a
+    month of none from the first eviction that is known to the last month that evictions or jobs
+    tell of; before, nothing is known.
+
+    Parameters
+    ----------
+    evictions : polars.LazyFrame or polars.DataFrame
+        Rows of `spot_evictions`.
+    jobs : polars.LazyFrame or polars.DataFrame
+        Rows of `training_jobs`.
+    by : sequence of str
+        ``model`` and ``team``, or one of them.
+
+    Returns
+    -------
+    polars.DataFrame
+        `FIGURES` of the measures in `DEFINITIONS`, in USD. ``rows`` counts evictions, of the rates
+        spot attempts; ``coverage`` is the share of evictions (interruptions) that tell what the
+        measure needs, of `effective_to_on_demand` the share of machine time whose on-demand price
+        is known. A sum of which a part is unknown has itself as ``lower``.
+    """
+    attempts = job_months(jobs)
+    hits = incidents(evictions, attempts)
+    spot = attempts.filter(pl.col("purchase") == "spot", pl.col("month").is_not_null())
+    first = hits["month"].min()
+    months = [*hits["month"], *attempts["month"].drop_nulls()]
+    on_demand = _on_demand(evictions)
+    parts: list[pl.DataFrame] = []
+    for dimension in whole_and_by(by):
+        places = _places(hits, spot, dimension, months)
+        parts += _sums(hits, places, dimension, first)  # type: ignore[arg-type]
+        parts += _rates(hits, spot, dimension, on_demand, first)  # type: ignore[arg-type]
+    return pl.concat(parts)
+
+
+def _places(
+    hits: pl.DataFrame, spot: pl.DataFrame, dimension: str | None, months: Sequence[date]
+) -> pl.DataFrame:
+    pairs = [grouped(frame, dimension, pl.len()).select("month", "key") for frame in (hits, spot)]
+    if dimension is None and months:
+        every = months_from(min(months), max(months))
+        pairs.append(pl.DataFrame({"month": every, "key": None}, schema={"month": pl.Date, "key": pl.String}))
+    return pl.concat(pairs).unique()
+
+
+def _sums(
+    hits: pl.DataFrame, places: pl.DataFrame, dimension: str | None, first: date | None
+) -> list[pl.DataFrame]:
+    names = [*(name for _, name in _HOURS), *(name for _, name in _USD)]
+    priced = pl.col("lost_usd").is_not_null() & pl.col("restart_usd").is_not_null()
+    whole = priced & pl.col("fallback_usd").is_not_null()
+    parts = [pl.col("lost_usd"), pl.col("restart_usd"), pl.col("fallback_usd").fill_null(0)]
+    sums = grouped(
+        hits,
+        dimension,
+        pl.col("evictions").sum(),
+        pl.len().cast(pl.Int64).alias("hits"),
+        *[pl.col(name).sum() for name in names],
+        *[pl.col(name).is_not_null().cast(pl.Int64).sum().alias(f"n_{name}") for name in names],
+        (parts[0] + parts[1] + parts[2]).filter(priced).sum().cast(MONEY).alias("extra"),
+        priced.cast(pl.Int64).sum().alias("n_extra"),
+        whole.cast(pl.Int64).sum().alias("n_whole"),
+    )
+    sums = places.join(sums, on=["month", "key"], how="left", nulls_equal=True)
+    sums = sums.with_columns(
+        pl.exclude("month", "key").fill_null(0),
+        pl.Series("none", [_unknown(month, first) for month in sums["month"]], pl.String),
+    )
+    told_ones = [_one(sums, COUNT, "evictions", pl.col("hits"), dimension)]
+    for one, name in (*_HOURS, *_USD):
+        told_ones.append(_one(sums, one, name, pl.col(f"n_{name}"), dimension))
+    return [*told_ones, _one(sums, EXTRA, "extra", pl.col("n_extra"), dimension, pl.col("n_whole"))]
+
+
+def _one(
+    sums: pl.DataFrame,
+    one: Definition,
+    name: str,
+    known: pl.Expr,
+    dimension: str | None,
+    whole: pl.Expr | None = None,
+) -> pl.DataFrame:
+    per = _HOUR if name.endswith("_ms") else 1
+    some = pl.col("hits") > 0
+    rows = sums.with_columns(
+        pl.Series("numerator", [divided(Decimal(n), Decimal(per)) for n in sums[name]], MONEY),
+        pl.lit(1).alias("denominator"),
+        pl.col("evictions").alias("rows"),
+        pl.when(some).then(known / pl.col("hits")).alias("coverage"),
+        pl.coalesce("none", pl.when(some, known == 0).then(pl.lit(one.nothing))).alias("reason"),
+    ).with_columns(
+        pl.when(pl.col("reason").is_null()).then("numerator").alias("numerator"),
+        pl.when(pl.col("reason").is_null(), (known if whole is None else whole) < pl.col("hits"))
+        .then("numerator")
+        .alias("lower"),
+    )
+    return told(rows, one, dimension=dimension)
+
+
+def _on_demand(evictions: pl.LazyFrame | pl.DataFrame) -> dict[str, Decimal]:
+    """Return the newest fallback price of each machine type."""
+    price = "fallback_price_usd_per_hour"
+    told_ones = evictions.lazy().filter(pl.col(price).is_not_null(), pl.col("instance_type").is_not_null())
+    newest = told_ones.select("ts_lost", "instance_type", pl.col(price).cast(MONEY)).collect()
+    return {kind: amount for _, kind, amount in newest.sort("ts_lost", price).iter_rows()}
+
+
+def _rates(
+    hits: pl.DataFrame,
+    spot: pl.DataFrame,
+    dimension: str | None,
+    on_demand: dict[str, Decimal],
+    first: date | None,
+) -> list[pl.DataFrame]:
+    machine = pl.col("wall_ms") * pl.col("nodes")
+    priced = machine.is_not_null() & pl.col("cost_usd").is_not_null()
+    kinds = ["month", "key", "instance_type"]
+    key = pl.lit(None, pl.String) if dimension is None else pl.col(dimension)
+    ran = (
+        spot.with_columns(key.alias("key"))
+        .group_by(kinds)
+        .agg(
+            pl.col("cost_usd").filter(priced).sum().alias("paid"),
+            machine.filter(priced).sum().alias("machine_ms"),
+            pl.len().cast(pl.Int64).alias("rows"),
+            priced.cast(pl.Int64).sum().alias("priced"),
+        )
+    )
+    untold = pl.any_horizontal(pl.col("lost_machine_ms", "restart_usd").is_null())
+    lost = (
+        hits.with_columns(key.alias("key"))
+        .group_by(kinds)
+        .agg(pl.col("lost_machine_ms", "restart_usd").sum(), untold.cast(pl.Int64).sum().alias("untold"))
+    )
+    table = ran.join(lost, on=kinds, how="left", nulls_equal=True).with_columns(
+        pl.col("lost_machine_ms", "untold").fill_null(0), pl.col("restart_usd").fill_null(0)
+    )
+    groups: dict[tuple[date, str | None], list[dict[str, Any]]] = defaultdict(list)
+    for row in table.sort(kinds, nulls_last=True).iter_rows(named=True):
+        groups[row["month"], row["key"]].append(row)
+    told_ones = []
+    for one in (RATE, AGAINST):
+        found = []
+        for (month, value), rows in groups.items():
+            rate = _rate(rows) if one is RATE else _against(rows, on_demand)
+            rate |= {"month": month, "key": value, "reason": _unknown(month, first) or rate["reason"]}
+            # Work whose loss is not told counts as done: the true price is no lower.
+            rate["lower"] = rate["value"] if any(row["untold"] for row in rows) else None
+            found.append(rate)
+        told_ones.append(told(pl.DataFrame(found, schema=_RATES, orient="row"), one, dimension=dimension))
+    return told_ones
+
+
+def _unknown(month: date, first: date | None) -> str | None:
+    if first is None:
+        return "no spot evictions are known"
+    return f"evictions are known from {format_month(first)} on" if month < first else None
+
+
+_RATES: dict[str, pl.DataType | type[pl.DataType]] = {
+    "month": pl.Date,
+    "key": pl.String,
+    "value": MONEY,
+    "numerator": MONEY,
+    "denominator": MONEY,
+    "lower": MONEY,
+    "rows": pl.Int64,
+    "coverage": pl.Float64,
+    "reason": pl.String,
+}
+
+
+def _paid(rows: Iterable[dict[str, Any]]) -> Decimal:
+    return exact_sum(amount for row in rows for amount in (row["paid"], row["restart_usd"]))
+
+
+def _useful(row: dict[str, Any]) -> int:
+    return int(row["machine_ms"] - row["lost_machine_ms"])
+
+
+def _rate(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    every, priced = sum(row["rows"] for row in rows), sum(row["priced"] for row in rows)
+    useful, paid = sum(_useful(row) for row in rows), _paid(rows)
+    reason = "no spot attempt tells cost and time" if not priced else None if useful > 0 else RATE.nothing
+    return {
+        "value": divided(paid, Decimal(useful), _HOUR),
+        "numerator": paid,
+        "denominator": divided(Decimal(useful), Decimal(_HOUR)),
+        "rows": every,
+        "coverage": priced / every,
+        "reason": reason,
+    }
+
+
+def _against(rows: list[dict[str, Any]], on_demand: dict[str, Decimal]) -> dict[str, Any]:
+    known = [row for row in rows if row["instance_type"] in on_demand and row["priced"]]
+    whole = sum(row["machine_ms"] for row in rows)
+    # Whole milliseconds times prices are exact; the ratio is rounded once.
+    there = exact_sum(on_demand[row["instance_type"]] * _useful(row) for row in known)
+    paid = _paid(known)
+    reason = (
+        "no on-demand price of its machines is known" if not known else None if there > 0 else AGAINST.nothing
+    )
+    return {
+        "value": divided(paid, there, _HOUR),
+        "numerator": paid if known else None,
+        "denominator": divided(there, Decimal(_HOUR)) if known else None,
+        "rows": sum(row["rows"] for row in rows),
+        "coverage": sum(row["machine_ms"] for row in known) / whole if whole else None,
+        "reason": reason,
+    }
