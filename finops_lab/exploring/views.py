@@ -1,0 +1,304 @@
+"""A view of a ledger: which cost, of which months, by what, against what, and of what part."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+import polars as pl
+
+from finops_lab.allocation import UNALLOCATED
+from finops_lab.calendar import format_month, parse_month
+from finops_lab.contracts import DIMENSIONS
+from finops_lab.errors import CurrencyError, InputError
+from finops_lab.money import MONEY
+
+__all__ = ["GROUPS", "METRICS", "View", "behind", "column", "over_time", "spend", "values"]
+
+# What a metric is called, its column, and whether only what has an owner counts.
+METRICS = {
+    "effective": "EffectiveCost",
+    "billed": "BilledCost",
+    "list": "ListCost",
+    "contracted": "ContractedCost",
+    "allocated": "EffectiveCost",
+}
+# What charges can be told apart by: dimensions, then what the bill says.
+GROUPS = {
+    **{name: f"x_{name}" for name in DIMENSIONS},
+    "provider": "ProviderName",
+    "service": "ServiceName",
+    "service category": "ServiceCategory",
+    "charge category": "ChargeCategory",
+    "method": "x_AllocationMethod",
+    "pool": "x_PoolId",
+    "day": "x_ChargeDate",
+}
+_EMPTY: Mapping[str, tuple[str | None, ...]] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class View:
+    """What is looked at.
+
+    Attributes
+    ----------
+    first, last : str
+        First and last month of use, such as ``2026-10``; both included.
+    metric : str
+        ``effective``, ``billed``, ``list``, ``contracted``, or ``allocated``: the effective cost of
+        what has an owner.
+    by : str
+        What it is told apart by: one of `GROUPS`, such as ``team`` or ``service``.
+    against : tuple of str, optional
+        First and last month to compare with.
+    where : mapping of str to tuple of str
+        Values of groups that count, such as ``{"team": ("search",)}``; None among them is what is
+        unknown. All that is named must hold.
+    """
+
+    first: str
+    last: str
+    metric: str = "effective"
+    by: str = "team"
+    against: tuple[str, str] | None = None
+    where: Mapping[str, tuple[str | None, ...]] = field(default_factory=lambda: _EMPTY)
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be looked at."""
+        if self.metric not in METRICS:
+            raise InputError(f"there is no metric {self.metric!r}", hint=f"metrics: {', '.join(METRICS)}")
+        for name in (self.by, *self.where):
+            column(name)
+        for first, last in ((self.first, self.last), *([self.against] if self.against else [])):
+            if parse_month(last) < parse_month(first):
+                raise InputError(f"{last} is before {first}", hint="write the earlier month first")
+
+    @property
+    def amount(self) -> str:
+        """The column of the ledger that is added up."""
+        return METRICS[self.metric]
+
+
+def column(group: str) -> str:
+    """Return the ledger's column of a group.
+
+    Raises
+    ------
+    InputError
+        When there is no such group.
+
+    Examples
+    --------
+    >>> column("team"), column("service")
+    ('x_team', 'ServiceName')
+    """
+    if group not in GROUPS:
+        raise InputError(f"charges cannot be told by {group!r}", hint=f"groups: {', '.join(GROUPS)}")
+    return GROUPS[group]
+
+
+def spend(entries: pl.LazyFrame | pl.DataFrame, view: View) -> pl.DataFrame:
+    """Add up a cost by a group, and compare it.
+
+    Parameters
+    ----------
+    entries : polars.LazyFrame or polars.DataFrame
+        Rows of the `ledger` contract, in one currency.
+    view : View
+        What is looked at.
+
+    Returns
+    -------
+    polars.DataFrame
+        Largest first, then by name: the group's column (null is what is unknown), ``amount``
+        (Decimal; null where the cost of no charge is known), ``share`` (Float64, of the sum; null
+        where the sum is not above zero) and ``rows`` (Int64, bill rows); with `view.against` also
+        ``before``, ``change`` and ``change_share``. What had no charges in one of the two periods
+        counts there as 0.
+
+    Raises
+    ------
+    CurrencyError
+        When the entries are in more than one currency.
+
+    Examples
+    --------
+    >>> from decimal import Decimal
+    >>> entries = pl.DataFrame({"x_ChargeMonth": ["2026-09", "2026-10", "2026-10"],
+    ...     "BillingCurrency": "USD", "x_team": ["search", "search", "unallocated"],
+    ...     "EffectiveCost": [Decimal(3), Decimal(5), Decimal(1)], "x_Rows": [1, 2, 1]})
+    >>> view = View("2026-10", "2026-10", against=("2026-09", "2026-09"))
+    >>> spend(entries, view).select(pl.col("x_team"), pl.col("amount", "change").cast(pl.Int64)).rows()
+    [('search', 5, 2), ('unallocated', 1, 1)]
+    """
+    frame = _picked(entries, view)
+    key, amount = column(view.by), view.amount
+    now = _within(view.first, view.last)
+    # Without a comparison the period is compared with itself, and that is left out below.
+    then = _within(*view.against) if view.against else now
+    sums = (
+        frame.filter(now | then)
+        .group_by(key)
+        .agg(
+            *_sums(amount, "amount", now),
+            *_sums(amount, "before", then),
+            pl.when(now).then("x_Rows").sum().cast(pl.Int64).alias("rows"),
+            pl.col("BillingCurrency").unique().alias("currencies"),
+        )
+        .with_columns(_known("amount"), _known("before"))
+        .collect()
+    )
+    _one_currency(sums["currencies"])
+    total = sums["amount"].sum()
+    share = pl.col("amount").cast(pl.Float64) / float(total) if total and total > 0 else pl.lit(None)
+    told = sums.with_columns(share.cast(pl.Float64).alias("share"))
+    if view.against is None:
+        shown = told.select(key, "amount", "share", "rows")
+    else:
+        change = (pl.col("amount") - pl.col("before")).cast(MONEY)
+        by = change.cast(pl.Float64) / pl.col("before").cast(pl.Float64)
+        shown = told.select(
+            key,
+            "amount",
+            "share",
+            "rows",
+            "before",
+            change.alias("change"),
+            pl.when(pl.col("before") > 0).then(by).alias("change_share"),
+        )
+    return shown.sort("amount", key, descending=[True, False], nulls_last=True)
+
+
+def over_time(entries: pl.LazyFrame | pl.DataFrame, view: View) -> pl.DataFrame:
+    """Add up a cost by month and group, as `finops_lab.charts.spend_trend` takes it.
+
+    Parameters
+    ----------
+    entries, view
+        As for `spend`; comparison months are left out.
+
+    Returns
+    -------
+    polars.DataFrame
+        Sorted: ``month`` (Date), ``group`` (String; ``unknown`` where null) and ``amount``.
+
+    Raises
+    ------
+    CurrencyError
+        When the entries are in more than one currency.
+    """
+    key = column(view.by)
+    sums = (
+        _picked(entries, view)
+        .filter(_within(view.first, view.last))
+        .group_by(pl.col("x_ChargeMonth"), pl.col(key).cast(pl.String).fill_null("unknown").alias("group"))
+        .agg(
+            *_sums(view.amount, "amount", pl.lit(True)),
+            pl.col("BillingCurrency").unique().alias("currencies"),
+        )
+        .with_columns(_known("amount"))
+        .collect()
+    )
+    _one_currency(sums["currencies"])
+    month = (pl.col("x_ChargeMonth") + "-01").str.to_date("%Y-%m-%d")
+    return sums.select(month.alias("month"), "group", "amount").sort("month", "group")
+
+
+def behind(
+    entries: pl.LazyFrame | pl.DataFrame, view: View, value: str | None, most: int = 500
+) -> pl.DataFrame:
+    """Return the ledger entries behind one line of a view, the most money first.
+
+    Parameters
+    ----------
+    entries, view
+        As for `spend`.
+    value : str or None
+        The line's value; None is what is unknown.
+    most : int
+        How many entries are returned.
+
+    Returns
+    -------
+    polars.DataFrame
+        ``x_ChargeDate``, who it was for, what the bill says, ``x_AllocationMethod``,
+        ``x_AllocationRule``, ``x_PoolId``, the view's amount and ``x_Rows``.
+    """
+    frame = _picked(entries, view).filter(_within(view.first, view.last), _is(column(view.by), (value,)))
+    names = frame.collect_schema().names()
+    wanted = [
+        "x_ChargeDate",
+        *(f"x_{name}" for name in DIMENSIONS),
+        "ProviderName",
+        "ServiceName",
+        "ChargeCategory",
+        "x_AllocationMethod",
+        "x_AllocationRule",
+        "x_PoolId",
+        view.amount,
+        "x_Rows",
+    ]
+    shown = [name for name in wanted if name in names]
+    return (
+        frame.select(shown)
+        .with_columns(pl.col(view.amount).abs().alias("_size"))
+        .sort("_size", *[name for name in shown if name != view.amount],
+              descending=[True, *[False] * (len(shown) - 1)], nulls_last=True)
+        .drop("_size")
+        .head(most)
+        .collect()
+    )  # fmt: skip
+
+
+def values(entries: pl.LazyFrame | pl.DataFrame, group: str, most: int = 200) -> list[str | None]:
+    """Return the values of a group that there are, sorted; None, the unknown, last."""
+    key = column(group)
+    found = entries.lazy().select(pl.col(key).cast(pl.String).unique().sort(nulls_last=True)).collect()
+    return found[key].to_list()[:most]
+
+
+def _picked(entries: pl.LazyFrame | pl.DataFrame, view: View) -> pl.LazyFrame:
+    frame = entries.lazy()
+    if view.metric == "allocated":
+        frame = frame.filter(pl.col("x_team") != UNALLOCATED)
+    for name, wanted in view.where.items():
+        frame = frame.filter(_is(column(name), wanted))
+    return frame
+
+
+def _is(name: str, wanted: Sequence[str | None]) -> pl.Expr:
+    known = [value for value in wanted if value is not None]
+    said = pl.col(name).cast(pl.String).is_in(known).fill_null(False)
+    return said | pl.col(name).is_null() if None in wanted else said
+
+
+def _within(first: str, last: str) -> pl.Expr:
+    low, high = (pl.lit(format_month(parse_month(month))) for month in (first, last))
+    return pl.col("x_ChargeMonth").is_between(low, high)
+
+
+def _sums(name: str, to: str, where: pl.Expr) -> list[pl.Expr]:
+    """Add up where a condition holds; count the charges there whose amount nobody knows."""
+    amount, here = pl.col(name), pl.col("BillingCurrency").is_not_null() & where
+    return [
+        pl.when(here).then(amount).sum().alias(to),
+        (here & amount.is_not_null()).cast(pl.Int64).sum().alias(f"{to}_known"),
+        here.cast(pl.Int64).sum().alias(f"{to}_all"),
+    ]
+
+
+def _known(name: str) -> pl.Expr:
+    """Turn a sum to null where there are charges and the amount of none is known."""
+    nothing = (pl.col(f"{name}_all") > 0) & (pl.col(f"{name}_known") == 0)
+    return pl.when(~nothing).then(pl.col(name)).alias(name)
+
+
+def _one_currency(found: pl.Series) -> None:
+    codes = sorted(set(found.explode().drop_nulls()))
+    if len(codes) > 1:
+        raise CurrencyError(
+            f"charges are in {', '.join(codes)} and are never added",
+            hint="give dated [[rates]] in finops.toml",
+        )
