@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
+from functools import cache
 from itertools import combinations
 from math import factorial
 from typing import Literal
@@ -43,6 +44,7 @@ TERMS: dict[str, tuple[str, str]] = {
 }
 # What the spend of a cell is the product of, in the order in which the sequential method changes it.
 FACTORS = ("days", "requests", "model_mix", "variant_mix", "retries", "tokens", "cache", "price")
+_OF_CALLS = frozenset(FACTORS[:5])
 _ZERO = Fraction(0)
 
 
@@ -110,66 +112,63 @@ def exact_terms(
     if start.discount != end.discount and "price" not in names:
         names.append("price")
     terms = dict.fromkeys((*FACTORS, "commitments"), _ZERO)
-    for name in names:
-        others = [other for other in names if other != name]
-        if method == "sequential":
-            places = names.index(name)
-            orders = [(Fraction(1), set(names[:places]))]
-        else:
-            # Shapley's weight of the orders in which just this set comes before the factor.
-            orders = [
-                (
-                    Fraction(factorial(size) * factorial(len(others) - size), factorial(len(names))),
-                    set(before),
-                )
-                for size in range(len(others) + 1)
-                for before in combinations(others, size)
-            ]
-        for share, before in orders:
-            _add(terms, name, share, start, end, before, weights)
+    volume = _volumes(start, end, weights)
+    for place, name in enumerate(names):
+        for share, sets in _orders(names, place, method):
+            if name == "price":
+                volumes = sum((volume(before) for before in sets), _ZERO)
+                terms["price"] += share * volumes * (end.price - start.price)
+                terms["commitments"] += share * volumes * (end.discount - start.discount)
+                continue
+            for at, later in ((start, False), (end, True)):
+                some = [before for before in sets if ("price" in before) == later]
+                moved = sum((volume(before | {name}) - volume(before) for before in some), _ZERO)
+                terms[name] += share * moved * (at.price + at.discount)
     return terms
 
 
-def _add(
-    terms: dict[str, Fraction],
-    name: str,
-    share: Fraction,
-    start: Factors,
-    end: Factors,
-    before: set[str],
-    weights: Sequence[Fraction] | None,
-) -> None:
-    """Add what changing the factor does once those `before` have changed."""
-    if name == "price":
-        volume = share * _volume(start, end, before, weights)
-        terms["price"] += volume * (end.price - start.price)
-        terms["commitments"] += volume * (end.discount - start.discount)
+def _orders(
+    names: Sequence[str], place: int, method: Method
+) -> Iterator[tuple[Fraction, list[frozenset[str]]]]:
+    """Yield sets of factors that may have changed before the one at `place`, and what a set counts."""
+    if method == "sequential":
+        yield Fraction(1), [frozenset(names[:place])]
         return
-    at = end if "price" in before else start
-    moved = _volume(start, end, before | {name}, weights) - _volume(start, end, before, weights)
-    terms[name] += share * moved * (at.price + at.discount)
+    others = [*names[:place], *names[place + 1 :]]
+    for size in range(len(names)):
+        # Shapley's weight: the share of all orders in which just these come before the factor.
+        share = Fraction(factorial(size) * factorial(len(others) - size), factorial(len(names)))
+        yield share, [frozenset(before) for before in combinations(others, size)]
 
 
-def _volume(start: Factors, end: Factors, ended: set[str], weights: Sequence[Fraction] | None) -> Fraction:
-    """Return the weighted tokens (calls, without weights) where the factors in `ended` are the end's."""
+def _volumes(
+    start: Factors, end: Factors, weights: Sequence[Fraction] | None
+) -> Callable[[frozenset[str]], Fraction]:
+    """Return the weighted tokens (calls, without weights) where the factors of a set are the end's."""
 
-    def at(name: str) -> Factors:
-        return end if name in ended else start
+    @cache
+    def calls(ended: frozenset[str]) -> Fraction:
+        product = Fraction(1)
+        for name in _OF_CALLS:
+            value: Fraction = getattr(end if name in ended else start, name)
+            product *= value
+        return product
 
-    calls = (
-        at("days").days
-        * at("requests").requests
-        * at("model_mix").model_mix
-        * at("variant_mix").variant_mix
-        * at("retries").retries
-    )
-    if weights is None:
-        return calls
-    inputs, outputs = at("tokens").tokens
-    read, written = at("cache").cache
-    plain, cached, write, output = weights
-    blend = plain * (1 - read - written) + cached * read + write * written
-    return calls * (inputs * blend + outputs * output)
+    @cache
+    def weighed(ended: frozenset[str]) -> Fraction:
+        if weights is None:
+            return Fraction(1)
+        plain, cached, write, output = weights
+        inputs, outputs = (end if "tokens" in ended else start).tokens
+        read, written = (end if "cache" in ended else start).cache
+        blend = plain * (1 - read - written) + cached * read + write * written
+        return inputs * blend + outputs * output
+
+    @cache
+    def volume(ended: frozenset[str]) -> Fraction:
+        return calls(ended & _OF_CALLS) * weighed(ended - _OF_CALLS - {"price"})
+
+    return volume
 
 
 def rounded(parts: Sequence[Fraction], total: Decimal) -> list[Decimal]:
