@@ -1,0 +1,300 @@
+"""M12, cost per feature: what serving a feature costs, a call of it, and what its revenue leaves."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+import polars as pl
+
+from finops_lab.calendar import days_in_month
+from finops_lab.config import Activity
+from finops_lab.errors import InputError
+from finops_lab.money import MONEY, exact_sum, split
+from finops_lab.unit_economics._grouping import grouped
+from finops_lab.unit_economics._job_months import overlaps
+from finops_lab.unit_economics._telling import first_reason, told
+from finops_lab.unit_economics.activity import currency_of, spent
+from finops_lab.unit_economics.figures import Definition, whole_and_by
+from finops_lab.unit_economics.schemas import COUNTED
+
+__all__ = ["DEFINITIONS", "feature_cost"]
+
+_LEDGER, _VALUE, _CALLS = "ledger", "feature_value", "inference_requests"
+_REVENUE_CURRENCY = "USD"
+_WHOLE_DAY = 86_400_000_000
+
+MARGIN = Definition(
+    "M12",
+    "margin",
+    "Margin of features",
+    "ratio",
+    "{currency}",
+    "{currency}",
+    "(revenue - inference money) / revenue; for everything, of the features whose revenue is known",
+    (_LEDGER, _VALUE),
+    better="higher",
+    nothing="there was no revenue",
+)
+MARGIN_MONEY = Definition(
+    "M12",
+    "margin_money",
+    "Margin of features, in money",
+    "{currency} per month",
+    "{currency}",
+    "months",
+    "revenue - inference money",
+    (_LEDGER, _VALUE),
+    better="higher",
+    nothing="it is not known",
+)
+ALLOCATED = Definition(
+    "M12",
+    "allocated",
+    "Cost of features",
+    "{currency} per month",
+    "{currency}",
+    "months",
+    "inference money of the ledger that names the feature; for everything, any feature",
+    (_LEDGER,),
+    nothing="it is not known",
+)
+REVENUE = Definition(
+    "M12",
+    "revenue",
+    "Revenue of features",
+    "{currency} per month",
+    "{currency}",
+    "months",
+    "revenue_usd, of periods longer than a month by the days in each",
+    (_VALUE,),
+    better="higher",
+    nothing="it is not known",
+)
+PER_CALL = Definition(
+    "M12",
+    "allocated_per_call",
+    "Cost of a feature per call",
+    "{currency} per call",
+    "{currency}",
+    "calls",
+    "all inference money of the feature / all its successful calls that a model answered",
+    (_LEDGER, _CALLS),
+    nothing="no call of it succeeded",
+)
+DEFINITIONS: tuple[Definition, ...] = (MARGIN, MARGIN_MONEY, ALLOCATED, REVENUE, PER_CALL)
+
+
+def feature_cost(
+    entries: pl.LazyFrame | pl.DataFrame,
+    feature_value: pl.LazyFrame | pl.DataFrame,
+    requests: pl.LazyFrame | pl.DataFrame,
+    *,
+    rules: Sequence[Activity] = (),
+    metric: str = "EffectiveCost",
+    by: Sequence[str] = ("feature",),
+) -> pl.DataFrame:
+    """Set what features cost against their calls and their revenue, month by month.
+
+    Parameters
+    ----------
+    entries : polars.LazyFrame or polars.DataFrame
+        Rows of the `ledger` contract, in one currency.
+    feature_value : polars.LazyFrame or polars.DataFrame
+        Rows of `feature_value`. A period that is no whole month is split by the time in each month,
+        largest remainder, so that the months add up to it.
+    requests : polars.LazyFrame or polars.DataFrame
+        `finops_lab.unit_economics.schemas.REQUEST_MONTHS`.
+    rules : sequence of Activity
+        ``[[activities]]`` of `finops.toml`.
+    metric : str
+        The cost column.
+    by : sequence of str
+        ``feature``, ``customer`` or both.
+
+    Returns
+    -------
+    polars.DataFrame
+        `FIGURES` of the measures in `DEFINITIONS`. ``rows`` counts ledger entries, periods and rows
+        of requests behind a figure. ``coverage`` of a value is the share of the month that its
+        revenue tells of (with less than all of it, the margin has itself as ``lower``); for
+        everything, the share of inference money that is of features with revenue. Revenue of which
+        a part is unknown is unknown. Money and revenue that name no feature are not compared.
+
+    Raises
+    ------
+    CurrencyError
+        When the ledger is in several currencies.
+    InputError
+        When `by` holds something else, or the metric is no cost column.
+    """
+    if unknown := [name for name in by if name not in ("feature", "customer")]:
+        raise InputError(f"cost per feature is by feature or customer, not {unknown[0]!r}")
+    currency = currency_of(entries)
+    money = spent(entries, "inference", ["feature", "customer"], rules=rules, metric=metric).collect()
+    ok, cached = pl.col("calls_ok"), pl.col("calls_cached")
+    inferences = pl.when(ok > cached).then(ok - cached).otherwise(0).cast(COUNTED)
+    calls = (
+        requests.lazy().select("month", "feature", "customer", "rows", inferences.alias("calls")).collect()
+    )
+    value = feature_value.lazy().collect()
+    parts: list[pl.DataFrame] = []
+    for dimension in whole_and_by(by):
+        name = dimension or "feature"
+        table = _side_by_side(money, _earned(value, name), calls, name)
+        table = _whole(table) if dimension is None else table
+        parts += _figures(_judged(table, dimension, metric, currency), dimension, currency)
+    return pl.concat(parts)
+
+
+_EARNED: dict[str, pl.DataType | type[pl.DataType]] = {
+    "month": pl.Date,
+    "key": pl.String,
+    "revenue": MONEY,
+    "periods": pl.Int64,
+    "unknown_periods": pl.Int64,
+    "share": pl.Float64,
+}
+
+
+def _earned(value: pl.DataFrame, name: str) -> pl.DataFrame:
+    """Give revenue to months: all periods of a value together, null where one is unknown."""
+    parts: dict[tuple[date, str | None], list[Decimal | None]] = defaultdict(list)
+    spans: dict[tuple[date, str | None], list[tuple[datetime, datetime]]] = defaultdict(list)
+    columns = ("period_start", "period_end", name, "revenue_usd")
+    for start, end, key, revenue in value.select(columns).sort(columns, nulls_last=True).iter_rows():
+        months = overlaps(start, end)
+        weights = [lasts for _, lasts in months]
+        amounts: Sequence[Decimal | None] = (
+            [None] * len(months) if revenue is None else split(revenue, weights)
+        )
+        for (month, _), amount in zip(months, amounts, strict=True):
+            parts[month, key].append(amount)
+            spans[month, key].append((start, end))
+    rows = []
+    for (month, key), every in parts.items():
+        known = [amount for amount in every if amount is not None]
+        unknown = len(every) - len(known)
+        revenue = None if unknown else exact_sum(known)
+        rows.append((month, key, revenue, len(every), unknown, _share(month, spans[month, key])))
+    return pl.DataFrame(rows, schema=_EARNED, orient="row")
+
+
+def _share(month: date, spans: list[tuple[datetime, datetime]]) -> float:
+    """Return the part of a month that periods tell of; time that several tell of counts once."""
+    begin = datetime(month.year, month.month, 1, tzinfo=UTC)
+    after = begin + timedelta(days=days_in_month(month))
+    reached, told_time = begin, timedelta(0)
+    for start, end in sorted((max(start, begin), min(end, after)) for start, end in spans):
+        told_time += max(end - max(start, reached), timedelta(0))
+        reached = max(reached, end)
+    whole = days_in_month(month) * _WHOLE_DAY
+    return float(Fraction(told_time // timedelta(microseconds=1), whole))
+
+
+def _side_by_side(money: pl.DataFrame, earned: pl.DataFrame, calls: pl.DataFrame, name: str) -> pl.DataFrame:
+    costs = grouped(money, name, pl.col("amount", "charged", "entries", "unknown").sum())
+    served = grouped(calls, name, pl.col("calls", "rows").sum())
+    both = {"on": ["month", "key"], "how": "full", "coalesce": True, "nulls_equal": True}
+    table: pl.DataFrame = costs.join(earned, **both).join(served, **both)  # type: ignore[arg-type]
+    return table.with_columns(
+        pl.col("entries", "unknown", "periods", "unknown_periods", "rows").fill_null(0),
+        pl.col("charged").fill_null(0),
+    )
+
+
+def _whole(table: pl.DataFrame) -> pl.DataFrame:
+    """Put features together: all named money and calls, and money of those with known revenue."""
+    named, paid = pl.col("key").is_not_null(), pl.col("revenue").is_not_null() & (pl.col("entries") > 0)
+    both = named & paid
+    sums = table.group_by("month").agg(
+        pl.when(named.any()).then(pl.col("amount").filter(named).sum()).alias("amount"),
+        pl.col("amount").filter(both).sum().alias("compared"),
+        pl.when(both.any()).then(pl.col("revenue").filter(both).sum()).alias("revenue_compared"),
+        pl.when((named & pl.col("revenue").is_not_null()).any())
+        .then(pl.col("revenue").filter(named).sum())
+        .alias("revenue"),
+        pl.col("calls", "entries", "unknown", "periods", "unknown_periods", "rows").filter(named).sum(),
+        pl.col("charged").filter(both).sum().alias("part"),
+        pl.col("charged").sum().alias("all"),
+    )
+    shares = [
+        float(Fraction(part) / Fraction(every)) if every else None
+        for part, every in sums.select("part", "all").iter_rows()
+    ]
+    return sums.with_columns(pl.lit(None, pl.String).alias("key"), pl.Series("share", shares, pl.Float64))
+
+
+def _judged(table: pl.DataFrame, dimension: str | None, metric: str, currency: str) -> pl.DataFrame:
+    if dimension is not None:
+        table = table.with_columns(
+            pl.col("amount").alias("compared"), pl.col("revenue").alias("revenue_compared")
+        )
+    nobody = pl.col("key").is_null() if dimension else pl.lit(False)
+    unnamed = (nobody, f"names no {dimension}: not compared")
+    no_money = (pl.col("entries") == 0, "no inference money is allocated to it")
+    unknown_money = (pl.col("unknown") > 0, f"{metric} is not known of all its charges")
+    no_revenue = (pl.col("revenue_compared").is_null(), "its revenue is not known")
+    some = pl.format("revenue is unknown in {} of {} periods", "unknown_periods", "periods")
+    foreign = pl.lit(currency != _REVENUE_CURRENCY)
+    left = pl.col("revenue_compared") - pl.col("compared")
+    return table.with_columns(
+        left.cast(MONEY).alias("left"),
+        first_reason(no_money, unknown_money).alias("reason_of_cost"),
+        pl.when(pl.col("revenue").is_null() & (pl.col("unknown_periods") > 0))
+        .then(some)
+        .when(pl.col("revenue").is_null())
+        .then(pl.lit("no revenue is known"))
+        .alias("reason_of_revenue"),
+        first_reason(unnamed, no_money, unknown_money).alias("reason_of_calls"),
+        first_reason(
+            unnamed,
+            no_money,
+            unknown_money,
+            no_revenue,
+            (foreign, f"revenue is in {_REVENUE_CURRENCY} and costs are in {currency}"),
+        ).alias("reason_of_margin"),
+        pl.lit(1).alias("one"),
+    )
+
+
+def _figures(table: pl.DataFrame, dimension: str | None, currency: str) -> list[pl.DataFrame]:
+    ledger, periods, calls = pl.col("entries"), pl.col("periods"), pl.col("rows")
+    share = pl.col("share")
+    kinds: tuple[tuple[Definition, str, str, pl.Expr, pl.Expr, str], ...] = (
+        (MARGIN, "left", "revenue_compared", ledger + periods, share, "reason_of_margin"),
+        (MARGIN_MONEY, "left", "one", ledger + periods, share, "reason_of_margin"),
+        (ALLOCATED, "amount", "one", ledger, pl.lit(None, pl.Float64), "reason_of_cost"),
+        (
+            REVENUE,
+            "revenue",
+            "one",
+            periods,
+            share if dimension else pl.lit(None, pl.Float64),
+            "reason_of_revenue",
+        ),
+        (PER_CALL, "amount", "calls", ledger + calls, pl.lit(None, pl.Float64), "reason_of_calls"),
+    )
+    parts = []
+    for one, top, below, rows, coverage, reason in kinds:
+        some: dict[str, Any] = {
+            "numerator": pl.col(top),
+            "denominator": pl.col(below),
+            "rows": rows,
+            "coverage": coverage,
+            "reason": pl.col(reason),
+        }
+        picked = table.select("month", "key", *[what.alias(name) for name, what in some.items()])
+        found = told(
+            picked, one, dimension=dimension, currency=_REVENUE_CURRENCY if one is REVENUE else currency
+        )
+        if one in (MARGIN, MARGIN_MONEY, REVENUE) and dimension is not None:
+            # Revenue of the days that nothing tells of can only add.
+            low = pl.when(pl.col("coverage") < 1).then("value").alias("lower")
+            found = found.with_columns(low)
+        parts.append(found)
+    return parts
