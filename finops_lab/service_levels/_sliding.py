@@ -1,0 +1,110 @@
+"""Sums over sliding windows: every slot of every promise, added up once from the first to the last."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from fractions import Fraction
+
+import polars as pl
+
+from finops_lab.errors import InputError
+from finops_lab.service_levels.schemas import SLOT_S
+
+__all__ = ["grid", "opened", "ratios", "whole_slots", "within"]
+
+_COUNTS = ("bad", "total", "rows", "bad_usd")
+_LIMIT = 2**127 - 1
+
+
+def whole_slots(at: datetime, slot_s: int = SLOT_S) -> datetime:
+    """Return the end of the last slot that is over at a moment.
+
+    Examples
+    --------
+    >>> whole_slots(datetime(2026, 10, 1, 9, 4, 59, tzinfo=UTC))
+    datetime.datetime(2026, 10, 1, 9, 0, tzinfo=datetime.timezone.utc)
+    """
+    if at.tzinfo is None:
+        raise InputError(f"the moment {at} has no time zone", hint="write datetime(..., tzinfo=UTC)")
+    seconds = int((at - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()) // slot_s * slot_s
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
+
+
+def opened(events: pl.LazyFrame | pl.DataFrame, promises: pl.DataFrame) -> pl.DataFrame:
+    """Return the events of the promises, and refuse those that are not known."""
+    found = events.lazy().collect()
+    strange = set(found["slo"].unique()) - set(promises["slo"])
+    if strange:
+        raise InputError(
+            f"there are events of {min(strange)!r}, and no such objective",
+            hint="count events with the same objectives that they are judged by",
+        )
+    return found
+
+
+def grid(
+    events: pl.DataFrame,
+    promises: pl.DataFrame,
+    *,
+    first: datetime,
+    last: datetime,
+    slot_s: int,
+    back_s: int,
+    monthly: bool = False,
+) -> pl.DataFrame:
+    """Return a row for every promise and slot, with running sums.
+
+    Parameters
+    ----------
+    events : polars.DataFrame
+        `EVENTS` of slots of `slot_s` seconds.
+    promises : polars.DataFrame
+        With ``slo``.
+    first, last : datetime.datetime
+        Ends of the first and last window.
+    slot_s, back_s : int
+        Length of a slot, and of the longest window before `first`.
+    monthly : bool
+        Begin the sums anew in every calendar month.
+
+    Returns
+    -------
+    polars.DataFrame
+        ``slo``, ``at`` (end of the slot), and ``bad``, ``total``, ``bad_usd`` and ``rows``: sums from
+        the first slot to this one. Sorted.
+    """
+    begin = first - timedelta(seconds=back_s + slot_s)
+    slots = pl.datetime_range(
+        begin, last - timedelta(seconds=slot_s), f"{slot_s}s", eager=True, time_zone="UTC", time_unit="us"
+    )
+    every = promises.select("slo").join(pl.DataFrame({"slot": slots}), how="cross")
+    counts = events.select("slo", "slot", *_COUNTS)
+    dense = every.join(counts, on=["slo", "slot"], how="left").sort("slo", "slot")
+    keys = ["slo", pl.col("slot").dt.truncate("1mo")] if monthly else ["slo"]
+    sums = [pl.col(name).fill_null(0).cum_sum().over(keys) for name in _COUNTS]
+    return dense.select("slo", (pl.col("slot") + pl.duration(seconds=slot_s)).alias("at"), *sums)
+
+
+def within(name: str, slots: int) -> pl.Expr:
+    """Return the sum of the last `slots` slots, from running sums."""
+    return (pl.col(name) - pl.col(name).shift(slots).over("slo").fill_null(0)).alias(name)
+
+
+def ratios(promises: pl.DataFrame, limits: dict[str, Fraction], biggest: int) -> pl.DataFrame:
+    """Return a limit per promise as a whole numerator and denominator, to compare without rounding.
+
+    `biggest` is the largest whole number that they will be multiplied by.
+
+    Raises
+    ------
+    InputError
+        When the product would leave 128 bits.
+    """
+    most = max((max(part.numerator, part.denominator) for part in limits.values()), default=1)
+    if biggest * most > _LIMIT:
+        raise InputError("counts are too large to compare exactly", hint="write the target with fewer digits")
+    return promises.select(
+        "slo",
+        pl.Series("num", [limits[slo].numerator for slo in promises["slo"]], pl.Int128),
+        pl.Series("den", [limits[slo].denominator for slo in promises["slo"]], pl.Int128),
+    )

@@ -1,0 +1,164 @@
+"""Alerts of a span of time: burn rates above their thresholds, budgets spent to their levels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import polars as pl
+
+from finops_lab.service_levels._sliding import whole_slots
+from finops_lab.service_levels.budgets import LEVELS, spent_series
+from finops_lab.service_levels.burn import LEAST_ROWS, WORKBOOK, BurnWindow, burn_series
+from finops_lab.service_levels.promises import promised
+from finops_lab.service_levels.schemas import ALERTS, PROMISE, SLOT_S
+
+__all__ = ["alerts", "alerts_of"]
+
+_SLOT = timedelta(seconds=SLOT_S)
+
+
+def alerts(
+    events: pl.LazyFrame | pl.DataFrame,
+    slos: pl.DataFrame | pl.LazyFrame,
+    first: datetime,
+    last: datetime,
+    *,
+    windows: Sequence[BurnWindow] = WORKBOOK,
+    least_rows: int = LEAST_ROWS,
+    gap: timedelta | None = None,
+) -> pl.DataFrame:
+    """Find the alerts after one moment and up to another: pages and tickets.
+
+    An alert lasts while a pair of windows of its severity burns, or the budget of the calendar month
+    is spent to its level: a ticket from 40 %, a page from 80 %, each once a month. They are told by
+    the month, since a rolling budget can stay at the same level for weeks. Where both windows exceed the threshold
+    and the log holds too few rows to tell, `status` says so: such a row is no alert.
+
+    Parameters
+    ----------
+    events : polars.LazyFrame or polars.DataFrame
+        `finops_lab.service_levels.schemas.EVENTS`; those before `first` count for long windows and
+        for the month's budget.
+    slos : polars.DataFrame or polars.LazyFrame
+        The `slos` contract.
+    first, last : datetime.datetime
+        With a time zone.
+    windows, least_rows
+        As in `finops_lab.service_levels.burn.burn_series`.
+    gap : datetime.timedelta, optional
+        Pauses up to this do not end an alert of a burn rate. By default the longest short window of
+        its severity: half an hour for pages, six hours for tickets.
+
+    Returns
+    -------
+    polars.DataFrame
+        `finops_lab.service_levels.schemas.ALERTS`, sorted by begin, name, severity and kind.
+    """
+    after = whole_slots(first) + _SLOT  # a moment ends a slot: midnight belongs to the day before
+    series = burn_series(events, slos, after, last, windows=windows, least_rows=least_rows)
+    spent = spent_series(events, slos, after, last, least_rows=least_rows)
+    return alerts_of(series, spent, slos, last, windows=windows, gap=gap)
+
+
+def alerts_of(
+    series: pl.DataFrame,
+    spent: pl.DataFrame,
+    slos: pl.DataFrame | pl.LazyFrame,
+    last: datetime,
+    *,
+    windows: Sequence[BurnWindow] = WORKBOOK,
+    gap: timedelta | None = None,
+) -> pl.DataFrame:
+    """Find the alerts in series that are there already.
+
+    Parameters
+    ----------
+    series, spent : polars.DataFrame
+        From `burn_series` and `spent_series`, of the same span.
+    slos, last, windows, gap
+        As in `alerts`.
+
+    Returns
+    -------
+    polars.DataFrame
+        As of `alerts`.
+    """
+    promises = promised(slos).select(PROMISE.keys())
+    found = pl.concat([_burning(series, windows, gap), _spent(spent)])
+    # One that burned until the last moment there is has not ended.
+    latest = (
+        pl.concat([series.select("slo", "at"), spent.select("slo", "at")])
+        .group_by("slo")
+        .agg(pl.col("at").max())
+    )
+    found = found.join(latest, on="slo", how="left")
+    ended = pl.when(pl.col("_to") < pl.col("at")).then(pl.col("_to"))
+    frame = found.join(promises, on="slo").with_columns(ended.alias("end"))
+    for name, moment in (("spent_before", "begin"), ("spent_after", "_to")):
+        known = spent.select("slo", pl.col("at").alias(moment), pl.col("spent").alias(name)).drop_nulls()
+        frame = frame.sort(moment).join_asof(known.sort(moment), on=moment, by="slo", check_sortedness=False)
+    return frame.select(list(ALERTS)).sort("begin", "slo", "severity", "kind", "status")
+
+
+def _runs(moments: pl.DataFrame, gap: timedelta) -> pl.DataFrame:
+    """Give moments of one objective that are no further apart than a gap the same number."""
+    apart = (pl.col("at").diff() > gap).fill_null(True)
+    return moments.sort("at", "window").with_columns(apart.cum_sum().alias("_run"))
+
+
+def _burning(series: pl.DataFrame, windows: Sequence[BurnWindow], gap: timedelta | None) -> pl.DataFrame:
+    rows: list[dict[str, Any]] = []
+    high = series.filter("exceeds")
+    for (_, severity), mine in high.group_by("slo", "severity", maintain_order=True):
+        shorts = [window.short_s for window in windows if window.severity == severity]
+        pause = timedelta(seconds=max(shorts)) if gap is None else gap
+        proved = _runs(mine.filter(status="burning"), pause)
+        for _, run in proved.group_by("_run", maintain_order=True):
+            rows.append(_burned(run, windows) | {"status": "proved"})
+        for _, run in _runs(mine, pause).group_by("_run", maintain_order=True):
+            # What some moments prove is told already.
+            if (run["status"] != "burning").all():
+                rows.append(_burned(run, windows) | {"status": "too few rows", "reason": run["reason"][0]})
+    return pl.DataFrame(rows, schema=_FOUND)
+
+
+def _burned(run: pl.DataFrame, windows: Sequence[BurnWindow]) -> dict[str, Any]:
+    peak = run.sort("long_rate", "at", "window", descending=[True, False, False]).row(0, named=True)
+    burned = set(run["window"])
+    return {
+        **{name: peak[name] for name in ("slo", "severity", "threshold", "long_rate", "short_rate")},
+        "begin": run["at"].min(),
+        "_to": run["at"].max(),
+        "kind": "burn rate",
+        "window": ", ".join(window.name for window in windows if window.name in burned),
+        "rows": peak["long_rows"],
+    }
+
+
+def _spent(spent: pl.DataFrame) -> pl.DataFrame:
+    levels = {name: f"{level * 100:.0f} % of the month's budget" for name, level in LEVELS}
+    month = (pl.col("at") - pl.duration(microseconds=1)).dt.truncate("1mo").alias("_month")
+    reached = spent.filter(pl.col("severity").is_not_null()).with_columns(month)
+    spans = reached.group_by("slo", "severity", "_month").agg(
+        pl.col("at").min().alias("begin"), pl.col("at").max().alias("_to"), pl.col("rows").max()
+    )
+    spans = spans.with_columns(
+        pl.lit("budget spent").alias("kind"),
+        pl.col("severity").replace_strict(levels, return_dtype=pl.String).alias("window"),
+        pl.lit("proved").alias("status"),
+    )
+    absent = [pl.lit(None, kind).alias(name) for name, kind in _FOUND.items() if name not in spans.columns]
+    return spans.with_columns(absent).select(list(_FOUND))
+
+
+_FOUND = {
+    **{
+        name: kind
+        for name, kind in ALERTS.items()
+        if name not in (*PROMISE, "end", "spent_before", "spent_after")
+    },
+    "slo": pl.String,
+    "_to": ALERTS["begin"],
+}

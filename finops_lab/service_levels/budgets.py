@@ -1,0 +1,362 @@
+"""Error budgets: what the target leaves room for, what is spent, and when it will be gone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+import polars as pl
+
+from finops_lab.calendar import add_months, format_month
+from finops_lab.service_levels._sliding import grid, opened, ratios, whole_slots
+from finops_lab.service_levels.burn import LEAST_ROWS
+from finops_lab.service_levels.promises import BY_DAY, allowance, promised
+from finops_lab.service_levels.schemas import BUDGETS, CALENDAR, DAY_S, PROMISE, SLOT_S
+from finops_lab.unit_economics.figures import divided
+
+__all__ = ["LEVELS", "budget_calendar", "budgets", "spent_series"]
+
+# Shares of the budget spent that call for something, the most severe first.
+LEVELS = (("page", Decimal("0.8")), ("ticket", Decimal("0.4")))
+_PRESENT = timedelta(days=3)
+_SECOND, _TICK = timedelta(seconds=1), timedelta(microseconds=1)
+
+
+def budgets(
+    events: pl.LazyFrame | pl.DataFrame,
+    slos: pl.DataFrame | pl.LazyFrame,
+    at: datetime,
+    *,
+    calendar: bool = False,
+    present: timedelta = _PRESENT,
+    least_rows: int = LEAST_ROWS,
+) -> pl.DataFrame:
+    """Work out the error budget of every objective at a moment.
+
+    The budget is the share of events that the target lets be bad, of the whole period. Where the
+    period was not seen whole (the month runs on, the log begins on a later day) its events are taken
+    to go on as they were: then `estimated` is true. With ``budget_usd`` the budget is spent by
+    whichever is larger, the share of bad events or the share of money.
+
+    Parameters
+    ----------
+    events : polars.LazyFrame or polars.DataFrame
+        `finops_lab.service_levels.schemas.EVENTS`.
+    slos : polars.DataFrame or polars.LazyFrame
+        The `slos` contract.
+    at : datetime.datetime
+        With a time zone. Events of slots that are over then count.
+    calendar : bool
+        Judge the calendar month (UTC) that `at` ends in, instead of the last ``window_days``.
+    present : datetime.timedelta
+        How far back the present rate of bad events is measured, for the projected exhaustion.
+    least_rows : int
+        Rows of the log below which nobody is called. Objectives judged by day need none.
+
+    Returns
+    -------
+    polars.DataFrame
+        `finops_lab.service_levels.schemas.BUDGETS`, one row per objective, sorted by name. Where
+        there were no events the budget is null, with `reason`.
+
+    Examples
+    --------
+    >>> from finops_lab.service_levels.schemas import EVENTS
+    >>> slos = pl.DataFrame({"service": ["chat"], "objective": ["availability"], "target": [0.99]})
+    >>> day = {"slo": "chat: availability", "dimension": "feature", "service": "chat",
+    ...     "objective": "availability", "slot_s": 300, "good": 9975, "bad": 25, "total": 10000,
+    ...     "unknown": 0, "rows": 10000, "bad_usd": 0, "bad_unpriced": 25}
+    >>> seen = pl.DataFrame([day | {"slot": datetime(2026, 10, d, tzinfo=UTC)} for d in range(1, 29)],
+    ...     schema=EVENTS)
+    >>> budget = budgets(seen, slos, datetime(2026, 10, 29, tzinfo=UTC))
+    >>> [round(float(budget[name].item())) for name in ("allowed_bad", "bad", "remaining_bad")]
+    [2800, 700, 2100]
+    >>> float(budget["spent"].item())
+    0.25
+    """
+    promises = promised(slos)
+    by_name = opened(events, promises).partition_by("slo", as_dict=True)
+    rows = []
+    for slo in promises.iter_rows(named=True):
+        slot_s = DAY_S if slo["objective"] in BY_DAY else SLOT_S
+        until = whole_slots(at, slot_s)
+        begin, end = until - timedelta(days=slo["window_days"]), until
+        period = f"{slo['window_days']} days"
+        if calendar:
+            month = (until - _SECOND).date().replace(day=1)
+            begin, end, period = _midnight(month), _midnight(add_months(month, 1)), format_month(month)
+        found = by_name.get((slo["slo"],), pl.DataFrame(schema=_EVENTS)).filter(pl.col("slot") < until)
+        when = {"period": period, "begin": begin, "end": end, "until": until, "slot_s": slot_s}
+        rows.append(_budget(found, slo | when, present, least_rows if slot_s == SLOT_S else 1))
+    return pl.DataFrame(rows, schema=BUDGETS)
+
+
+def _budget(found: pl.DataFrame, slo: Mapping[str, Any], present: timedelta, least: int) -> dict[str, Any]:
+    begin, end, until = slo["begin"], slo["end"], slo["until"]
+    inside = found.filter(pl.col("slot") >= begin).sort("slot")
+    sums = inside.select(pl.col(_SUMMED).sum()).row(0, named=True)
+    row = {name: slo[name] for name in (*PROMISE, "period", "begin", "end", "until", "target", "budget_usd")}
+    row |= sums
+    if not sums["total"]:
+        return row | {"bad_usd": None, "reason": "no events in the period"}
+    seen_from = max(begin, _first_day(found))
+    part = Fraction((until - seen_from) // _SECOND, (end - begin) // _SECOND)
+    allowed = allowance(slo["target"]) * Fraction(sums["total"]) / part
+    spent = Fraction(sums["bad"]) / allowed
+    limit = slo["budget_usd"]
+    known = sums["bad_unpriced"] < sums["bad"] or not sums["bad"]
+    money = Fraction(sums["bad_usd"]) / Fraction(limit) if limit and known else None
+    most = max(spent, money or Fraction(0))
+    few = sums["rows"] < least
+    severity = next((name for name, level in LEVELS if most >= Fraction(level)), None)
+    row |= {
+        "allowed_bad": _decimal(allowed),
+        "estimated": part < 1,
+        "remaining_bad": _decimal(allowed - Fraction(sums["bad"])),
+        "spent_events": _decimal(spent),
+        "bad_usd": sums["bad_usd"] if known else None,
+        "spent_money": _decimal(money),
+        "spent": _decimal(most),
+        "spent_by": "money" if money is not None and money > spent else "events",
+        "severity": None if few else severity,
+        "reason": _reason(sums, few, known, bool(limit), least),
+    }
+    caps = [("bad", allowed), *([("bad_usd", Fraction(limit))] if money is not None else [])]
+    return row | _exhaustion(inside, found, caps, slo, present)
+
+
+def _reason(sums: Mapping[str, Any], few: bool, known: bool, limited: bool, least: int) -> str | None:
+    said = []
+    if few:
+        said.append(f"{sums['rows']} rows of the log: it takes {least} to tell")
+    if limited and not known:
+        said.append("no bad event has a known cost")
+    elif limited and sums["bad_unpriced"]:
+        said.append(
+            f"{sums['bad_unpriced'].normalize():f} bad events have no known cost: money is a lower bound"
+        )
+    return "; ".join(said) or None
+
+
+def _exhaustion(
+    inside: pl.DataFrame,
+    found: pl.DataFrame,
+    caps: list[tuple[str, Fraction]],
+    slo: Mapping[str, Any],
+    present: timedelta,
+) -> dict[str, Any]:
+    """Return when a cap was passed, or will be if the present rate goes on."""
+    slot, until = timedelta(seconds=slo["slot_s"]), slo["until"]
+    moments: list[tuple[datetime, str]] = []
+    span = min(present, until - _first_day(found))
+    recent = found.filter(pl.col("slot") >= until - span)
+    for column, cap in caps:
+        spent = Fraction(inside[column].sum())
+        if spent >= cap:
+            # Python's fractions: the crossing is one slot of many, and must not be off by rounding.
+            running, crossed = Fraction(0), until
+            for begin, value in inside.select("slot", column).iter_rows():
+                running += Fraction(value)
+                if running >= cap:
+                    crossed = begin + slot
+                    break
+            moments.append((crossed, "spent"))
+        elif rate := Fraction(recent[column].sum()) / Fraction(span // _SECOND):
+            seconds = int((cap - spent) / rate)
+            if seconds < slo["window_days"] * DAY_S:
+                moments.append((until + timedelta(seconds=seconds), "projected"))
+    # In the month that runs; a rolling period ends where it is as long again.
+    last = slo["end"] if slo["end"] > until else until + timedelta(days=slo["window_days"])
+    over = slo["end"] == until and slo["period"].count("-")
+    moments = [m for m in moments if m[1] == "spent" or (m[0] <= last and not over)]
+    if not moments:
+        return {"exhausted": None, "exhaustion": "not in this period"}
+    moment, how = min(moments)
+    return {"exhausted": moment, "exhaustion": how}
+
+
+def budget_calendar(
+    events: pl.LazyFrame | pl.DataFrame,
+    slos: pl.DataFrame | pl.LazyFrame,
+    month: date,
+    *,
+    at: datetime | None = None,
+) -> pl.DataFrame:
+    """Tell day by day how much of a month's error budget was spent.
+
+    Parameters
+    ----------
+    events, slos
+        As in `budgets`.
+    month : datetime.date
+        Any day of the month (UTC).
+    at : datetime.datetime, optional
+        Where events end, while the month runs; its end by default.
+
+    Returns
+    -------
+    polars.DataFrame
+        `finops_lab.service_levels.schemas.CALENDAR`, one row per objective and day of the month.
+        `spent` of all days adds up to `spent` of `budgets` with ``calendar=True``.
+    """
+    first = month.replace(day=1)
+    end = _midnight(add_months(first, 1))
+    until = min(at or end, end)
+    state = budgets(events, slos, until, calendar=True)
+    days = pl.DataFrame({"day": pl.date_range(first, add_months(first, 1), "1d", closed="left", eager=True)})
+    inside = (
+        events.lazy()
+        .with_columns(pl.col("slot").dt.date().alias("day"))
+        .filter((pl.col("day") >= first) & (pl.col("slot") < until) & (pl.col("slot") < end))
+        .group_by("slo", "day")
+        .agg(pl.col("total", "bad", "rows", "bad_usd").sum())
+        .collect()
+    )
+    keys = state.select(
+        *PROMISE, "allowed_bad", "budget_usd", pl.col("spent_money").is_not_null().alias("_money")
+    )
+    frame = keys.join(days, how="cross").join(inside, on=["slo", "day"], how="left").sort("slo", "day")
+    rows = []
+    for (_,), mine in frame.group_by("slo", maintain_order=True):
+        bad, usd, before = Decimal(0), Decimal(0), Decimal(0)
+        for row in mine.iter_rows(named=True):
+            over = _midnight(row["day"]) >= until or row["allowed_bad"] is None
+            bad, usd = bad + (row["bad"] or 0), usd + (row["bad_usd"] or 0)
+            shares = [divided(bad, row["allowed_bad"])]
+            shares += [divided(usd, row["budget_usd"])] if row["_money"] else []
+            now = max((share for share in shares if share is not None), default=Decimal(0))
+            row["spent"] = None if over or row["total"] is None else now - before
+            row["cumulated"] = None if over else now
+            before = now
+            rows.append({name: row[name] for name in CALENDAR})
+    return pl.DataFrame(rows, schema=CALENDAR)
+
+
+def spent_series(
+    events: pl.LazyFrame | pl.DataFrame,
+    slos: pl.DataFrame | pl.LazyFrame,
+    first: datetime,
+    last: datetime,
+    *,
+    least_rows: int = LEAST_ROWS,
+) -> pl.DataFrame:
+    """Tell at the end of every slot how much of its calendar month's budget was spent by then.
+
+    That is what could be known then: the month's events are taken to go on as they were.
+
+    Parameters
+    ----------
+    events, slos, first, last, least_rows
+        As in `finops_lab.service_levels.burn.burn_series`. Objectives judged by day have one row a
+        day.
+
+    Returns
+    -------
+    polars.DataFrame
+        ``slo``, ``at``, ``rows`` (of the month so far), ``spent`` (Float64, as `spent` of
+        `budgets` with ``calendar=True``; null without events) and ``severity`` (``page`` from 80 %,
+        ``ticket`` from 40 %, compared exactly; null with too few rows). Sorted.
+    """
+    promises = promised(slos)
+    found = opened(events, promises)
+    daily = pl.col("objective").is_in(BY_DAY)
+    parts = [pl.DataFrame(schema=_SPENT)]
+    for slot_s, some in ((SLOT_S, promises.filter(~daily)), (DAY_S, promises.filter(daily))):
+        begin, end = whole_slots(first + timedelta(seconds=slot_s) - _TICK, slot_s), whole_slots(last, slot_s)
+        if end >= begin and not some.is_empty():
+            mine = found.filter(pl.col("slo").is_in(some["slo"].to_list()))
+            parts.append(_spent(mine, some, begin, end, slot_s, least_rows if slot_s == SLOT_S else 1))
+    return pl.concat(parts).sort("slo", "at")
+
+
+def _spent(
+    events: pl.DataFrame, promises: pl.DataFrame, first: datetime, last: datetime, slot_s: int, least: int
+) -> pl.DataFrame:
+    begin = _midnight((first - _TICK).date().replace(day=1))
+    sums = grid(
+        events,
+        promises,
+        first=begin + timedelta(seconds=slot_s),
+        last=last,
+        slot_s=slot_s,
+        back_s=0,
+        monthly=True,
+    )
+    allowed = pl.Series("_allowed", [float(allowance(t)) for t in promises["target"]], pl.Float64)
+    # A moment is the end of its slot: midnight still belongs to the month before.
+    month = (pl.col("at") - pl.duration(microseconds=1)).dt.truncate("1mo")
+    seen = pl.col("at") - pl.max_horizontal(month, "_begin")
+    frame = (
+        sums.filter(pl.col("at") >= first)
+        .join(promises.select("slo", "budget_usd", allowed), on="slo", how="left")
+        .join(
+            events.group_by("slo").agg(pl.col("slot").min().dt.truncate("1d").alias("_begin")),
+            on="slo",
+            how="left",
+        )
+        .with_columns(
+            (seen.dt.total_seconds() // slot_s).clip(0).alias("_seen"),
+            (month.dt.days_in_month().cast(pl.Int64) * (DAY_S // slot_s)).alias("_slots"),
+        )
+    )
+    biggest = int(frame["total"].max() or 0) * 1000 * 31 * (DAY_S // slot_s)  # type: ignore[call-overload]
+    for name, level in LEVELS:
+        targets = promises.select("slo", "target").iter_rows()
+        limits = {slo: Fraction(level) * allowance(target) for slo, target in targets}
+        factors = ratios(promises, limits, biggest)
+        frame = frame.join(factors, on="slo", how="left").with_columns(_reached(level).alias(f"_{name}"))
+        frame = frame.drop("num", "den")
+    (worst, _), *others = LEVELS
+    reached = pl.when(f"_{worst}").then(pl.lit(worst))
+    for name, _ in others:
+        reached = reached.when(f"_{name}").then(pl.lit(name))
+    share = (
+        pl.col("bad").cast(pl.Float64)
+        / pl.col("total").cast(pl.Float64)
+        / pl.col("_allowed")
+        * (pl.col("_seen").cast(pl.Float64) / pl.col("_slots").cast(pl.Float64))
+    )
+    money = pl.col("bad_usd").cast(pl.Float64) / pl.col("budget_usd").cast(pl.Float64)
+    return frame.select(
+        "slo",
+        "at",
+        "rows",
+        pl.when(pl.col("total") > 0).then(pl.max_horizontal(share, money)).alias("spent"),
+        pl.when(pl.col("rows") >= least).then(reached).alias("severity"),
+    )
+
+
+def _reached(level: Decimal) -> pl.Expr:
+    """Tell exactly where the share of events or of money is at least a level: whole numbers only."""
+    bad, total = pl.col("bad").to_physical(), pl.col("total").to_physical()
+    by_events = bad * pl.col("_seen") * pl.col("den") >= total * pl.col("_slots") * pl.col("num")
+    usd, limit, part = pl.col("bad_usd").to_physical(), pl.col("budget_usd").to_physical(), Fraction(level)
+    by_money = (usd * part.denominator >= limit * part.numerator).fill_null(False)
+    return (total > 0) & (by_events | by_money)
+
+
+_SPENT = {
+    "slo": pl.String,
+    "at": pl.Datetime("us", "UTC"),
+    "rows": pl.Int64,
+    "spent": pl.Float64,
+    "severity": pl.String,
+}
+_SUMMED = ("total", "bad", "unknown", "rows", "bad_usd", "bad_unpriced")
+_EVENTS = {"slot": pl.Datetime("us", "UTC"), **{name: BUDGETS[name] for name in _SUMMED}}
+
+
+def _first_day(found: pl.DataFrame) -> datetime:
+    """Return the begin of the day that the log of an objective begins on: logs are kept by day."""
+    return _midnight(found.select(pl.col("slot").min().dt.date()).item())
+
+
+def _midnight(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
+
+
+def _decimal(value: Fraction | None) -> Decimal | None:
+    return None if value is None else divided(Decimal(value.numerator), Decimal(value.denominator))

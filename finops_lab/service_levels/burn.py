@@ -1,0 +1,229 @@
+"""How fast error budgets burn: several windows, several rates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from fractions import Fraction
+from typing import Literal
+
+import polars as pl
+
+from finops_lab.errors import InputError
+from finops_lab.service_levels._sliding import grid, opened, ratios, whole_slots, within
+from finops_lab.service_levels.promises import BY_DAY, allowance, promised
+from finops_lab.service_levels.schemas import BURNS, PROMISE, SLOT_S
+
+__all__ = ["LEAST_ROWS", "WORKBOOK", "BurnWindow", "burn_peaks", "burn_rates", "burn_series"]
+
+LEAST_ROWS = 10
+
+
+@dataclass(frozen=True)
+class BurnWindow:
+    """A pair of windows that burn when both burn faster than `rate`.
+
+    Attributes
+    ----------
+    name : str
+        Such as ``1 h / 5 m``.
+    long_s, short_s : int
+        Lengths in seconds, whole slots of 300.
+    rate : decimal.Decimal
+        1 spends the budget exactly by the end of its period.
+    severity : {"page", "ticket"}
+        What it calls for.
+    """
+
+    name: str
+    long_s: int
+    short_s: int
+    rate: Decimal
+    severity: Literal["page", "ticket"]
+
+    def __post_init__(self) -> None:
+        if not 0 < self.short_s <= self.long_s or self.long_s % SLOT_S or self.short_s % SLOT_S:
+            raise InputError(
+                f"the windows of {self.name!r} are no whole slots of {SLOT_S} s, the short one first"
+            )
+
+
+# Google, "The Site Reliability Workbook" (2018), chapter 5, "Alerting on SLOs", table 5-8.
+WORKBOOK = (
+    BurnWindow("1 h / 5 m", 3_600, 300, Decimal("14.4"), "page"),
+    BurnWindow("6 h / 30 m", 21_600, 1_800, Decimal(6), "page"),
+    BurnWindow("3 d / 6 h", 259_200, 21_600, Decimal(1), "ticket"),
+)
+
+
+def burn_series(
+    events: pl.LazyFrame | pl.DataFrame,
+    slos: pl.DataFrame | pl.LazyFrame,
+    first: datetime,
+    last: datetime,
+    *,
+    windows: Sequence[BurnWindow] = WORKBOOK,
+    least_rows: int = LEAST_ROWS,
+) -> pl.DataFrame:
+    """Work out burn rates at the end of every slot of five minutes from `first` to `last`.
+
+    The burn rate is the share of bad events, divided by the share that the target leaves room for.
+    A pair burns when both its windows are above its rate; they are compared exactly.
+
+    Parameters
+    ----------
+    events : polars.LazyFrame or polars.DataFrame
+        `finops_lab.service_levels.schemas.EVENTS`. Those before `first` count for the long windows.
+    slos : polars.DataFrame or polars.LazyFrame
+        The `slos` contract. Objectives judged by day have no burn rates and no rows here.
+    first, last : datetime.datetime
+        With a time zone. Slots that end then or between.
+    windows : sequence of BurnWindow
+        The SRE workbook's by default.
+    least_rows : int
+        Rows of the log that each window must hold. A log of one call in a thousand may have seen a
+        single call in five minutes, and that it failed proves nothing.
+
+    Returns
+    -------
+    polars.DataFrame
+        `finops_lab.service_levels.schemas.BURNS`, sorted by name, window and moment. Rates are null
+        where a window has no events.
+
+    Raises
+    ------
+    InputError
+        When a moment has no time zone, or an event's objective is not among the objectives.
+    """
+    promises = promised(slos)
+    found = opened(events, promises).filter(pl.col("slot_s") == SLOT_S)
+    promises = promises.filter(~pl.col("objective").is_in(BY_DAY))
+    first, last = whole_slots(first), whole_slots(last)
+    if promises.is_empty() or not windows:
+        return pl.DataFrame(schema=BURNS)
+    back = max(window.long_s for window in windows)
+    sums = grid(found, promises, first=first, last=last, slot_s=SLOT_S, back_s=back)
+    biggest = int(sums["total"].max() or 0) * 1000  # type: ignore[call-overload]
+    parts = []
+    for window in windows:
+        limits = {
+            slo: Fraction(window.rate) * allowance(target)
+            for slo, target in promises.select("slo", "target").iter_rows()
+        }
+        factors = ratios(promises, limits, biggest).join(
+            promises.select(
+                *PROMISE, pl.Series("_allowed", [float(allowance(t)) for t in promises["target"]], pl.Float64)
+            ),
+            on="slo",
+        )
+        parts.append(_pair(sums, window, factors, least_rows).filter(pl.col("at") >= first))
+    return pl.concat(parts).sort("slo", pl.col("window").cast(pl.Enum([w.name for w in windows])), "at")
+
+
+def _pair(sums: pl.DataFrame, window: BurnWindow, factors: pl.DataFrame, least_rows: int) -> pl.DataFrame:
+    names = ("bad", "total", "rows")
+    frame = sums.select(
+        "slo",
+        "at",
+        *(within(name, window.long_s // SLOT_S).name.prefix("long_") for name in names),
+        *(within(name, window.short_s // SLOT_S).name.prefix("short_") for name in names),
+    ).join(factors, on="slo", how="left")
+    ends = ("long", "short")
+    # Counts in thousandths are whole numbers.
+    exceeds = [
+        pl.col(f"{e}_bad").to_physical() * pl.col("den") > pl.col(f"{e}_total").to_physical() * pl.col("num")
+        for e in ends
+    ]
+    rates = [
+        pl.when(pl.col(f"{e}_total") > 0)
+        .then(
+            pl.col(f"{e}_bad").cast(pl.Float64) / pl.col(f"{e}_total").cast(pl.Float64) / pl.col("_allowed")
+        )
+        .alias(f"{e}_rate")
+        for e in ends
+    ]
+    few = pl.min_horizontal("long_rows", "short_rows") < least_rows
+    frame = frame.with_columns(
+        pl.lit(window.name).alias("window"),
+        pl.lit(window.severity).alias("severity"),
+        pl.lit(float(window.rate)).alias("threshold"),
+        *rates,
+        pl.all_horizontal(exceeds).alias("exceeds"),
+        few.alias("_few"),
+    )
+    nothing = pl.col("long_total") == 0
+    status = (
+        pl.when(nothing)
+        .then(pl.lit("no events"))
+        .when("_few")
+        .then(pl.lit("too few rows"))
+        .when("exceeds")
+        .then(pl.lit("burning"))
+        .otherwise(pl.lit("calm"))
+    )
+    reason = (
+        pl.when(nothing)
+        .then(pl.lit("the log has no events in the long window"))
+        .when("_few")
+        .then(
+            pl.format(
+                f"{{}} rows in the long window and {{}} in the short one: it takes {least_rows} to tell",
+                "long_rows",
+                "short_rows",
+            )
+        )
+    )
+    return frame.with_columns(status.alias("status"), reason.alias("reason")).select(list(BURNS))
+
+
+def burn_rates(
+    events: pl.LazyFrame | pl.DataFrame,
+    slos: pl.DataFrame | pl.LazyFrame,
+    at: datetime,
+    *,
+    windows: Sequence[BurnWindow] = WORKBOOK,
+    least_rows: int = LEAST_ROWS,
+) -> pl.DataFrame:
+    """Work out burn rates at a moment: `burn_series` at the end of the last slot that is over then.
+
+    Examples
+    --------
+    >>> from datetime import UTC, timedelta
+    >>> noon = datetime(2026, 10, 1, 12, tzinfo=UTC)
+    >>> slos = pl.DataFrame({"service": ["chat"], "objective": ["availability"], "target": [0.999]})
+    >>> counted = {"good": 980, "bad": 20, "total": 1000, "unknown": 0, "rows": 1000, "bad_usd": 0,
+    ...     "bad_unpriced": 20}
+    >>> name = {"slo": "chat: availability", "dimension": "feature", "service": "chat"}
+    >>> from finops_lab.service_levels.schemas import EVENTS
+    >>> seen = pl.DataFrame([{**name, "objective": "availability", "slot_s": 300, **counted,
+    ...     "slot": noon - timedelta(minutes=5 * i)} for i in range(1, 13)], schema=EVENTS)
+    >>> rates = burn_rates(seen, slos, noon)
+    >>> rates.select("window", pl.col("long_rate").round(2), "status").rows()
+    [('1 h / 5 m', 20.0, 'burning'), ('6 h / 30 m', 20.0, 'burning'), ('3 d / 6 h', 20.0, 'burning')]
+    """
+    return burn_series(events, slos, at, at, windows=windows, least_rows=least_rows)
+
+
+def burn_peaks(series: pl.DataFrame | pl.LazyFrame, *, every: str = "1h") -> pl.DataFrame:
+    """Return the highest burn rates of every hour, few enough to draw.
+
+    Parameters
+    ----------
+    series : polars.DataFrame or polars.LazyFrame
+        From `burn_series`.
+    every : str
+        Length of a step, such as ``1h`` or ``30m``.
+
+    Returns
+    -------
+    polars.DataFrame
+        ``slo``, ``window``, ``severity``, ``threshold``, ``at`` (begin of the step), ``long_rate``
+        and ``short_rate``, sorted.
+    """
+    # A moment is the end of its slot: the one at 10:00 belongs to the hour before.
+    step = (pl.col("at") - pl.duration(microseconds=1)).dt.truncate(every).alias("at")
+    frame = series.lazy().with_columns(step)
+    keys = ["slo", "window", "severity", "threshold", "at"]
+    return frame.group_by(keys).agg(pl.col("long_rate", "short_rate").max()).sort(keys).collect()

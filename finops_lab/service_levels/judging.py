@@ -1,0 +1,120 @@
+"""Service levels of a month in one go: budgets, alerts, what they coincide with, what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+
+import polars as pl
+
+from finops_lab.calendar import add_months
+from finops_lab.service_levels.actions import actions
+from finops_lab.service_levels.alerts import alerts_of
+from finops_lab.service_levels.budgets import budget_calendar, budgets, spent_series
+from finops_lab.service_levels.burn import LEAST_ROWS, WORKBOOK, BurnWindow, burn_peaks, burn_series
+from finops_lab.service_levels.coincidences import coincidences
+from finops_lab.service_levels.schemas import SLOT_S
+
+__all__ = ["ServiceLevels", "judge"]
+
+
+@dataclass(frozen=True)
+class ServiceLevels:
+    """How the objectives of a month were kept.
+
+    Attributes
+    ----------
+    month : datetime.date
+        Its first day.
+    budgets : polars.DataFrame
+        Error budgets of the calendar month.
+    rolling : polars.DataFrame
+        Error budgets of the last ``window_days`` of each objective.
+    calendar : polars.DataFrame
+        What each day spent of the month's budget.
+    spent : polars.DataFrame
+        Share of the month's budget spent, at the end of every hour: ``slo``, ``at``, ``spent``.
+    burn : polars.DataFrame
+        Highest burn rates of every hour.
+    alerts, coincidences, actions : polars.DataFrame
+        Pages and tickets, what they coincide with, what to do.
+    """
+
+    month: date
+    budgets: pl.DataFrame
+    rolling: pl.DataFrame
+    calendar: pl.DataFrame
+    spent: pl.DataFrame
+    burn: pl.DataFrame
+    alerts: pl.DataFrame
+    coincidences: pl.DataFrame
+    actions: pl.DataFrame
+
+
+def judge(
+    events: pl.LazyFrame | pl.DataFrame,
+    slos: pl.DataFrame | pl.LazyFrame,
+    month: date,
+    *,
+    at: datetime | None = None,
+    deploys: pl.LazyFrame | pl.DataFrame | None = None,
+    training_jobs: pl.LazyFrame | pl.DataFrame | None = None,
+    scale_events: pl.LazyFrame | pl.DataFrame | None = None,
+    served_by: pl.DataFrame | None = None,
+    windows: Sequence[BurnWindow] = WORKBOOK,
+    least_rows: int = LEAST_ROWS,
+    hours: float = 6,
+    words: Mapping[tuple[str, str, str], str] | None = None,
+) -> ServiceLevels:
+    """Judge the objectives in a calendar month (UTC).
+
+    Parameters
+    ----------
+    events : polars.LazyFrame or polars.DataFrame
+        `finops_lab.service_levels.schemas.EVENTS` of the month and of what the longest window needs
+        before it.
+    slos : polars.DataFrame or polars.LazyFrame
+        The `slos` contract.
+    month : datetime.date
+        Any day of the month.
+    at : datetime.datetime, optional
+        How far the month has run; its end by default.
+    deploys, training_jobs, scale_events, served_by, hours
+        As in `finops_lab.service_levels.coincidences.coincidences`.
+    windows, least_rows
+        As in `finops_lab.service_levels.burn.burn_series`.
+    words
+        As in `finops_lab.service_levels.actions.actions`.
+
+    Returns
+    -------
+    ServiceLevels
+    """
+    seen = events.lazy().collect()
+    first = month.replace(day=1)
+    begin, end = (datetime(day.year, day.month, 1, tzinfo=UTC) for day in (first, add_months(first, 1)))
+    end = min(end, at) if at is not None else end
+    after = begin + timedelta(seconds=SLOT_S)
+    series = burn_series(seen, slos, after, end, windows=windows, least_rows=least_rows)
+    spent = spent_series(seen, slos, after, end, least_rows=least_rows)
+    found = alerts_of(series, spent, slos, end, windows=windows)
+    near = coincidences(
+        found,
+        deploys=deploys,
+        training_jobs=training_jobs,
+        scale_events=scale_events,
+        served_by=served_by,
+        hours=hours,
+    )
+    return ServiceLevels(
+        month=first,
+        budgets=budgets(seen, slos, end, calendar=True, least_rows=least_rows),
+        rolling=budgets(seen, slos, end, least_rows=least_rows),
+        calendar=budget_calendar(seen, slos, first, at=end),
+        spent=spent.filter(pl.col("at") == pl.col("at").dt.truncate("1h")).select("slo", "at", "spent"),
+        burn=burn_peaks(series),
+        alerts=found,
+        coincidences=near,
+        actions=actions(found, near, words=words),
+    )

@@ -1,0 +1,232 @@
+"""M10, the burn of error budgets, as figures of a KPI."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import polars as pl
+
+from finops_lab.calendar import add_months, months_from
+from finops_lab.money import MONEY
+from finops_lab.service_levels.alerts import alerts_of
+from finops_lab.service_levels.budgets import budgets
+from finops_lab.service_levels.burn import LEAST_ROWS, WORKBOOK, BurnWindow, burn_series
+from finops_lab.service_levels.promises import COLUMN, allowance, promised
+from finops_lab.service_levels.schemas import SLOT_S
+from finops_lab.unit_economics.figures import Definition, figures
+from finops_lab.unit_economics.schemas import FIGURES
+
+__all__ = ["DEFINITIONS", "error_budget_figures"]
+
+_WORKBOOK = "Google, The Site Reliability Workbook (2018), chapter 5, Alerting on SLOs"
+_TABLES = ("slos", "inference_requests", "ledger", "accuracy_samples")
+BUDGET_SPENT = Definition(
+    kpi="M10",
+    measure="budget_spent",
+    title="Error budget spent",
+    unit="ratio",
+    numerator_unit="bad events",
+    denominator_unit="bad events allowed",
+    formula="bad events / ((1 - target) x events of the month), of the objective that spent most; with a limit "
+    "in money, what bad events cost / the limit where that is larger",
+    tables=_TABLES,
+    nothing="no events of an objective in the month",
+    source=_WORKBOOK,
+)
+FAST_BURN_PAGES = Definition(
+    kpi="M10",
+    measure="fast_burn_pages",
+    title="Pages for fast burn",
+    unit="pages",
+    numerator_unit="pages",
+    denominator_unit="months",
+    formula="alerts that began while both windows of a pair burned at 14.4 (1 h / 5 m) or 6 (6 h / 30 m) times "
+    "the rate that spends the budget in its period",
+    tables=("slos", "inference_requests"),
+    nothing="the log has too few rows in every window to tell",
+    source=f"{_WORKBOOK}, table 5-8",
+)
+BURN_RATE_PEAK = Definition(
+    kpi="M10",
+    measure="burn_rate_peak",
+    title="Highest burn rate of an hour",
+    unit="times the allowed rate",
+    numerator_unit="bad events",
+    denominator_unit="bad events allowed",
+    formula="bad events of the hour / ((1 - target) x events of the hour), the highest",
+    tables=("slos", "inference_requests"),
+    nothing="the log has too few rows in every hour to tell",
+    source=_WORKBOOK,
+)
+DEFINITIONS: tuple[Definition, ...] = (BUDGET_SPENT, FAST_BURN_PAGES, BURN_RATE_PEAK)
+_HOUR = BurnWindow("1 h", 3_600, 3_600, Decimal(1), "page")
+
+
+def error_budget_figures(
+    events: pl.LazyFrame | pl.DataFrame,
+    slos: pl.DataFrame | pl.LazyFrame,
+    *,
+    months: Sequence[date] | None = None,
+    at: datetime | None = None,
+    by: Sequence[str] = ("feature", "model", "pool"),
+    windows: Sequence[BurnWindow] = WORKBOOK,
+    least_rows: int = LEAST_ROWS,
+    currency: str = "USD",
+) -> pl.DataFrame:
+    """Tell how error budgets burned, month by month: the whole lab and every service.
+
+    Parameters
+    ----------
+    events : polars.LazyFrame or polars.DataFrame
+        `finops_lab.service_levels.schemas.EVENTS`.
+    slos : polars.DataFrame or polars.LazyFrame
+        The `slos` contract.
+    months : sequence of datetime.date, optional
+        First days; by default those that events fall in.
+    at : datetime.datetime, optional
+        How far the last month has run; its end by default.
+    by : sequence of str
+        Dimensions of objectives to tell by: ``feature``, ``model``, ``pool``.
+    windows, least_rows
+        As in `finops_lab.service_levels.burn.burn_series`.
+    currency : str
+        ISO 4217 code for units; limits of objectives are in USD.
+
+    Returns
+    -------
+    polars.DataFrame
+        `finops_lab.unit_economics.schemas.FIGURES` of `DEFINITIONS`. The whole and a service with
+        several objectives show the one that spent or burned most; pages are added up. `coverage` is
+        the share of events that could be judged.
+    """
+    promises = promised(slos)
+    seen = events.lazy().collect()
+    if months is None:
+        days = seen.select(
+            pl.col("slot").dt.date().min().alias("a"), pl.col("slot").dt.date().max().alias("b")
+        )
+        first, last = days.row(0)
+        months = months_from(first.replace(day=1), last.replace(day=1)) if first else []
+    parts = [pl.DataFrame(schema={"slo": pl.String, **_PARTS})]
+    parts += [_month(seen, promises, month, at, windows, least_rows) for month in months]
+    measured = pl.concat(parts).join(promises.select("slo", "dimension", "service"), on="slo")
+    found = [pl.DataFrame(schema=FIGURES)]
+    for definition in DEFINITIONS:
+        mine = measured.filter(measure=definition.measure)
+        for dimension in (None, *by):
+            of = mine if dimension is None else mine.filter(dimension=dimension)
+            groups = of.select(
+                "month", key=pl.lit(None, pl.String) if dimension is None else pl.col("service")
+            )
+            told = _told(of.with_columns(groups["key"]), definition)
+            column = None if dimension is None else COLUMN[dimension]
+            money = told.filter("by_money")
+            limited = replace(definition, numerator_unit="USD", denominator_unit="USD")
+            found += [
+                figures(told.filter(~pl.col("by_money")), definition, dimension=column, currency=currency),
+                figures(money, limited, dimension=column, currency=currency),
+            ]
+    order = pl.col("measure").cast(pl.Enum([definition.measure for definition in DEFINITIONS]))
+    place = pl.col("dimension").is_not_null()
+    return pl.concat(found).sort(order, place, "dimension", "month", "key", nulls_last=True)
+
+
+_PARTS: dict[str, pl.DataType | type[pl.DataType]] = {
+    "measure": pl.String,
+    "month": pl.Date,
+    "numerator": MONEY,
+    "denominator": MONEY,
+    "by_money": pl.Boolean,
+    "rows": pl.Int64,
+    "judged": MONEY,
+    "events": MONEY,
+    "reason": pl.String,
+}
+
+
+def _month(
+    events: pl.DataFrame,
+    promises: pl.DataFrame,
+    month: date,
+    at: datetime | None,
+    windows: Sequence[BurnWindow],
+    least_rows: int,
+) -> pl.DataFrame:
+    """Return one row per objective and measure."""
+    begin, end = (datetime(day.year, day.month, 1, tzinfo=UTC) for day in (month, add_months(month, 1)))
+    end = min(end, at) if at is not None else end
+    after = begin + timedelta(seconds=SLOT_S)
+    state = budgets(events, promises, end, calendar=True, least_rows=least_rows)
+    pages = [window for window in windows if window.severity == "page"]
+    series = burn_series(events, promises, after, end, windows=pages, least_rows=least_rows)
+    hours = burn_series(events, promises, after, end, windows=[_HOUR], least_rows=least_rows)
+    burned = alerts_of(series, _NO_SPENDING, promises, end, windows=windows).filter(status="proved")
+    counted = dict(burned.group_by("slo").len().iter_rows())
+    told = set(series.filter(pl.col("status").is_in(["burning", "calm"]))["slo"])
+    enough = hours.filter(pl.col("long_rows") >= least_rows)
+    peaks = {
+        row["slo"]: row
+        for row in enough.sort("long_rate", "at", descending=[False, True]).iter_rows(named=True)
+    }
+    targets = dict(promises.select("slo", "target").iter_rows())
+    rows: list[dict[str, Any]] = []
+    for row in state.iter_rows(named=True):
+        slo, peak = row["slo"], peaks.get(row["slo"])
+        room = allowance(targets[slo])
+        money = row["spent_by"] == "money"
+        base = {"slo": slo, "month": month, "by_money": False, "rows": row["rows"]}
+        base |= {"judged": row["total"], "events": row["total"] + row["unknown"], "reason": None}
+        base |= {"numerator": None, "denominator": None}
+        spent = {
+            "measure": BUDGET_SPENT.measure,
+            "numerator": row["bad_usd"] if money else row["bad"],
+            "denominator": row["budget_usd"] if money else row["allowed_bad"],
+            "by_money": money,
+            "reason": row["reason"] if row["spent"] is None else None,
+        }
+        paged = {"measure": FAST_BURN_PAGES.measure}
+        if slo in told:
+            paged |= {"numerator": Decimal(counted.get(slo, 0)), "denominator": Decimal(1)}
+        fastest = {"measure": BURN_RATE_PEAK.measure}
+        if peak is not None:
+            allowed = Decimal(room.numerator) * peak["long_total"] / Decimal(room.denominator)
+            fastest |= {"numerator": peak["long_bad"], "denominator": allowed, "rows": peak["long_rows"]}
+        rows += [base | spent, base | paged, base | fastest]
+    return pl.DataFrame(rows, schema={"slo": pl.String, **_PARTS})
+
+
+_NO_SPENDING = pl.DataFrame(
+    schema={
+        "slo": pl.String,
+        "at": pl.Datetime("us", "UTC"),
+        "rows": pl.Int64,
+        "spent": pl.Float64,
+        "severity": pl.String,
+    }
+)
+
+
+def _told(of: pl.DataFrame, definition: Definition) -> pl.DataFrame:
+    """Return the worst of each month and key; pages are added up."""
+    pages = definition is FAST_BURN_PAGES
+    share = pl.col("numerator").cast(pl.Float64) / pl.col("denominator").cast(pl.Float64)
+    ranked = of.with_columns(share.fill_nan(None).alias("_share"))
+    ranked = ranked.sort(
+        "month", "key", pl.col("_share"), "slo", descending=[False, False, True, False], nulls_last=True
+    )
+    sums = [pl.col(name).sum() for name in ("judged", "events")]
+    firsts = ["numerator", "denominator", "by_money", "reason"]
+    added = pl.when(pl.col("numerator").count() > 0).then(pl.col("numerator").sum()).alias("numerator")
+    told = ranked.group_by("month", "key", maintain_order=True).agg(
+        *(pl.col(name).first() for name in firsts if not (pages and name == "numerator")),
+        *([added] if pages else []),
+        pl.col("rows").sum() if definition is not BURN_RATE_PEAK else pl.col("rows").first(),
+        *sums,
+    )
+    judged, events = pl.col("judged").cast(pl.Float64), pl.col("events").cast(pl.Float64)
+    coverage = pl.when(events > 0).then(judged / events).alias("coverage")
+    return told.with_columns(coverage).drop("judged", "events")
