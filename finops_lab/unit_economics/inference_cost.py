@@ -182,20 +182,16 @@ def _side_by_side(
     there = grouped(
         money,
         dimension,
-        *[
-            *[pl.col(name).filter(matched).sum() for name in _AMOUNTS],
-            pl.col("charged").sum().alias("all_charged"),
-            pl.col("entries").sum().alias("all_entries"),
-        ],
+        *[pl.col(name).filter(matched).sum() for name in _AMOUNTS],
+        pl.col("charged").sum().alias("all_charged"),
+        pl.col("entries").sum().alias("all_entries"),
     )
     counts = grouped(
         calls,
         dimension,
-        *[
-            *[pl.col(name).filter(matched).sum() for name in _COUNTS],
-            pl.col("inferences").sum().alias("all_inferences"),
-            pl.col("rows").sum().alias("all_rows"),
-        ],
+        *[pl.col(name).filter(matched).sum() for name in _COUNTS],
+        pl.col("inferences").sum().alias("all_inferences"),
+        pl.col("rows").sum().alias("all_rows"),
     )
     table = there.join(counts, on=["month", "key"], how="full", coalesce=True, nulls_equal=True)
     table = table.with_columns(
@@ -292,7 +288,7 @@ def _outcomes(
     frame = outcomes.lazy().collect()
     if dimension is not None and dimension not in frame.columns:
         return pl.Series("outcome", [None] * table.height, MONEY)
-    counts = grouped(frame, dimension, *[pl.col("outcomes").sum().cast(MONEY).alias("outcome")])
+    counts = grouped(frame, dimension, pl.col("outcomes").sum().cast(MONEY).alias("outcome"))
     keys = ["month", "key"]
     return table.select(keys).join(counts, on=keys, how="left", nulls_equal=True, maintain_order="left")[
         "outcome"

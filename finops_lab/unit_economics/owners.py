@@ -6,19 +6,18 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from finops_lab.allocation.coverage import coverage
+from finops_lab.allocation.coverage import require, row_count, valued
 from finops_lab.contracts import DIMENSIONS
 from finops_lab.errors import InputError
 from finops_lab.money import MONEY
+from finops_lab.unit_economics._grouping import grouped
 from finops_lab.unit_economics._telling import first_reason, told
-from finops_lab.unit_economics.activity import currency_of
+from finops_lab.unit_economics.activity import currency_of, month_of
 from finops_lab.unit_economics.figures import Definition, whole_and_by
 
 __all__ = ["DEFINITIONS", "owned"]
 
 _ASKED = ("model", "variant", "feature", "customer", "environment")
-_SEPARATOR = "\x1f"  # between a month and a value, which may hold anything that is typed
-_MONTH = "x_ChargeMonth"
 
 
 def _defined(measure: str, title: str, unit: str, formula: str) -> Definition:
@@ -101,37 +100,83 @@ def owned(
     currency = currency_of(entries)
     if unknown := [name for name in by if name != "provider" and name not in DIMENSIONS]:
         raise InputError(f"there is no dimension {unknown[0]!r}", hint="provider, " + ", ".join(DIMENSIONS))
+    sums = _by_sign(entries, metric, by)
     parts: list[pl.DataFrame] = []
     for dimension in whole_and_by(by):
-        if dimension is None:
-            keyed = entries.lazy().with_columns(pl.col(_MONTH).alias("_place"))
-        else:
-            column = "ProviderName" if dimension == "provider" else f"x_{dimension}"
-            value = pl.col(column).cast(pl.String)
-            # A value that is null adds nothing, so that it stays apart from an empty one.
-            place = pl.concat_str([pl.col(_MONTH), (_SEPARATOR + value).fill_null("")])
-            keyed = entries.lazy().with_columns(place.alias("_place"))
-        team = coverage(keyed, "team", metric, "_place")
-        for one in _OWNER:
-            parts.append(_told(team, one, one.measure, dimension, currency))
-        for one, name in zip(_OTHERS, _ASKED, strict=True):
-            found = coverage(keyed, name, metric, "_place")
-            parts.append(_told(found, one, "gross_positive", dimension, currency))
+        keyed = sums if dimension is None else sums.with_columns(pl.col(_column(dimension)).alias(dimension))
+        shares = grouped(keyed, dimension, *_shares(metric))
+        parts += [_told(shares, one, "team", one.measure, dimension, metric, currency) for one in _OWNER]
+        parts += [
+            _told(shares, one, name, "gross_positive", dimension, metric, currency)
+            for one, name in zip(_OTHERS, _ASKED, strict=True)
+        ]
     return pl.concat(parts)
 
 
+def _shares(metric: str) -> list[pl.Expr]:
+    """Return the sums that each definition of `finops_lab.allocation.coverage` divides."""
+    rows, sign, amount = pl.col("x_Rows"), pl.col("_sign"), pl.col(metric)
+    looked_at = {"rows": pl.lit(True), "gross_positive": sign == 1, "absolute": sign.is_not_null()}
+    found = [(sign.is_not_null()).any().alias("known")]
+    for definition, such in looked_at.items():
+        what = rows if definition == "rows" else amount.abs()
+        found.append(what.filter(such).sum().alias(definition))
+        found.append(rows.filter(such).sum().alias(f"{definition}_rows"))
+        asked = ("team", *_ASKED) if definition == "gross_positive" else ("team",)
+        found += [what.filter(such & valued(name)).sum().alias(f"{definition}_{name}") for name in asked]
+    return found
+
+
+def _column(dimension: str) -> str:
+    return "ProviderName" if dimension == "provider" else f"x_{dimension}"
+
+
+def _by_sign(entries: pl.LazyFrame | pl.DataFrame, metric: str, by: Sequence[str]) -> pl.DataFrame:
+    """Add entries up as far as no definition notices: amounts above zero, below it and unknown apart."""
+    kept = list(dict.fromkeys(["BillingCurrency", "x_team", *map(_column, by)]))
+    # Of a dimension that nothing is told by, only whether it is known matters.
+    known = [
+        pl.when(pl.col(f"x_{name}").is_not_null()).then(pl.lit("known")).alias(f"x_{name}")
+        for name in _ASKED
+        if f"x_{name}" not in kept
+    ]
+    frame = entries.lazy()
+    require(frame, [metric, "x_ChargeMonth", *kept], metric)
+    amount = pl.col(metric).cast(MONEY)
+    sign = pl.when(amount > 0).then(1).when(amount < 0).then(-1).when(amount == 0).then(0)
+    there = amount.count() > 0
+    return (
+        frame.group_by(
+            month_of().alias("month"),
+            *[pl.col(name).cast(pl.String) for name in kept],
+            *known,
+            sign.alias("_sign"),
+        )
+        .agg(
+            pl.when(there).then(amount.sum()).cast(MONEY).alias(metric),
+            row_count(frame).sum().alias("x_Rows"),
+        )
+        .collect()
+    )
+
+
 def _told(
-    shares: pl.DataFrame, one: Definition, definition: str, dimension: str | None, currency: str
+    shares: pl.DataFrame,
+    one: Definition,
+    asked: str,
+    definition: str,
+    dimension: str | None,
+    metric: str,
+    currency: str,
 ) -> pl.DataFrame:
-    rows = definition == "rows"
-    place = pl.col("_place").str.splitn(_SEPARATOR, 2)
-    names = ("covered_rows", "total_rows") if rows else ("covered", "total")
-    table = shares.filter(pl.col("definition") == definition).select(
-        (place.struct[0] + "-01").str.to_date("%Y-%m-%d").alias("month"),
-        (place.struct[1] if dimension else pl.lit(None, pl.String)).alias("key"),
-        pl.col(names[0]).cast(MONEY).alias("numerator"),
-        pl.col(names[1]).cast(MONEY).alias("denominator"),
-        pl.col("total_rows").alias("rows"),
-        first_reason((pl.col(names[1]).is_null(), f"{shares['metric'][0]} is not known")),
+    # The sum of nothing but unknown amounts is unknown, not zero.
+    known = pl.col("known") | pl.lit(definition == "rows")
+    table = shares.select(
+        "month",
+        "key",
+        pl.when(known).then(pl.col(f"{definition}_{asked}").cast(MONEY)).alias("numerator"),
+        pl.when(known).then(pl.col(definition).cast(MONEY)).alias("denominator"),
+        pl.col(f"{definition}_rows").alias("rows"),
+        first_reason((~known, f"{metric} is not known")),
     )
     return told(table, one, dimension=dimension, currency=currency)

@@ -176,15 +176,13 @@ def _hourly(
     sums = grouped(
         attempts,
         dimension,
-        *[
-            pl.len().cast(pl.Int64).alias("attempts"),
-            *[such.cast(pl.Int64).sum().alias(f"n_{name}") for name, such in _such(timed, both, gpus)],
-            pl.col("wall_ms").sum().alias("ms_timed"),
-            pl.col("wall_ms").filter(both).sum().alias("ms_both"),
-            pl.col("gpu_ms").filter(gpus).sum().alias("ms_gpus"),
-            pl.col("cost_usd").filter(both).sum().alias("usd_both"),
-            pl.col("cost_usd").filter(gpus).sum().alias("usd_gpus"),
-        ],
+        pl.len().cast(pl.Int64).alias("attempts"),
+        *[such.cast(pl.Int64).sum().alias(f"n_{name}") for name, such in _such(timed, both, gpus)],
+        pl.col("wall_ms").sum().alias("ms_timed"),
+        pl.col("wall_ms").filter(both).sum().alias("ms_both"),
+        pl.col("gpu_ms").filter(gpus).sum().alias("ms_gpus"),
+        pl.col("cost_usd").filter(both).sum().alias("usd_both"),
+        pl.col("cost_usd").filter(gpus).sum().alias("usd_gpus"),
     )
     sums = sums.join(
         _spent(money, dimension), on=["month", "key"], how="full", coalesce=True, nulls_equal=True
@@ -227,6 +225,10 @@ def _hourly(
             pl.when(pl.col("attempts") > 0).then(pl.col(f"n_{name}") / pl.col("attempts")).alias("coverage"),
             "reason",
         )
+        if one is BILLED:
+            # Hours that attempts do not tell can only lower it.
+            untold = (pl.col("coverage") < 1) & pl.col("reason").is_null()
+            rows = rows.with_columns(pl.when(untold).then("value").alias("upper"))
         told_ones.append(told(rows, one, dimension=dimension, currency=currency if one in LEDGER else "USD"))
     return told_ones
 
@@ -251,7 +253,7 @@ def _none(count: str, what: str) -> tuple[pl.Expr, str]:
 
 
 def _spent(money: pl.DataFrame, dimension: str | None) -> pl.DataFrame:
-    return grouped(money, dimension, *[pl.col("amount", "entries", "unknown").sum()])
+    return grouped(money, dimension, pl.col("amount", "entries", "unknown").sum())
 
 
 def _monthly(
