@@ -12,22 +12,37 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from finops_lab import allocation, chargeback, forecasting, pricing, tradeoffs
-    from finops_lab.api import allocate, diagnose, price_requests, trace, variants
+    from finops_lab.api import (
+        allocate,
+        diagnose,
+        entries,
+        explore,
+        price_requests,
+        spend,
+        trace,
+        variants,
+    )
     from finops_lab.forecasting import forecast
     from finops_lab.lab import Lab, explain_lab, open_lab
     from finops_lab.reconciling import matured, reconcile, restated
-    from finops_lab.reporting import check_parameters, review
+    from finops_lab.reporting import check_parameters, dashboard, review
+    from finops_lab.valuing import bridge, kpis, service_levels
 
 # Names are imported when first used, so that `import finops_lab` costs hardly more than nothing.
 _HOMES = {
     "Lab": "lab",
     "allocate": "api",
     "allocation": "",
+    "bridge": "valuing",
     "check_parameters": "reporting",
+    "dashboard": "reporting",
     "diagnose": "api",
+    "entries": "api",
+    "explore": "api",
     "explain_lab": "lab",
     "forecast": "forecasting",
     "forecasting": "",
+    "kpis": "valuing",
     "open_lab": "lab",
     "price_requests": "api",
     "chargeback": "",
@@ -36,6 +51,8 @@ _HOMES = {
     "reconcile": "reconciling",
     "restated": "reconciling",
     "review": "reporting",
+    "service_levels": "valuing",
+    "spend": "api",
     "tradeoffs": "",
     "trace": "api",
     "variants": "api",
@@ -45,12 +62,17 @@ __all__ = [
     "Lab",
     "allocate",
     "allocation",
+    "bridge",
     "chargeback",
     "check_parameters",
+    "dashboard",
     "diagnose",
+    "entries",
+    "explore",
     "explain_lab",
     "forecast",
     "forecasting",
+    "kpis",
     "matured",
     "open_lab",
     "price_requests",
@@ -58,6 +80,8 @@ __all__ = [
     "reconcile",
     "restated",
     "review",
+    "service_levels",
+    "spend",
     "trace",
     "tradeoffs",
     "variants",

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from finops_lab import allocation, bookkeeping, pricing, tradeoffs
+from finops_lab import allocation, bookkeeping, exploring, pricing, tradeoffs
 from finops_lab import doctor as _doctor
-from finops_lab.calendar import parse_month
+from finops_lab.calendar import format_month, parse_month
 from finops_lab.lab import Lab
 
-__all__ = ["allocate", "diagnose", "price_requests", "trace", "variants"]
+if TYPE_CHECKING:
+    from finops_lab.widgets import Explorer
+
+__all__ = ["allocate", "diagnose", "entries", "explore", "price_requests", "spend", "trace", "variants"]
 
 
 def allocate(lab: Lab) -> allocation.Ledger:
@@ -40,6 +45,109 @@ def allocate(lab: Lab) -> allocation.Ledger:
     if lab.config.rates:
         return replace(done, entries=allocation.convert(done.entries, lab.config.rates, lab.currency))
     return done
+
+
+def entries(lab: Lab) -> pl.LazyFrame:
+    """Return the lab's ledger entries to query, in the lab's currency.
+
+    Parameters
+    ----------
+    lab : Lab
+        An opened lab.
+
+    Returns
+    -------
+    polars.LazyFrame
+        The `ledger` contract.
+
+    Raises
+    ------
+    NoDataError
+        When the lab holds no bills.
+    """
+    return allocate(lab).entries.lazy()
+
+
+def spend(
+    lab: Lab,
+    first: str,
+    last: str | None = None,
+    *,
+    metric: str = "effective",
+    by: str = "team",
+    against: tuple[str, str] | None = None,
+    where: Mapping[str, Sequence[str | None]] | None = None,
+) -> pl.DataFrame:
+    """Add up a cost of some months by any dimension: see `finops_lab.exploring.spend`.
+
+    Parameters
+    ----------
+    lab : Lab
+        An opened lab.
+    first, last : str
+        First and last month of use, such as ``2026-10``; one month without `last`.
+    metric : str
+        ``effective``, ``billed``, ``list``, ``contracted`` or ``allocated``.
+    by : str
+        A dimension such as ``team`` or ``model``, or ``provider``, ``service``, ``day`` and the
+        like: `finops_lab.exploring.GROUPS`.
+    against : tuple of str, optional
+        First and last month to compare with.
+    where : mapping, optional
+        Values that count, such as ``{"team": ["search"]}``; None among them is what is unknown.
+
+    Returns
+    -------
+    polars.DataFrame
+        Largest first: the value, ``amount``, ``share``, ``rows``, and with `against` ``before``,
+        ``change`` and ``change_share``.
+
+    Raises
+    ------
+    InputError
+        When a month, the metric or a dimension is none.
+    CurrencyError
+        When the charges are in several currencies.
+    """
+    wanted = {name: tuple(values) for name, values in (where or {}).items()}
+    view = exploring.View(first, last or first, metric=metric, by=by, against=against, where=wanted)
+    return exploring.spend(entries(lab), view)
+
+
+def explore(lab: Lab, by: str = "team") -> Explorer:
+    """Open the explorer: charts and tables of any cost by any dimension, down to bill rows.
+
+    Parameters
+    ----------
+    lab : Lab
+        An opened lab.
+    by : str
+        The dimension to begin with.
+
+    Returns
+    -------
+    finops_lab.widgets.Explorer
+        Shown where it is the last line of a cell of JupyterLab.
+
+    Raises
+    ------
+    NoDataError
+        When the lab holds no bills.
+    """
+    from finops_lab.lab import sample_lab
+    from finops_lab.widgets import Explorer
+
+    kept = entries(lab)
+    months = kept.select(pl.col("x_ChargeMonth").unique().sort()).collect().to_series().to_list()
+    folder = None if lab.folder.resolve() == sample_lab().resolve() else str(lab.folder)
+
+    def rows(entry: dict[str, Any]) -> pl.DataFrame:
+        day = entry["x_ChargeDate"]
+        same = [pl.col(name) == entry[name] for name in ("ProviderName", "ServiceName") if entry[name]]
+        same.append(pl.col("ChargePeriodStart").dt.date() == day)
+        return trace(lab, entry["x_team"], format_month(day)).filter(*same).collect()
+
+    return Explorer(kept, lab.currency, months, rows, folder=folder, by=by)
 
 
 def trace(lab: Lab, team: str, month: str) -> pl.LazyFrame:

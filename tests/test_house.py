@@ -37,8 +37,9 @@ ROOMS: dict[str, set[str]] = {
     "reconciliation": {"allocation"},
     "unit_economics": {"allocation"},  # coverage and amortization of the ledger
     "service_levels": {"contracts", "config", "unit_economics"},  # economic limits of features
-    "measuring": {"bookkeeping", "unit_economics", "service_levels"},  # stored roll-ups of a lab
-    "exploring": {"bookkeeping"},  # views of the stored ledger
+    "measuring": {"bookkeeping", "unit_economics"},  # stored roll-ups of a lab
+    "valuing": {"measuring", "pricing", "service_levels"},  # a lab's KPIs, bridges, service levels
+    "exploring": {"allocation"},  # views of a ledger
     "anomalies": {"contracts", "unit_economics", "forecasting"},
     "tradeoffs": {"contracts"},
     "forecasting": {"calendar"},
@@ -60,7 +61,7 @@ ROOMS: dict[str, set[str]] = {
         "bookkeeping",
         "chargeback",
         "reconciling",
-        "measuring",
+        "valuing",
     },
     "printing": {"ingestion", "doctor"},
     "printing_ledger": {"allocation", "merging", "printing"},

@@ -1,0 +1,117 @@
+"""The frames that a lab's value is worked out from, each made once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+from functools import cached_property
+
+import polars as pl
+
+from finops_lab import bookkeeping, measuring
+from finops_lab.allocation import convert
+from finops_lab.allocation.amortization import amortize
+from finops_lab.calendar import add_months, format_month
+from finops_lab.config import Activity
+from finops_lab.lab import Lab
+from finops_lab.money import one_currency
+
+__all__ = ["Frames"]
+
+
+@dataclass(frozen=True)
+class Frames:
+    """What is known of some months of a lab.
+
+    Attributes
+    ----------
+    lab : Lab
+        An opened lab.
+    first, last : datetime.date
+        First day of the first and of the last month.
+    """
+
+    lab: Lab
+    first: date
+    last: date
+
+    @property
+    def rules(self) -> tuple[Activity, ...]:
+        """What inference is and what training, as `finops.toml` says."""
+        return self.lab.config.activities
+
+    @property
+    def end(self) -> date:
+        """The day after the last month."""
+        return add_months(self.last, 1)
+
+    @cached_property
+    def entries(self) -> pl.DataFrame:
+        """Ledger entries of the months, in the lab's currency where there are rates."""
+        within = pl.col("x_ChargeMonth").is_between(
+            pl.lit(format_month(self.first)), pl.lit(format_month(self.last))
+        )
+        kept = bookkeeping.ledger(self.lab).entries.lazy().filter(within).collect()
+        if self.lab.config.rates:
+            return convert(kept, self.lab.config.rates, self.lab.currency)
+        one_currency(kept["BillingCurrency"].unique())
+        return kept
+
+    @cached_property
+    def requests(self) -> pl.DataFrame:
+        """Calls of the months, rolled up by month."""
+        return measuring.request_months(self.lab).filter(self._month()).collect()
+
+    @cached_property
+    def request_days(self) -> pl.DataFrame:
+        """Calls of the months, rolled up by day."""
+        return measuring.request_days(self.lab).filter(self._days("day")).collect()
+
+    @cached_property
+    def histograms(self) -> pl.DataFrame:
+        """Durations of the months' calls, in buckets."""
+        return measuring.histograms(self.lab).filter(self._month()).collect()
+
+    @cached_property
+    def gpu_days(self) -> pl.DataFrame:
+        """GPU time of the months, by day."""
+        return measuring.gpu_days(self.lab).filter(self._days("day")).collect()
+
+    @cached_property
+    def jobs(self) -> pl.DataFrame:
+        """Attempts of training, of all months: one may begin before the first."""
+        return self.lab.table("training_jobs").collect()
+
+    @cached_property
+    def deploys(self) -> pl.DataFrame:
+        """Deployments of all months: a version serves from one before the first month."""
+        return self.lab.table("deploys").collect()
+
+    @cached_property
+    def schedule(self) -> pl.DataFrame | None:
+        """Training spread over the life of what it made; None where no deploy tells that life."""
+        makes = self.jobs.lazy().filter(pl.col("kind").is_in(["train", "retrain", "finetune", "tune"]))
+        if self.deploys.is_empty() or self.jobs.is_empty():
+            return None
+        # Requests of the days before the first month count too, where there are any.
+        last = self.end - timedelta(days=1)
+        calls = measuring.request_days(self.lab).select(
+            "model",
+            "day",
+            ts_start=pl.col("day").cast(pl.Datetime("us", "UTC")),
+            n_requests=pl.lit(1, pl.Int64),
+            sample_weight=pl.col("calls_ok").cast(pl.Float64),
+        )
+        whole = amortize(makes, self.deploys.lazy(), calls, by="time", last=last)
+        return whole.schedule.filter(pl.col("month").is_between(self.first, self.last))
+
+    def table(self, name: str, moment: str) -> pl.LazyFrame:
+        """Return the rows of a table whose `moment` lies in the months."""
+        return self.lab.table(name).filter(self._days(moment))
+
+    def _month(self) -> pl.Expr:
+        return pl.col("month").is_between(self.first, self.last)
+
+    def _days(self, column: str) -> pl.Expr:
+        day = pl.col(column).cast(pl.Date)
+        return (day >= self.first) & (day < self.end)

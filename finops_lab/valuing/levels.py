@@ -1,0 +1,78 @@
+"""How a lab kept its service level objectives."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+
+import polars as pl
+
+from finops_lab.calendar import add_months, parse_month
+from finops_lab.lab import Lab
+from finops_lab.service_levels import daily
+from finops_lab.service_levels.coincidences import served_by
+from finops_lab.service_levels.events import added, events
+from finops_lab.service_levels.judging import ServiceLevels, judge
+from finops_lab.service_levels.schemas import EVENTS
+from finops_lab.valuing.frames import Frames
+
+__all__ = ["level_events", "service_levels"]
+
+
+def service_levels(lab: Lab, month: str | date, *, at: datetime | None = None) -> ServiceLevels:
+    """Judge the lab's objectives in a calendar month: budgets, burn rates, alerts, actions.
+
+    Parameters
+    ----------
+    lab : Lab
+        An opened lab, with ``[[slos]]`` in `finops.toml`.
+    month : str or datetime.date
+        Month of use, such as ``2026-10``.
+    at : datetime.datetime, optional
+        How far the month has run, where it is not over.
+
+    Returns
+    -------
+    finops_lab.service_levels.judging.ServiceLevels
+
+    Raises
+    ------
+    InputError
+        When the month is none, or an objective cannot be judged as it is written.
+    """
+    first = month.replace(day=1) if isinstance(month, date) else parse_month(month)
+    slos = lab.slos()
+    longest = max((int(days) for days in slos["window_days"]), default=1)
+    begin = (first - timedelta(days=max(longest, 3))).replace(day=1)
+    frames = Frames(lab, begin, first)
+    end = datetime.combine(add_months(first, 1), datetime.min.time(), UTC)
+    hours = pl.col("ts") < (at or end)
+    return judge(
+        level_events(frames, slos),
+        slos,
+        first,
+        at=at,
+        deploys=lab.table("deploys").filter(hours),
+        training_jobs=lab.table("training_jobs"),
+        scale_events=frames.table("scale_events", "ts_decision"),
+        served_by=served_by(frames.request_days, slos),
+    )
+
+
+def level_events(frames: Frames, slos: pl.DataFrame) -> pl.DataFrame:
+    """Return the good and bad events of objectives in some months, of calls and of days."""
+    if slos.is_empty():
+        return pl.DataFrame(schema=EVENTS)
+    lab, objectives = frames.lab, set(slos["objective"])
+    parts = [events(frames.table("inference_requests", "day"), slos)]
+    if "cost_per_inference" in objectives:
+        parts.append(daily.cost_events(frames.entries, frames.request_days, slos))
+    if "accuracy" in objectives:
+        parts.append(daily.accuracy_events(frames.table("accuracy_samples", "ts"), slos))
+    if "freshness" in objectives:
+        named = set(slos.filter(pl.col("objective") == "freshness")["table"].drop_nulls())
+        tables = {
+            name: frames.entries.lazy() if name == "ledger" else lab.table(name) for name in sorted(named)
+        }
+        last = frames.end - timedelta(days=1)
+        parts.append(daily.freshness_events(tables, slos, first=frames.first, last=last))
+    return added(*parts).collect()

@@ -1,0 +1,125 @@
+"""The twelve KPIs of a lab."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import polars as pl
+
+from finops_lab.calendar import add_months, parse_month
+from finops_lab.lab import Lab
+from finops_lab.service_levels import kpi as error_budgets
+from finops_lab.unit_economics import (
+    anomaly_rate,
+    evictions,
+    failures,
+    features,
+    inference_cost,
+    latency,
+    owners,
+    scaling,
+    training_cost,
+    utilization,
+)
+from finops_lab.unit_economics.figures import Definition
+from finops_lab.unit_economics.kpis import HEADLINES, TREND_MONTHS, Kpis
+from finops_lab.unit_economics.kpis import kpis as put_together
+from finops_lab.unit_economics.schemas import FIGURES
+from finops_lab.unit_economics.targets import DEFAULTS, with_targets
+from finops_lab.valuing.frames import Frames
+from finops_lab.valuing.levels import level_events
+
+__all__ = ["DEFINITIONS", "figures", "kpis"]
+
+DEFINITIONS: tuple[Definition, ...] = (
+    *inference_cost.DEFINITIONS,
+    *utilization.DEFINITIONS,
+    *training_cost.DEFINITIONS,
+    *latency.DEFINITIONS,
+    *failures.DEFINITIONS,
+    *anomaly_rate.DEFINITIONS,
+    *owners.DEFINITIONS,
+    *evictions.DEFINITIONS,
+    *error_budgets.DEFINITIONS,
+    *scaling.DEFINITIONS,
+    *features.DEFINITIONS,
+)
+
+
+def kpis(lab: Lab, month: str | date, *, metric: str = "EffectiveCost") -> Kpis:
+    """Tell the twelve KPIs of a month, with targets, status and a trend of twelve months.
+
+    Parameters
+    ----------
+    lab : Lab
+        An opened lab.
+    month : str or datetime.date
+        Month of use, such as ``2026-10``.
+    metric : str
+        The cost column that money is told in.
+
+    Returns
+    -------
+    finops_lab.unit_economics.kpis.Kpis
+        Targets are those of ``[[kpis]]`` in `finops.toml`, before the usual ones of the field.
+
+    Raises
+    ------
+    InputError
+        When the month or the metric is none.
+    CurrencyError
+        When the bills are in several currencies and `finops.toml` has no rates.
+    """
+    last = month.replace(day=1) if isinstance(month, date) else parse_month(month)
+    made = figures(Frames(lab, add_months(last, 1 - TREND_MONTHS), last), metric=metric)
+    targets = [*DEFAULTS, *lab.config.kpis]
+    return put_together(with_targets(made, targets, HEADLINES), last, DEFINITIONS)
+
+
+def figures(frames: Frames, *, metric: str = "EffectiveCost") -> pl.DataFrame:
+    """Return every figure of the months: `finops_lab.unit_economics.schemas.FIGURES`."""
+    lab, rules = frames.lab, frames.rules
+    months = [
+        add_months(frames.first, n) for n in range(TREND_MONTHS) if add_months(frames.first, n) < frames.end
+    ]
+    models = utilization.pool_models(lab.pools(), frames.requests)
+    paid = utilization.paid_gpu_hours(lab.costs().filter(frames._days("ChargePeriodStart")))
+    parts = [
+        inference_cost.inference_cost(
+            frames.entries,
+            frames.requests,
+            schedule=frames.schedule,
+            gpu_days=frames.gpu_days,
+            rules=rules,
+            metric=metric,
+        ),
+        utilization.gpu_utilization(frames.gpu_days, pools=models, paid=paid),
+        training_cost.training_cost(frames.entries, frames.jobs, rules=rules, metric=metric),
+        latency.latency(frames.histograms),
+        latency.engine_latency(frames.table("latency_histograms", "ts")),
+        failures.error_rates(frames.requests),
+        failures.labelled_error_rate(frames.table("accuracy_samples", "ts")),
+        anomaly_rate.anomaly_rate(None, months),
+        owners.owned(frames.entries, metric=metric),
+        evictions.eviction_impact(frames.table("spot_evictions", "ts_lost"), frames.jobs),
+        _error_budgets(frames),
+        scaling.scaling(frames.table("capacity_series", "ts"), frames.table("scale_events", "ts_decision")),
+        features.feature_cost(
+            frames.entries,
+            lab.table("feature_value"),
+            frames.requests,
+            rules=rules,
+            metric=metric,
+            by=("feature", "customer"),
+        ),
+    ]
+    within = pl.col("month").is_between(frames.first, frames.last)
+    return pl.concat(part.filter(within) for part in parts)
+
+
+def _error_budgets(frames: Frames) -> pl.DataFrame:
+    slos = frames.lab.slos()
+    events = level_events(frames, slos)
+    if events.is_empty():
+        return pl.DataFrame(schema=FIGURES)
+    return error_budgets.error_budget_figures(events, slos, currency=frames.lab.currency)
