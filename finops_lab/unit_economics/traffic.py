@@ -38,36 +38,39 @@ class TrafficRule:
         What it is, such as ``cross-region``.
     pattern : str
         Regular expression, looked for in ``SkuMeter``, ``SkuId`` and ``ChargeDescription``.
-    anywhere : bool
-        The rule holds outside the categories Networking and Storage too: machines and databases are
-        billed with their traffic.
+    categories : tuple of str
+        ``ServiceCategory`` that the rule holds in; without any it holds everywhere, since machines
+        and databases are billed with their traffic.
     """
 
     kind: str
     pattern: str
-    anywhere: bool = False
+    categories: tuple[str, ...] = ()
 
 
 # The first that fits counts. Spellings of AWS usage types (USE1-EUW1-AWS-Out-Bytes,
 # DataTransfer-Regional-Bytes), Google Cloud SKUs (Network Inter Region Data Transfer Out) and Azure
 # meters (Inter-Region, Data Transfer Out).
 RULES: tuple[TrafficRule, ...] = (
-    TrafficRule("cross-region", r"(?i)\b[A-Z]{3}\d?-[A-Z]{3}\d?-AWS-(?:Out|In)-Bytes\b", True),
-    TrafficRule("cross-region", r"(?i)\binter[- ]?(?:region|continent)|\bcross[- ]region", True),
-    TrafficRule("cross-zone", r"(?i)DataTransfer-Regional-Bytes|\binter[- ]?(?:zone|availability zone|az)\b", True),
-    TrafficRule("data scanned", r"(?i)data[- ]?scanned|bytes scanned|\bscanned\b", True),
-    TrafficRule("NAT", r"(?i)nat[- ]?gateway|cloud nat\b", True),
-    TrafficRule("private links", r"(?i)vpcendpoint|private ?link|transitgateway|\bpeering\b", True),
-    TrafficRule("content delivery", r"(?i)\bcdn\b|cloudfront|-Out-OBytes|front door"),
+    TrafficRule("cross-region", r"(?i)\b[A-Z]{3}\d?-[A-Z]{3}\d?-AWS-(?:Out|In)-Bytes\b"),
+    TrafficRule("cross-region", r"(?i)\binter[- ]?(?:region|continent)|\bcross[- ]region"),
+    TrafficRule("cross-zone", r"(?i)DataTransfer-Regional-Bytes|\binter[- ]?(?:zone|availability zone|az)\b"),
+    TrafficRule("data scanned", r"(?i)data[- ]?scanned|bytes scanned|\bscanned\b"),
+    TrafficRule("NAT", r"(?i)nat[- ]?gateway|cloud nat\b"),
+    TrafficRule("private links", r"(?i)vpcendpoint|private ?link|transitgateway|\bpeering\b"),
+    TrafficRule("content delivery", r"(?i)\bcdn\b|cloudfront|-Out-OBytes|front door", ("Networking",)),
     TrafficRule(
         "internet egress",
         r"(?i)DataTransfer-Out|internet[- ](?:egress|data transfer)|data transfer out|\begress\b",
-        True,
     ),
-    TrafficRule("data in", r"(?i)DataTransfer-In-|data transfer in\b|\bingress\b", True),
-    TrafficRule("storage requests", r"(?i)requests-tier|class [ab] (?:operation|request)|\b(?:put|get)\b.*requests"),
-    TrafficRule("storage read back", r"(?i)retrieval"),
-    TrafficRule("storage kept", r"(?i)timedstorage|storage|data stored|volumeusage|snapshot|capacity"),
+    TrafficRule("data in", r"(?i)DataTransfer-In-|data transfer in\b|\bingress\b"),
+    TrafficRule(
+        "storage requests",
+        r"(?i)requests-tier|class [ab] (?:operation|request)|\b(?:put|get)\b.*requests",
+        ("Storage",),
+    ),
+    TrafficRule("storage read back", r"(?i)retrieval", ("Storage",)),
+    TrafficRule("storage kept", r"(?i)timedstorage|storage|data stored|volumeusage|snapshot|capacity", ("Storage",)),
 )  # fmt: skip
 
 _COSTS: dict[str, pl.DataType | type[pl.DataType]] = {
@@ -100,7 +103,7 @@ def traffic_costs(
     Returns
     -------
     polars.DataFrame
-        ``month`` (of use), ``kind``, ``matched`` (the column and the pattern that said so),
+        ``month`` (of use), ``kind``, ``matched`` (the column that said so, and its words),
         ``ServiceCategory``, ``ServiceName``, ``SkuId``, ``RegionId``, ``BillingCurrency``, `by`,
         ``money``, ``quantity`` (of ``ConsumedUnit``), ``ConsumedUnit``, ``rows``; sorted. Rows of
         Networking and Storage that no rule fits are ``other networking`` and ``other storage``.
@@ -156,14 +159,15 @@ def _named(rules: Sequence[TrafficRule]) -> tuple[pl.Expr, pl.Expr]:
     inside = category.is_in(_CATEGORIES).fill_null(False)
     kinds, why = [], []
     for rule in rules:
-        scope = pl.lit(True) if rule.anywhere else inside
+        scope = category.is_in(rule.categories).fill_null(False) if rule.categories else pl.lit(True)
         for name in _SAID:
             fits = scope & pl.col(name).str.contains(rule.pattern).fill_null(False)
             kinds.append(pl.when(fits).then(pl.lit(rule.kind)))
-            why.append(pl.when(fits).then(pl.lit(f"{name} ~ {rule.pattern}")))
+            found = pl.col(name).str.extract(rule.pattern, 0)
+            why.append(pl.when(fits).then(pl.concat_str(pl.lit(f"{name}: "), found)))
     rest = pl.concat_str(pl.lit("other "), category.str.to_lowercase())
     kinds.append(pl.when(inside).then(rest))
-    why.append(pl.when(inside).then(pl.concat_str(pl.lit("ServiceCategory = "), category)))
+    why.append(pl.when(inside).then(pl.concat_str(pl.lit("ServiceCategory: "), category)))
     return pl.coalesce(kinds), pl.coalesce(why)
 
 
