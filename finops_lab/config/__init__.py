@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError, model_validator
 
 from finops_lab.config._base import Currency, Model
 from finops_lab.config.activities import Activity
+from finops_lab.config.ai_spend import AdoptionRule, AiSpendRule
 from finops_lab.config.allocation import Measure, Override, Shared, Split, TokenWeights, loop
 from finops_lab.config.dimensions import (
     Account,
@@ -34,6 +35,8 @@ from finops_lab.errors import ConfigError
 __all__ = [
     "Account",
     "Activity",
+    "AdoptionRule",
+    "AiSpendRule",
     "Budget",
     "Columns",
     "Config",
@@ -96,6 +99,8 @@ class Config(Model):
     kpis: tuple[KpiTarget, ...] = ()
     practice: tuple[Practice, ...] = ()
     activities: tuple[Activity, ...] = ()
+    ai_spend: tuple[AiSpendRule, ...] = ()
+    adoption: AdoptionRule = AdoptionRule()
     rates: tuple[Rate, ...] = ()
     prices: tuple[Price, ...] = ()
     pools: tuple[Pool, ...] = ()
@@ -110,6 +115,7 @@ class Config(Model):
             ("coverage", [plan.name for plan in self.coverage]),
             ("pools", [pool.id for pool in self.pools]),
             ("activities", [rule.name for rule in self.activities]),
+            ("ai_spend", [rule.name for rule in self.ai_spend]),
             ("splits and shared", [*(s.name for s in self.splits), *(tier.name for tier in self.shared)]),
         ):
             if twice := next((name for name in names if names.count(name) > 1), None):
@@ -130,6 +136,7 @@ class Config(Model):
             keys += rule.tag
             keys += [name.removeprefix("x_tag_") for name in looked_at if name.startswith("x_tag_")]
         picked = [name for split in self.splits for name in (*split.where, *split.match)]
+        picked += [name for rule in self.ai_spend for name in (*rule.where, *rule.look_in)]
         keys += [name.removeprefix("x_tag_") for name in picked if name.startswith("x_tag_")]
         return tuple(dict.fromkeys(normalise_tag_key(key) for key in keys))
 
