@@ -10,7 +10,7 @@ import polars as pl
 from finops_lab.calendar import days_in_month
 from finops_lab.unit_economics._grouping import grouped, monthly, share_of
 from finops_lab.unit_economics.figures import Definition, divided, figures, whole_and_by
-from finops_lab.unit_economics.histogram import bounds, from_cumulative, quantiles, share
+from finops_lab.unit_economics.histogram import QUANTILES, bounds, from_cumulative, quantiles, share
 from finops_lab.unit_economics.schemas import BY, COUNTED, FIGURES
 
 __all__ = [
@@ -131,16 +131,17 @@ def latency(
     """
     rows = monthly(histograms).collect()
     counted = None if requests is None else interactive(monthly(requests), batch).collect()
-    kept = interactive(rows, batch)
+    kept = interactive(rows, batch).collect()
+    on = ["month", "key", "metric"]
     parts = [pl.DataFrame(schema=FIGURES)]
     for dimension in whole_and_by(by) if rows.height else ():
         keys = grouped(rows, dimension)
         all_calls = None if counted is None else grouped(counted, dimension, pl.col("calls_ok").sum())
-        keyed = _keyed(kept, dimension)
+        sums = _keyed(kept.lazy(), dimension).group_by(*on, "bucket").agg(pl.col("calls").sum()).collect()
+        found = quantiles(sums.lazy(), on, QUANTILES).collect()
         for metric, at, definition, _ in _MEASURES:
-            mine = keyed.filter(pl.col("metric") == metric)
-            found = quantiles(mine, ["month", "key"], [at]).collect()
-            parts.append(_told(keys, found, at, definition, dimension, all_calls))
+            mine = found.filter(pl.col("metric") == metric, pl.col("quantile") == at)
+            parts.append(_told(keys, mine, at, definition, dimension, all_calls))
     return pl.concat(parts)
 
 
@@ -224,12 +225,12 @@ def engine_latency(
     parts = [pl.DataFrame(schema=FIGURES)]
     for dimension in whole_and_by(by) if rows.height else ():
         keyed = _keyed(rows.lazy(), dimension).collect()
+        counts = keyed.group_by("month", "key", "metric").agg(pl.len().cast(pl.Int64).alias("rows"))
+        found = from_cumulative(keyed.lazy(), ["month", "key"], QUANTILES).collect()
+        found = found.join(counts, on=["month", "key", "metric"], how="left", nulls_equal=True)
         for metric, at, _, definition in _MEASURES:
-            mine = keyed.filter(pl.col("metric") == metric)
-            found = from_cumulative(mine.lazy(), ["month", "key"], [at]).collect()
-            counts = mine.group_by("month", "key").agg(pl.len().cast(pl.Int64).alias("rows"))
-            found = found.join(counts, on=["month", "key"], how="left", nulls_equal=True)
-            parts.append(_told(found.select("month", "key"), found, at, definition, dimension, None))
+            mine = found.filter(pl.col("metric") == metric, pl.col("quantile") == at)
+            parts.append(_told(mine.select("month", "key"), mine, at, definition, dimension, None))
     return pl.concat(parts)
 
 
