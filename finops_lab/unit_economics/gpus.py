@@ -8,16 +8,15 @@ its interval alike, so that no time counts twice.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import polars as pl
 
 from finops_lab.errors import InputError
 from finops_lab.money import MONEY
-from finops_lab.unit_economics._codes import coded
 from finops_lab.unit_economics.schemas import COUNTED, GPU_DAYS
 
-__all__ = ["GPU_HOURS", "combine", "hours", "partial", "roll_up"]
+__all__ = ["combine", "hours", "partial", "roll_up"]
 
 _Schema = dict[str, pl.DataType | type[pl.DataType]]
 _NEEDED: _Schema = {
@@ -34,18 +33,9 @@ _READ: _Schema = {
     "rate_usd_per_gpu_hour": MONEY,
 }
 _KEYS = tuple(name for name, dtype in GPU_DAYS.items() if dtype == pl.String)
-_GPU = ("cluster", "pool_id", "gpu_model", "gpu_uuid")
 _US, _HOUR = 1_000_000, 3_600_000_000
-
-# Utilization of each GPU in each hour that it was sampled in, for charts.
-GPU_HOURS: _Schema = {
-    "hour": pl.Datetime("us", "UTC"),
-    **dict.fromkeys((*_GPU, "util_kind"), pl.String),
-    "rows": pl.Int64,
-    "sampled_s": COUNTED,
-    "busy_s": COUNTED,
-    "util": pl.Float64,
-}
+# Samples of a GPU are looked for twice in a slot of half a minute.
+_SLOTS = 60
 
 
 def roll_up(samples: pl.LazyFrame) -> pl.DataFrame:
@@ -91,9 +81,11 @@ def partial(samples: pl.LazyFrame) -> pl.DataFrame:
     InputError
         When a needed column is missing, or when the rows are of several days.
     """
-    found, day = _hourly(samples, [*_KEYS, "allocated", "rate_usd_per_gpu_hour"])
-    if day is None:
-        return combine([])
+    found = _hourly(samples, [*_KEYS[:-1], "allocated", "rate_usd_per_gpu_hour"])
+    days = found["hour"].dt.date().unique()
+    if days.len() > 1:
+        raise InputError("a part holds the samples of one day")
+    day = days.max()
     sampled, busy = pl.col("sampled"), pl.col("busy")
     held = pl.col("allocated").fill_null(False)
     rate = pl.col("rate_usd_per_gpu_hour").to_physical().cast(pl.Int128)
@@ -134,26 +126,28 @@ def combine(parts: Iterable[pl.DataFrame]) -> pl.DataFrame:
     return found.sort("day", *_KEYS, nulls_last=True)
 
 
-def hours(samples: pl.LazyFrame) -> pl.DataFrame:
-    """Return the utilization of each GPU in each hour, a day at a time.
+def hours(samples: pl.LazyFrame, by: Sequence[str] = ()) -> pl.DataFrame:
+    """Return the utilization of each GPU in each hour, for charts.
 
     Parameters
     ----------
     samples : polars.LazyFrame
-        Rows of `gpu_samples`, as for `roll_up`.
+        Rows of `gpu_samples`, as for `roll_up`; all of them are looked at together.
+    by : sequence of str
+        What else tells rows apart: ``cluster``, ``pool_id``, ``team``, ``gpu_model``.
 
     Returns
     -------
     polars.DataFrame
-        ``hour``, ``cluster``, ``pool_id``, ``gpu_model``, ``gpu_uuid``, ``util_kind``, ``rows``
-        (Int64), ``sampled_s`` and ``busy_s`` (Decimal), ``util`` (Float64, 0 to 1: busy part of the
-        sampled time; null where nothing was measured); sorted. An interval counts in the hour that
-        it begins in.
+        ``hour`` (Datetime, UTC), the columns of `by`, ``gpu_uuid``, ``util_kind``, ``rows`` (Int64),
+        ``sampled_s`` and ``busy_s`` (Decimal), ``util`` (Float64, 0 to 1: busy part of the sampled
+        time; null where nothing was measured); sorted. An interval counts in the hour that it begins
+        in.
 
     Raises
     ------
     InputError
-        When a needed column is missing.
+        When a needed column is missing, or `by` names another column.
 
     Examples
     --------
@@ -164,25 +158,22 @@ def hours(samples: pl.LazyFrame) -> pl.DataFrame:
     >>> hours(samples).select("sampled_s", "util").rows()
     [(Decimal('2400.000'), 0.25)]
     """
-    rows = _read(samples)
-    day = pl.col("ts").dt.date()
-    keys = [*_GPU[:-1], "util_kind"]
-    parts = [pl.DataFrame(schema=GPU_HOURS)]
-    for one in rows.select(day.unique().sort()).collect().to_series():
-        found, _ = _hourly(rows.filter(day == one), keys)
-        sampled = pl.when(pl.col("sampled") > 0).then(pl.col("sampled"))
-        parts.append(
-            found.select(
-                "hour",
-                *_GPU,
-                "util_kind",
-                "rows",
-                _seconds(pl.col("sampled")).alias("sampled_s"),
-                _seconds(pl.col("busy")).alias("busy_s"),
-                (pl.col("busy") / sampled).alias("util"),
-            )
+    texts = [name for name in by if name not in ("gpu_uuid", "util_kind")]
+    if wrong := [name for name in texts if name not in _TEXTS]:
+        raise InputError(f"GPU hours are not told by {', '.join(wrong)}", hint=f"one of {', '.join(_TEXTS)}")
+    order = ["hour", *texts, "gpu_uuid", "util_kind"]
+    sampled = pl.when(pl.col("sampled") > 0).then(pl.col("sampled"))
+    return (
+        _hourly(samples, texts)
+        .select(
+            *order,
+            "rows",
+            _seconds(pl.col("sampled")).alias("sampled_s"),
+            _seconds(pl.col("busy")).alias("busy_s"),
+            (pl.col("busy") / sampled).alias("util"),
         )
-    return pl.concat(parts).sort("hour", *_GPU, "util_kind", nulls_last=True)
+        .sort(order, nulls_last=True)
+    )
 
 
 def _read(samples: pl.LazyFrame) -> pl.LazyFrame:
@@ -194,30 +185,51 @@ def _read(samples: pl.LazyFrame) -> pl.LazyFrame:
     )
 
 
-def _hourly(samples: pl.LazyFrame, keys: list[str]) -> tuple[pl.DataFrame, object]:
-    """Add up microseconds, sampled and busy, of one day's GPUs by hour; also return the day."""
-    rows = _read(samples).collect(engine="in-memory")
-    if not rows.height:
-        return pl.DataFrame(), None
-    day = rows["ts"].dt.date().min()
-    if rows["ts"].dt.date().max() != day:
-        raise InputError("a part holds the samples of one day")
-    texts = [name for name in keys if _READ[name] == pl.String]
-    plain = [name for name in keys if name not in texts]
-    frame, varying, codes = coded(rows, ["gpu_uuid", *texts])
-    alike = pl.len().over(*codes([n for n in ("gpu_uuid", "cluster", "util_kind") if n in varying]), "ts")
+def _hourly(samples: pl.LazyFrame, keys: Sequence[str]) -> pl.DataFrame:
+    """Add up microseconds, sampled and busy, by GPU, kind, hour and key."""
+    rows, keys = _read(samples), ["gpu_uuid", "util_kind", *keys]
+    moment = pl.col("ts").to_physical()
+    rows = rows.with_columns(hour=moment // _HOUR)
+    half, slot = moment // (_HOUR // 2) % 2, moment % (_HOUR // 2) // (_HOUR // 2 // _SLOTS)
+    bit = pl.lit(2, pl.Int64).pow(slot)
+    bits = {
+        "_early": pl.when(half == 0).then(bit).otherwise(0),
+        "_late": pl.when(half == 1).then(bit).otherwise(0),
+    }
+    sums = ["sampled", "busy"]
+    found = (
+        rows.with_columns(**_times(pl.lit(1)), **bits)
+        .group_by(*keys, "hour")
+        .agg(pl.len().cast(pl.Int64).alias("rows"), pl.col(*sums, *bits).sum())
+        .collect()
+    )
+    # As many bits as samples: no two of them began in the same half minute, so that none share their
+    # time. A sum of powers of two has fewer bits where one came twice, even where it overflows.
+    seen = found.lazy().group_by("gpu_uuid", "util_kind", "hour").agg(pl.col("rows", *bits).sum())
+    ones = pl.sum_horizontal(pl.col(name).bitwise_count_ones().cast(pl.Int64) for name in bits)
+    if not seen.select((ones == pl.col("rows")).all()).collect().item():
+        alike = pl.len().over("gpu_uuid", "util_kind", "ts")
+        rows = rows.collect(engine="in-memory").lazy().with_columns(**_times(alike))
+        found = (
+            rows.group_by(*keys, "hour")
+            .agg(pl.len().cast(pl.Int64).alias("rows"), pl.col(sums).sum())
+            .collect()
+        )
+    hour = (
+        pl.from_epoch(pl.col("hour") * 3600, time_unit="s")
+        .cast(pl.Datetime("us"))
+        .dt.replace_time_zone("UTC")
+    )
+    return found.select(hour.alias("hour"), *keys, "rows", *sums)
+
+
+def _times(alike: pl.Expr) -> dict[str, pl.Expr]:
     time = pl.col("interval_s") * _US / alike
-    measured = pl.col("util").is_not_null()
-    frame = frame.with_columns(
-        pl.col("ts").dt.truncate("1h").alias("hour"),
-        pl.when(measured).then(time.round(0).cast(pl.Int64)).otherwise(0).alias("sampled"),
-        (pl.col("util") * time).round(0).cast(pl.Int64).fill_null(0).alias("busy"),
-    )
-    found = frame.group_by(*codes(varying), *plain, "hour").agg(
-        pl.len().cast(pl.Int64).alias("rows"), pl.col("sampled", "busy").sum(), pl.col(varying).first()
-    )
-    constant = [pl.lit(rows[n][0], pl.String).alias(n) for n in ("gpu_uuid", *texts) if n not in varying]
-    return found.with_columns(pl.col(varying).cast(pl.String), *constant), day
+    measured = pl.when(pl.col("util").is_not_null())
+    return {
+        "sampled": measured.then(time.round(0).cast(pl.Int64)).otherwise(0),
+        "busy": (pl.col("util") * time).round(0).cast(pl.Int64).fill_null(0),
+    }
 
 
 def _seconds(microseconds: pl.Expr) -> pl.Expr:

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import date
 
 import polars as pl
 
 from finops_lab.errors import InputError
 from finops_lab.money import MONEY
 from finops_lab.unit_economics import histogram
-from finops_lab.unit_economics._codes import coded
+from finops_lab.unit_economics._codes import PLACE, Coded, coded
 from finops_lab.unit_economics.histogram import QUANTILES, share
 from finops_lab.unit_economics.schemas import (
     BY,
@@ -62,6 +63,8 @@ _EXACT = {
     "ttft_p95_ms": ("ttft_ms", 0.95),
 }
 _MILLIONTHS = 1_000_000
+# No bucket of a number lies as far out; the two special ones do.
+_EDGE = 65_535
 _OK = pl.col("status") == "ok"
 
 
@@ -133,15 +136,9 @@ def partial(requests: pl.LazyFrame) -> Rolled:
     if rows["day"].min() != rows["day"].max() or day is None:
         raise InputError("a part holds the calls of one day")
     weighed = _weighed(rows)
-    frame, names, codes = coded(weighed.frame, REQUEST_KEYS)
-    held = [name for name in _HELD if name in names]
-    sums = frame.group_by(codes(names)).agg(*_sums(weighed), *_percentiles(weighed), pl.col(names).first())
-    days = sums.with_columns(pl.lit(day).alias("day"), *_finished(weighed))
-    first = pl.lit(day.replace(day=1)).alias("month")
-    buckets = _buckets(frame, weighed, codes(held), held).with_columns(first)
-    return Rolled(
-        _shaped(days, weighed.frame, REQUEST_DAYS, names), _shaped(buckets, weighed.frame, HISTOGRAMS, names)
-    )
+    calls = coded(weighed.frame, REQUEST_KEYS)
+    sums = _summed(calls, weighed)
+    return Rolled(_days(calls, weighed, sums, day), _buckets(calls, weighed, sums, day))
 
 
 def combine(parts: Iterable[Rolled]) -> Rolled:
@@ -316,9 +313,9 @@ def _sums(weighed: _Weighed) -> list[pl.Expr]:
     ]
 
 
-def _finished(weighed: _Weighed) -> list[pl.Expr]:
+def _finished(weighed: _Weighed) -> dict[str, pl.Expr]:
     """Return sums as decimals; the sum of nothing but nulls is unknown, not zero."""
-    done = []
+    done = {}
     for name, dtype in SUMS.items():
         if dtype != COUNTED:
             value = pl.col(name)
@@ -327,72 +324,83 @@ def _finished(weighed: _Weighed) -> list[pl.Expr]:
             value = (pl.col(name).cast(pl.Int128) * unit).reinterpret(dtype=COUNTED)
         if name in (*_TOKENS, "latency_ms", "cost_reported_usd"):
             value = pl.when(pl.col(f"_known_{name}") > 0).then(value)
-        done.append(value.alias(name))
+        done[name] = value
     return done
 
 
-def _percentiles(weighed: _Weighed) -> list[pl.Expr]:
-    counts = _OK & (pl.col("_calls") > 0)
-    return [
-        (_plain(value, q, counts) if weighed.alike else _weighted(value, "_calls", q, counts)).alias(name)
-        for name, (value, q) in _EXACT.items()
-    ]
+def _summed(calls: Coded, weighed: _Weighed) -> pl.DataFrame:
+    numbers = calls.numbers(REQUEST_KEYS)
+    names = pl.col(calls.varying(REQUEST_KEYS)).first()
+    return (
+        calls.frame.lazy()
+        .with_columns(**numbers)
+        .group_by(list(numbers))
+        .agg(*_sums(weighed), names)
+        .collect()
+    )
 
 
-def _plain(value: str, quantile: float, such: pl.Expr | None = None) -> pl.Expr:
-    values = pl.col(value) if such is None else pl.col(value).filter(such)
-    return values.quantile(quantile, "equiprobable")
+def _days(calls: Coded, weighed: _Weighed, sums: pl.DataFrame, day: date) -> pl.DataFrame:
+    numbers = calls.numbers(REQUEST_KEYS)
+    on = list(numbers)
+    counts = calls.frame.lazy().filter(_OK, pl.col("_calls") > 0)
+    # Quantiles of many groups are the in-memory engine's strength, sums the streaming engine's.
+    exact = (
+        counts.select(**numbers, **{name: pl.col(name) for name in ("latency_ms", "ttft_ms", "_calls")})
+        .group_by(on)
+        .agg(
+            (_plain(value, q) if weighed.alike else _weighted(value, "_calls", q)).alias(name)
+            for name, (value, q) in _EXACT.items()
+        )
+        .collect(engine="in-memory")
+    )
+    groups = calls.groups(REQUEST_KEYS, sums)
+    done = (
+        sums.drop(calls.varying(REQUEST_KEYS)).join(exact, on=on, how="left").join(groups, on=on).sort(PLACE)
+    )
+    columns = {"day": pl.lit(day), **_finished(weighed)}
+    return done.with_columns(**columns).select(pl.col(name).cast(kind) for name, kind in REQUEST_DAYS.items())
 
 
-def _weighted(value: str, calls: str, quantile: float, such: pl.Expr | None = None) -> pl.Expr:
+def _plain(value: str, quantile: float) -> pl.Expr:
+    return pl.col(value).quantile(quantile, "equiprobable")
+
+
+def _weighted(value: str, calls: str, quantile: float) -> pl.Expr:
     """Return the least value that the share of the calls, not of the rows, is at or below."""
     part, whole = share(quantile)
-    counts = pl.col(value).is_not_null()
-    counts = counts if such is None else counts & such
-    values, weights = pl.col(value).filter(counts), pl.col(calls).filter(counts)
-    up_to = weights.sort_by(values).cast(pl.Int128).cum_sum()
-    return values.sort().filter(up_to * whole >= weights.cast(pl.Int128).sum() * part).first()
+    known = pl.col(value).is_not_null()
+    values, weights = pl.col(value).filter(known), pl.col(calls).filter(known).cast(pl.Int128)
+    up_to = weights.sort_by(values).cum_sum()
+    return values.sort().filter(up_to * whole >= weights.sum() * part).first()
 
 
-def _buckets(
-    rows: pl.DataFrame, weighed: _Weighed, codes: Sequence[pl.Expr], names: Sequence[str]
-) -> pl.DataFrame:
-    numbers = [f"_code{place}" for place in range(len(codes))]
-    frame = rows.select(
-        *codes,
-        *names,
-        "_calls",
-        *(
-            pl.when(_OK & (pl.col("_calls") > 0)).then(histogram.bucket(pl.col(f"{name}_ms"))).alias(name)
-            for name in LATENCIES
-        ),
-    )
-    calls = pl.len().cast(pl.Int64) if weighed.ones else pl.col("_calls").cast(weighed.whole).sum()
-    counted = [
-        frame.filter(pl.col(name).is_not_null())
-        .group_by(*numbers, pl.col(name).alias("bucket"))
-        .agg((calls.cast(pl.Int128) * weighed.unit).reinterpret(dtype=COUNTED).alias("calls"))
-        .with_columns(pl.lit(name).alias("metric"))
-        for name in LATENCIES
-    ]
-    table = frame.group_by(numbers).agg(pl.col(names).first())
-    return pl.concat(counted).join(table, on=numbers)
-
-
-def _shaped(
-    frame: pl.DataFrame,
-    rows: pl.DataFrame,
-    schema: dict[str, pl.DataType | type[pl.DataType]],
-    varying: Sequence[str],
-) -> pl.DataFrame:
-    """Put back the keys that do not vary, as texts, in order."""
-    constant = [
-        pl.lit(rows[name][0], pl.String).alias(name)
-        for name in REQUEST_KEYS
-        if name in schema and name not in varying
-    ]
-    texts = [pl.col(name).cast(pl.String) for name in varying if name in schema]
-    keys = [name for name in schema if name in REQUEST_KEYS]
-    order = [*keys, *(name for name in ("metric", "bucket") if name in schema)]
-    done = frame.with_columns(*constant, *texts).select(pl.col(name).cast(schema[name]) for name in schema)
-    return done.sort(order, nulls_last=True)
+def _buckets(calls: Coded, weighed: _Weighed, sums: pl.DataFrame, day: date) -> pl.DataFrame:
+    groups, numbers = calls.groups(_HELD, sums), calls.numbers(_HELD)
+    counts = calls.frame.lazy().filter(_OK, pl.col("_calls") > 0)
+    durations = {metric: histogram.bucket(pl.col(f"{metric}_ms")) for metric in LATENCIES}
+    rows = counts.select(**numbers, _calls=pl.col("_calls").cast(weighed.whole), **durations)
+    rows = rows.join(groups.select(*numbers, PLACE).lazy(), on=list(numbers))
+    # Group and bucket in one number, which sorts as the two do: runs of it are what is counted.
+    small = {metric: pl.col(metric).cast(pl.Int64).clip(-_EDGE, _EDGE) + _EDGE for metric in LATENCIES}
+    spot = {metric: pl.col(PLACE).cast(pl.Int64) * (2 * _EDGE + 1) + small[metric] for metric in LATENCIES}
+    spots = rows.select("_calls", **spot).collect()
+    found = []
+    for metric in LATENCIES:
+        known = spots.select("_calls", spot=metric).drop_nulls()
+        if weighed.ones:
+            counted = known["spot"].sort().rle().struct.unnest().select(spot="value", calls="len")
+        else:
+            counted = known.group_by("spot").agg(pl.col("_calls").sum().alias("calls")).sort("spot")
+        found.append(counted.select("spot", pl.col("calls").cast(pl.Int128), metric=pl.lit(metric)))
+    place, bucket = pl.col("spot") // (2 * _EDGE + 1), pl.col("spot") % (2 * _EDGE + 1) - _EDGE
+    special = {-_EDGE: histogram.ZERO, _EDGE: histogram.INFINITE}
+    columns = {
+        PLACE: place.cast(groups.schema[PLACE]),
+        "bucket": bucket.replace(special),
+        "calls": (pl.col("calls") * weighed.unit).reinterpret(dtype=COUNTED),
+        "month": pl.lit(day.replace(day=1)),
+    }
+    done = pl.concat(found).with_columns(**columns).sort(PLACE, "metric", "bucket")
+    done = done.join(groups.drop(list(numbers)), on=PLACE, how="left", maintain_order="left")
+    return done.select(pl.col(name).cast(kind) for name, kind in HISTOGRAMS.items())
