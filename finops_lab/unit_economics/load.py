@@ -22,6 +22,8 @@ TOKENS = ("input_uncached_tokens", "cache_read_tokens", "cache_write_tokens", "o
 _MTOK = 1_000_000
 _REFERENCE = 0.95
 _LEAST_PERIODS = 5
+# So many periods of a weekday (and hour) make a mean of them worth more than each.
+_LEAST_OF_A_KIND = 4
 # Loads whose standard deviation is below this share of their mean do not show what is fixed.
 _LEAST_SPREAD = 0.05
 _DIGITS = 12
@@ -32,6 +34,7 @@ _RATES: _Schema = {"tokens_per_hour": MONEY, "money_per_hour": MONEY, "money_per
 _FITS: _Schema = {
     "key": pl.String,
     "periods": pl.Int64,
+    "basis": pl.String,
     "fixed_per_hour": MONEY,
     "variable_per_mtok": MONEY,
     "fixed_share": pl.Float64,
@@ -56,9 +59,10 @@ class LoadCurve:
         over money per token at the reference load), all Decimal but ``hours``; ``reason`` where
         they are null.
     fits : polars.DataFrame
-        One row per ``key``: ``periods``; ``fixed_per_hour`` and ``variable_per_mtok`` of the line
-        money per hour = fixed + variable x tokens per hour; ``fixed_share`` of the money at the mean
-        load; ``reference_tokens_per_hour``, ``reference_per_mtok``; ``penalty`` of all periods
+        One row per ``key``: ``periods``; ``basis`` (what the line goes through: ``periods``, or means
+        of ``weekdays`` or ``hours of the week``); ``fixed_per_hour`` and ``variable_per_mtok`` of the
+        line money per hour = fixed + variable x tokens per hour; ``fixed_share`` of the money at the
+        mean load; ``reference_tokens_per_hour``, ``reference_per_mtok``; ``penalty`` of all periods
         together; ``extra_money``, what was paid above the rate at the reference load; ``reason``
         where they are null. Fitted amounts are estimates, exact to 12 digits.
     lines : polars.DataFrame
@@ -135,8 +139,8 @@ def load_curve(
         ``key``, ``period`` (Date or Datetime), ``hours`` (length of the period), ``money`` and
         ``tokens`` (Decimal), such as `daily_load`.
     reference : mapping of str to float, optional
-        Tokens per hour at which a key's capacity is well used; by default the load that 95 % of its
-        periods do not exceed.
+        Tokens per hour at which a key's capacity is well used; by default the load that 95 % of what
+        the line goes through does not exceed.
 
     Returns
     -------
@@ -154,6 +158,12 @@ def load_curve(
     Capacity that is paid by the hour costs fixed / (tokens per hour) for each token: at half the
     load a token costs double. The penalty is money per token over money per token at the reference
     load, (fixed + variable x reference) / reference.
+
+    Tokens of sampled calls are off by chance, which flattens a line through single periods and makes
+    money look fixed that is not (regression dilution). Where each weekday (of days) or hour of the
+    week (of shorter periods) is there at least 4 times, the line goes through their means instead,
+    from which chance has mostly gone: Wald's method of grouping (Wald, 1940, Annals of Mathematical
+    Statistics 11). A single period's penalty keeps the chance of its sample.
 
     Examples
     --------
@@ -220,6 +230,7 @@ def _fitted(
     told: dict[str, Any] = dict.fromkeys(_FITS) | {"key": key, "periods": known.height}
     if known.height < _LEAST_PERIODS:
         return told | {"reason": f"fewer than {_LEAST_PERIODS} periods tell money and tokens"}, []
+    basis, load, money = _grouped(known, load, money)
     mean = math.fsum(load) / len(load)
     spread = math.sqrt(math.fsum((x - mean) ** 2 for x in load) / len(load))
     if spread < _LEAST_SPREAD * mean:
@@ -231,6 +242,7 @@ def _fitted(
     spent, tokens = exact_sum(known["money"]), exact_sum(known["tokens"])
     due = product(rate, divided(tokens, Decimal(_MTOK)))
     told |= {
+        "basis": basis,
         "fixed_per_hour": _decimal(fixed),
         "variable_per_mtok": _decimal(variable * _MTOK),
         "fixed_share": fixed / (fixed + variable * mean),
@@ -239,9 +251,29 @@ def _fitted(
         "penalty": divided(divided(spent, tokens, _MTOK), rate),
         "extra_money": None if due is None else exact_sum([spent, -due]),
     }
-    low, high = min(load), max(*load, at)
+    loads = known["tokens_per_hour"].cast(pl.Float64)
+    low, high = min(loads), max(*loads, at)
     steps = [low * (high / low) ** (n / (_LINE - 1)) for n in range(_LINE)]
     return told, [(key, x, (fixed / x + variable) * _MTOK) for x in steps]
+
+
+def _grouped(
+    points: pl.DataFrame, load: list[float], money: list[float]
+) -> tuple[str, list[float], list[float]]:
+    """Return the means of weekdays or hours of the week where there are enough of each; else the periods."""
+    period = points["period"]
+    hourly = isinstance(period.dtype, pl.Datetime) and (points["hours"].cast(pl.Float64) < 24).all()
+    kinds = (period.dt.weekday().cast(pl.Int64) * 24 + (period.dt.hour() if hourly else 0)).to_list()
+    groups: dict[int, list[int]] = {}
+    for place, kind in enumerate(kinds):
+        groups.setdefault(kind, []).append(place)
+    if len(groups) < _LEAST_PERIODS or min(map(len, groups.values())) < _LEAST_OF_A_KIND:
+        return "periods", load, money
+    means = [
+        [math.fsum(values[place] for place in places) / len(places) for _, places in sorted(groups.items())]
+        for values in (load, money)
+    ]
+    return "hours of the week" if hourly else "weekdays", means[0], means[1]
 
 
 def _line(load: Sequence[float], money: Sequence[float]) -> tuple[float, float]:
