@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -11,10 +12,11 @@ from typing import Any
 import polars as pl
 
 from finops_lab.calendar import add_months, format_month
+from finops_lab.money import SCALE
 from finops_lab.service_levels._sliding import grid, opened, ratios, whole_slots
 from finops_lab.service_levels.burn import LEAST_ROWS
 from finops_lab.service_levels.promises import BY_DAY, allowance, promised
-from finops_lab.service_levels.schemas import BUDGETS, CALENDAR, DAY_S, PROMISE, SLOT_S
+from finops_lab.service_levels.schemas import BUDGETS, CALENDAR, DAY_S, PROMISE, SLOT_S, SPENT, Schema
 from finops_lab.unit_economics.figures import divided
 
 __all__ = ["LEVELS", "budget_calendar", "budgets", "spent_series"]
@@ -156,14 +158,10 @@ def _exhaustion(
     for column, cap in caps:
         spent = Fraction(inside[column].sum())
         if spent >= cap:
-            # Python's fractions: the crossing is one slot of many, and must not be off by rounding.
-            running, crossed = Fraction(0), until
-            for begin, value in inside.select("slot", column).iter_rows():
-                running += Fraction(value)
-                if running >= cap:
-                    crossed = begin + slot
-                    break
-            moments.append((crossed, "spent"))
+            # In whole units of the last decimal, so that no rounding moves the crossing.
+            units = -math.floor(-cap * 10 ** _SCALES[column])
+            reached = pl.col(column).cum_sum().to_physical() >= pl.lit(units, pl.Int128)
+            moments.append((inside.filter(reached)["slot"][0] + slot, "spent"))
         elif rate := Fraction(recent[column].sum()) / Fraction(span // _SECOND):
             seconds = int((cap - spent) / rate)
             if seconds < slo["window_days"] * DAY_S:
@@ -263,7 +261,7 @@ def spent_series(
     promises = promised(slos)
     found = opened(events, promises)
     daily = pl.col("objective").is_in(BY_DAY)
-    parts = [pl.DataFrame(schema=_SPENT)]
+    parts = [pl.DataFrame(schema=SPENT)]
     for slot_s, some in ((SLOT_S, promises.filter(~daily)), (DAY_S, promises.filter(daily))):
         begin, end = whole_slots(first + timedelta(seconds=slot_s) - _TICK, slot_s), whole_slots(last, slot_s)
         if end >= begin and not some.is_empty():
@@ -302,17 +300,14 @@ def _spent(
             (month.dt.days_in_month().cast(pl.Int64) * (DAY_S // slot_s)).alias("_slots"),
         )
     )
-    biggest = int(frame["total"].max() or 0) * 1000 * 31 * (DAY_S // slot_s)  # type: ignore[call-overload]
+    biggest = int(frame.select(pl.col("total").max()).item() or 0) * 1000 * 31 * (DAY_S // slot_s)
     for name, level in LEVELS:
         targets = promises.select("slo", "target").iter_rows()
         limits = {slo: Fraction(level) * allowance(target) for slo, target in targets}
         factors = ratios(promises, limits, biggest)
         frame = frame.join(factors, on="slo", how="left").with_columns(_reached(level).alias(f"_{name}"))
         frame = frame.drop("num", "den")
-    (worst, _), *others = LEVELS
-    reached = pl.when(f"_{worst}").then(pl.lit(worst))
-    for name, _ in others:
-        reached = reached.when(f"_{name}").then(pl.lit(name))
+    reached = pl.coalesce(pl.when(f"_{name}").then(pl.lit(name)) for name, _ in LEVELS)
     share = (
         pl.col("bad").cast(pl.Float64)
         / pl.col("total").cast(pl.Float64)
@@ -338,15 +333,9 @@ def _reached(level: Decimal) -> pl.Expr:
     return (total > 0) & (by_events | by_money)
 
 
-_SPENT = {
-    "slo": pl.String,
-    "at": pl.Datetime("us", "UTC"),
-    "rows": pl.Int64,
-    "spent": pl.Float64,
-    "severity": pl.String,
-}
+_SCALES = {"bad": 3, "bad_usd": SCALE}
 _SUMMED = ("total", "bad", "unknown", "rows", "bad_usd", "bad_unpriced")
-_EVENTS = {"slot": pl.Datetime("us", "UTC"), **{name: BUDGETS[name] for name in _SUMMED}}
+_EVENTS: Schema = {"slot": pl.Datetime("us", "UTC"), **{name: BUDGETS[name] for name in _SUMMED}}
 
 
 def _first_day(found: pl.DataFrame) -> datetime:

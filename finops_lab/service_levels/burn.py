@@ -105,7 +105,7 @@ def burn_series(
         return pl.DataFrame(schema=BURNS)
     back = max(window.long_s for window in windows)
     sums = grid(found, promises, first=first, last=last, slot_s=SLOT_S, back_s=back)
-    biggest = int(sums["total"].max() or 0) * 1000  # type: ignore[call-overload]
+    biggest = int(sums.select(pl.col("total").max()).item() or 0) * 1000
     parts = []
     for window in windows:
         limits = {

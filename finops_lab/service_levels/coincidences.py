@@ -9,13 +9,13 @@ import polars as pl
 
 from finops_lab.errors import InputError
 from finops_lab.service_levels.promises import COLUMN, promised
-from finops_lab.service_levels.schemas import COINCIDENCES, PROMISE
+from finops_lab.service_levels.schemas import COINCIDENCES, PROMISE, Schema
 
 __all__ = ["coincidences", "served_by"]
 
 _RETRAINS = ("train", "retrain", "finetune")
 _MATCHES = ("service", "pool", "model")
-_HAPPENED = {
+_HAPPENED: Schema = {
     "what": pl.String,
     "ts": pl.Datetime("us", "UTC"),
     "service": pl.String,

@@ -16,7 +16,7 @@ from finops_lab.service_levels.alerts import alerts_of
 from finops_lab.service_levels.budgets import budgets
 from finops_lab.service_levels.burn import LEAST_ROWS, WORKBOOK, BurnWindow, burn_series
 from finops_lab.service_levels.promises import COLUMN, allowance, promised
-from finops_lab.service_levels.schemas import SLOT_S
+from finops_lab.service_levels.schemas import SLOT_S, SPENT, Schema
 from finops_lab.unit_economics.figures import Definition, figures
 from finops_lab.unit_economics.schemas import FIGURES
 
@@ -135,7 +135,7 @@ def error_budget_figures(
     return pl.concat(found).sort(order, place, "dimension", "month", "key", nulls_last=True)
 
 
-_PARTS: dict[str, pl.DataType | type[pl.DataType]] = {
+_PARTS: Schema = {
     "measure": pl.String,
     "month": pl.Date,
     "numerator": MONEY,
@@ -164,7 +164,9 @@ def _month(
     pages = [window for window in windows if window.severity == "page"]
     series = burn_series(events, promises, after, end, windows=pages, least_rows=least_rows)
     hours = burn_series(events, promises, after, end, windows=[_HOUR], least_rows=least_rows)
-    burned = alerts_of(series, _NO_SPENDING, promises, end, windows=windows).filter(status="proved")
+    burned = alerts_of(series, pl.DataFrame(schema=SPENT), promises, end, windows=windows).filter(
+        status="proved"
+    )
     counted = dict(burned.group_by("slo").len().iter_rows())
     told = set(series.filter(pl.col("status").is_in(["burning", "calm"]))["slo"])
     enough = hours.filter(pl.col("long_rows") >= least_rows)
@@ -188,26 +190,15 @@ def _month(
             "by_money": money,
             "reason": row["reason"] if row["spent"] is None else None,
         }
-        paged = {"measure": FAST_BURN_PAGES.measure}
+        paged: dict[str, Any] = {"measure": FAST_BURN_PAGES.measure}
         if slo in told:
             paged |= {"numerator": Decimal(counted.get(slo, 0)), "denominator": Decimal(1)}
-        fastest = {"measure": BURN_RATE_PEAK.measure}
+        fastest: dict[str, Any] = {"measure": BURN_RATE_PEAK.measure}
         if peak is not None:
             allowed = Decimal(room.numerator) * peak["long_total"] / Decimal(room.denominator)
             fastest |= {"numerator": peak["long_bad"], "denominator": allowed, "rows": peak["long_rows"]}
         rows += [base | spent, base | paged, base | fastest]
     return pl.DataFrame(rows, schema={"slo": pl.String, **_PARTS})
-
-
-_NO_SPENDING = pl.DataFrame(
-    schema={
-        "slo": pl.String,
-        "at": pl.Datetime("us", "UTC"),
-        "rows": pl.Int64,
-        "spent": pl.Float64,
-        "severity": pl.String,
-    }
-)
 
 
 def _told(of: pl.DataFrame, definition: Definition) -> pl.DataFrame:

@@ -22,18 +22,20 @@ __all__ = [
     "EVENTS",
     "PROMISE",
     "SLOT_S",
+    "SPENT",
+    "Schema",
 ]
 
-_Schema = dict[str, pl.DataType | type[pl.DataType]]
+Schema = dict[str, pl.DataType | type[pl.DataType]]
 COUNTED = pl.Decimal(38, 3)
 SLOT_S, DAY_S = 300, 86_400
 _MOMENT = pl.Datetime("us", "UTC")
 
 # What tells a promise: its name, what it is about, what is promised.
-PROMISE: _Schema = dict.fromkeys(("slo", "dimension", "service", "objective"), pl.String)
+PROMISE: Schema = dict.fromkeys(("slo", "dimension", "service", "objective"), pl.String)
 
 # Events of one promise in one slot of time; slots without events have no row.
-EVENTS: _Schema = {
+EVENTS: Schema = {
     **PROMISE,
     "slot": _MOMENT,  # begin of the slot
     "slot_s": pl.Int64,  # its length: 300, or 86,400 for what is judged by day
@@ -47,7 +49,7 @@ EVENTS: _Schema = {
 }
 
 # The error budget of one promise in one period.
-BUDGETS: _Schema = {
+BUDGETS: Schema = {
     **PROMISE,
     "period": pl.String,  # `28 days` or `2026-10`
     "begin": _MOMENT,
@@ -75,7 +77,7 @@ BUDGETS: _Schema = {
 }
 
 # Spending of a month's budget by day.
-CALENDAR: _Schema = {
+CALENDAR: Schema = {
     **PROMISE,
     "day": pl.Date,
     "total": COUNTED,
@@ -87,7 +89,7 @@ CALENDAR: _Schema = {
 }
 
 # Burn rates of one promise in one pair of windows that end at a moment.
-BURNS: _Schema = {
+BURNS: Schema = {
     **PROMISE,
     "at": _MOMENT,
     "window": pl.String,  # `1 h / 5 m`
@@ -104,7 +106,7 @@ BURNS: _Schema = {
     "reason": pl.String,
 }
 
-ALERTS: _Schema = {
+ALERTS: Schema = {
     **PROMISE,
     "begin": _MOMENT,
     "end": _MOMENT,  # null where it still lasts
@@ -122,7 +124,7 @@ ALERTS: _Schema = {
 }
 
 # What happened shortly before an alert: no more than a coincidence.
-COINCIDENCES: _Schema = {
+COINCIDENCES: Schema = {
     **PROMISE,
     "begin": _MOMENT,  # of the alert
     "severity": pl.String,
@@ -133,4 +135,13 @@ COINCIDENCES: _Schema = {
     "match": pl.String,  # `service`, `pool`, `model`, or null: elsewhere
     "about": pl.String,
     "words": pl.String,
+}
+
+# Share of a month's budget spent by a moment.
+SPENT: Schema = {
+    "slo": pl.String,
+    "at": _MOMENT,
+    "rows": pl.Int64,  # of the month so far
+    "spent": pl.Float64,
+    "severity": pl.String,  # `ticket` from 40 %, `page` from 80 %
 }
