@@ -1,7 +1,7 @@
 """The command line: thin over the public functions.
 
-Exit codes: 0 done, 1 a run failed, 2 bad parameters or bad input, 3 over budget or findings of the
-data doctor (only with ``--fail-on``).
+Exit codes: 0 done, 1 a run failed, 2 bad parameters or bad input, 3 over budget, findings of the data
+doctor or missed KPIs (only with ``--fail-on``).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from finops_lab.cli import books, exports
+from finops_lab.cli import books, exports, value
 from finops_lab.cli._app import LabOption, Metric, app, day, spinner
 from finops_lab.errors import FinopsError, InputError
 
@@ -206,6 +206,7 @@ def _review_one(lab: Lab, month: str, out: Path, metric: Metric) -> list[str]:
     return list(done.results["headline"]["over_budget"])
 
 
+value.register()
 books.register()
 exports.register()
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from finops_lab import allocation, bookkeeping
+from finops_lab import allocation, bookkeeping, valuing
 from finops_lab.allocation import Ledger
 from finops_lab.calendar import add_months, format_month, month_name, parse_month
 from finops_lab.contracts import AMOUNTS
@@ -19,6 +19,8 @@ from finops_lab.errors import CurrencyError, InputError, NoDataError
 from finops_lab.lab import Lab, open_lab
 from finops_lab.money import MONEY, exact_sum, one_currency
 from finops_lab.reporting.section import Section, prose
+from finops_lab.unit_economics.bridge import Bridge
+from finops_lab.unit_economics.kpis import Kpis
 
 __all__ = ["METRICS", "Review", "check_month", "check_parameters", "prepare", "review"]
 
@@ -130,6 +132,28 @@ class Review:
 
         return headline.build(self)
 
+    @cached_property
+    def kpis(self) -> Kpis:
+        """The month's KPIs."""
+        return valuing.kpis(self.lab, self.month, metric=self.metric)
+
+    @cached_property
+    def bridge(self) -> Bridge:
+        """Why spend changed since the month before."""
+        return valuing.bridge(self.lab, self.previous, self.month, metric=self.metric)
+
+    def scorecard(self) -> Section:
+        """Show the twelve KPIs, with targets, status and trend."""
+        from finops_lab.reporting.sections import scorecard
+
+        return scorecard.build(self)
+
+    def causes(self) -> Section:
+        """Why spend changed since the month before."""
+        from finops_lab.reporting.sections import causes
+
+        return causes.build(self)
+
     def owners(self) -> Section:
         """Spend by team, model and provider."""
         from finops_lab.reporting.sections import owners
@@ -212,8 +236,10 @@ def check_parameters(namespace: Mapping[str, Any]) -> dict[str, Any]:
     Traceback (most recent call last):
     finops_lab.errors.InputError: unknown parameter 'montth'. Hint: parameters are lab, month, metric
     """
-    # The cell binds `review`: where that is set, it is run again, beside whatever the analyst made since.
-    again = isinstance(namespace.get("review"), Review)
+    # The cell binds `review` or `board`: where that is set, it is run again, beside whatever the
+    # analyst made since.
+    bound = (namespace.get("review"), getattr(namespace.get("board"), "review", None))
+    again = any(isinstance(value, Review) for value in bound)
     shell = {"In", "Out", "get_ipython", "exit", "quit", "open", "fl"}
     for name in () if again else namespace:
         if not name.startswith("_") and name not in shell and name not in _PARAMETERS:

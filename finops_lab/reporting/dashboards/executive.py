@@ -1,0 +1,188 @@
+"""Executive dashboard: what AI costs, whom it serves, what it returns, what comes next."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import polars as pl
+
+from finops_lab.calendar import add_months, month_name
+from finops_lab.charts import ranked_bars, spend_trend
+from finops_lab.charts.labels import plural
+from finops_lab.money import MONEY
+from finops_lab.reporting.dashboards.board import Board
+from finops_lab.reporting.section import Section, change_words, money
+from finops_lab.tables import Table, money_table
+
+__all__ = ["Dashboard"]
+
+_MONTHS = 12
+_MOVES = 10
+
+
+class Dashboard(Board):
+    """The executive dashboard."""
+
+    def spend(self) -> Section:
+        """Spend of the month against budget, month before and forecast, and its trend by model."""
+        review = self.review
+        glance = review.headline()
+        first = add_months(review.month, 1 - _MONTHS)
+        panel = review.panel("model").filter(pl.col("ds") >= first)
+        chart = spend_trend(
+            panel.select(month="ds", group="unique_id", amount="y"),
+            title="Spend per month by model",
+            subtitle=f"{review.metric_name.capitalize()}, last {plural(panel['ds'].n_unique(), 'month')}; "
+            "unknown is what serves no model that is named",
+            unit=review.currency,
+        )
+        return Section("headline", glance.finding, (*glance.parts, chart), glance.values)
+
+    def scorecard(self) -> Section:
+        """Show the twelve KPIs."""
+        return self.review.scorecard()
+
+    def teams(self) -> Section:
+        """Spend by team, model and provider, against budgets and the month before."""
+        return self.review.owners()
+
+    def causes(self) -> Section:
+        """Say why spend changed."""
+        return self.review.causes()
+
+    def value(self) -> Section:
+        """Set what features cost against what they bring."""
+        figures = self.review.kpis.figures.filter(kpi="M12")
+        months = _per_revenue(figures.filter(pl.col("dimension").is_null()))
+        features = figures.filter(pl.col("month") == self.month, dimension="feature")
+        if months.filter(pl.col("month") == self.month).is_empty():
+            return self.nothing(
+                "value",
+                "**No revenue is known**: put `feature_value` files into `exports/` to see cost against it.",
+            )
+        now = months.filter(pl.col("month") == self.month).row(0, named=True)
+        before = months.filter(pl.col("month") == self.review.previous)["ratio"]
+        said = f"**Features cost {now['ratio']:.1%} of the revenue they brought**"
+        if len(before):
+            said += f", after {before[0]:.1%} in {month_name(self.review.previous)}"
+        said += (
+            f": {money(now['cost'], self.review.currency)} for {money(now['revenue'], self.review.currency)}."
+        )
+        return Section(
+            "value",
+            said,
+            (_features(self, features), _revenue_chart(self, months)),
+            {"months": months.to_dicts(), "features": features.to_dicts()},
+        )
+
+    def changes(self) -> Section:
+        """Show the ten largest changes since the month before, by team, service and model."""
+        review = self.review
+        keys = ["x_team", "ServiceName", "x_model"]
+        now, before = (
+            review.of(month).group_by(keys).agg(pl.col(review.metric).sum().alias(name))
+            for month, name in ((review.month, "now"), (review.previous, "before"))
+        )
+        both = now.join(before, on=keys, how="full", coalesce=True, nulls_equal=True)
+        zero = pl.lit(Decimal(0), MONEY)
+        moved = both.with_columns(pl.col("now", "before").fill_null(zero)).with_columns(
+            (pl.col("now") - pl.col("before")).alias("change")
+        )
+        top = moved.filter(pl.col("change") != 0).sort(
+            pl.col("change").abs(), *keys, descending=[True, False, False, False], nulls_last=True
+        )
+        if top.is_empty():
+            return self.nothing("changes", "**Nothing changed** by team and service since the month before.")
+        largest = top.row(0, named=True)
+        what = " ".join(str(largest[key]) for key in keys if largest[key])
+        said = f"**The largest change is {what}**, {change_words(largest['now'], largest['before'], review.currency)} "
+        said += f"than in {month_name(review.previous)}. Anomaly detection has not run: this compares months only."
+        name = pl.concat_str("x_team", "ServiceName", "x_model", separator=" · ", ignore_nulls=True)
+        shown = top.head(_MOVES).select(name.alias("what"), "before", "now", "change")
+        table = money_table(
+            shown,
+            title=f"The {min(_MOVES, top.height)} largest changes since {month_name(review.previous)}",
+            subtitle="By team, service and model; 0 is no charge in that month",
+            id="changes",
+            currency=review.currency,
+            money_columns=dict.fromkeys(("before", "now", "change"), review.decimals),
+            labels={
+                "what": "Team · service · model",
+                "before": month_name(review.previous),
+                "now": review.month_name,
+            },
+        )
+        bars = ranked_bars(
+            shown.select(label="what", amount="change"),
+            title="Largest changes since the month before",
+            unit=review.currency,
+            value_title="Change",
+        )
+        return Section("changes", said, (table, bars), {"changes": top.head(_MOVES).to_dicts()})
+
+    def forecast(self) -> Section:
+        """Show the next six months, with intervals and how good such forecasts were."""
+        return self.review.forecast()
+
+
+def _per_revenue(whole: pl.DataFrame) -> pl.DataFrame:
+    """Return cost and revenue of the months whose margin is known: they are its two parts."""
+    margin = whole.filter(
+        pl.col("measure") == "margin", pl.col("value").is_not_null(), pl.col("denominator") > 0
+    )
+    return margin.select(
+        "month",
+        cost=(pl.col("denominator") - pl.col("numerator")).cast(MONEY),
+        revenue="denominator",
+        ratio=1 - pl.col("value").cast(pl.Float64),
+    ).sort("month")
+
+
+def _features(board: Board, features: pl.DataFrame) -> Table:
+    wide = features.filter(pl.col("key").is_not_null()).pivot(
+        on="measure", index="key", values="value", maintain_order=True
+    )
+    columns = [
+        name
+        for name in ("allocated", "revenue", "margin_money", "allocated_per_call", "margin")
+        if name in wide.columns
+    ]
+    shown = wide.select("key", *columns).sort("allocated", "key", descending=[True, False], nulls_last=True)
+    whole = board.review.decimals
+    return money_table(
+        shown,
+        title=f"Features: cost against revenue, {board.review.month_name}",
+        subtitle="Cost is what inference for the feature cost; revenue as `feature_value` tells it",
+        id="features",
+        currency=board.review.currency,
+        money_columns={n: 5 if n == "allocated_per_call" else whole for n in columns if n != "margin"},
+        percent_columns=["margin"] if "margin" in columns else [],
+        labels={
+            "key": "Feature",
+            "allocated": "Cost",
+            "margin_money": "Revenue less cost",
+            "allocated_per_call": "Cost per call",
+        },
+        unknown="its revenue or its calls are not known",
+    )
+
+
+def _revenue_chart(board: Board, months: pl.DataFrame) -> object:
+    shown = months.tail(_MONTHS)
+    bars = pl.concat(
+        [
+            shown.select("month", group=pl.lit("cost"), amount="cost"),
+            shown.select(
+                "month",
+                group=pl.lit("revenue less cost"),
+                amount=(pl.col("revenue") - pl.col("cost")).cast(MONEY),
+            ),
+        ]
+    )
+    return spend_trend(
+        bars,
+        title="What features brought, and what of it inference cost",
+        subtitle=f"{board.review.currency} per month, of the features whose revenue is known",
+        unit=board.review.currency,
+        value_title="Revenue",
+    )
