@@ -124,7 +124,7 @@ def test_spent_keeps_the_usage_basis_beside_the_amount() -> None:
     found = spent(rows, "inference", []).collect().row(0, named=True)
     usage = on_basis(rows, "usage").collect()["EffectiveCost"].sum()
     assert (found["amount"], found["used"], found["charged"]) == (Decimal(15), usage, Decimal(16))
-    assert (found["entries"], found["idle"], found["unknown"]) == (4, 2, 0)
+    assert (found["entries"], found["idle"], found["unknown"]) == (4, 1, 0)
     by_team = spent(rows, "inference", ["team"]).collect()
     assert dict(by_team.select("team", "amount").iter_rows()) == {"a": Decimal(16), None: Decimal(-1)}
     with pytest.raises(InputError, match="metric"):

@@ -15,7 +15,7 @@ __all__ = ["idle_of_pools"]
 
 def idle_of_pools(
     gpu_days: pl.LazyFrame | pl.DataFrame | None, calls: pl.DataFrame, dimension: str | None
-) -> dict[tuple[date, str | None], Decimal]:
+) -> dict[tuple[date, str | None], tuple[Decimal, float]]:
     """Return what was idle per month and value of a dimension, at the samples' own rates, in USD.
 
     Parameters
@@ -32,7 +32,8 @@ def idle_of_pools(
     Returns
     -------
     dict
-        Nothing for a value that shares a pool with another one, or whose pools' rates are unknown.
+        The money, and the share of pools whose samples and rates are known. Nothing for a value that
+        shares a pool with another one, or none of whose pools is known.
 
     Examples
     --------
@@ -41,7 +42,7 @@ def idle_of_pools(
     ...     "sampled_s": [Decimal(60)], "idle_usd": [Decimal(2)]}, schema_overrides=GPU_DAYS)
     >>> calls = pl.DataFrame({"month": [date(2026, 10, 1)], "pool_id": ["p"], "model": ["m"]})
     >>> idle_of_pools(days, calls, "model")
-    {(datetime.date(2026, 10, 1), 'm'): Decimal('2.000000000000000000')}
+    {(datetime.date(2026, 10, 1), 'm'): (Decimal('2.000000000000000000'), 1.0)}
     """
     if gpu_days is None:
         return {}
@@ -65,14 +66,14 @@ def idle_of_pools(
     values: dict[tuple[date, str], set[str | None]] = defaultdict(set)
     for month, name, value in serves.iter_rows():
         values[month, name].add(value)
+    shared: set[tuple[date, str | None]] = set()
     found: dict[tuple[date, str | None], list[Decimal | None]] = defaultdict(list)
     for (month, name), served in sorted(values.items()):
-        # A pool without samples is not known to be idle: nothing of it is left out.
-        idle = known.get((month, name), Decimal(0))
         for value in served:
-            found[month, value].append(idle if len(served) == 1 else None)
+            found[month, value].append(known.get((month, name)))
+            shared |= {(month, value)} if len(served) > 1 else set()
     return {
-        place: exact_sum(amounts)
-        for place, parts in found.items()
-        if len(amounts := [part for part in parts if part is not None]) == len(parts)
+        place: (exact_sum(amounts), len(amounts) / len(pools))
+        for place, pools in found.items()
+        if place not in shared and (amounts := [amount for amount in pools if amount is not None])
     }

@@ -10,6 +10,7 @@ __all__ = [
     "INPUT",
     "LOADED",
     "MARGINAL",
+    "MEASURED",
     "OUTPUT",
     "PER_1000",
     "PER_CALL",
@@ -63,8 +64,15 @@ PER_CALL = _per_call(
 MARGINAL = _per_call(
     "marginal_per_call",
     "Cost per inference, marginal",
-    "as allocated_per_call without idle entries and unused commitments; where the ledger has no idle entries but"
-    " GPU samples tell idle time, that is still in the value, and the lower bound leaves it out at the samples' rates",
+    "as allocated_per_call without idle entries and unused commitments; what the ledger does not set apart as idle is"
+    " still in it",
+    source=_SOURCE,
+)
+MEASURED = _per_call(
+    "marginal_per_call_by_samples",
+    "Cost per inference, marginal, with idle time as GPUs were sampled",
+    "(money of marginal_per_call - idle time of the pools that served, at the rates of GPU samples) / successful calls"
+    " that a model answered; only where the ledger has no idle entries, coverage is the share of pools with samples",
     "gpu_samples",
     source=_SOURCE,
 )
@@ -136,6 +144,7 @@ COVERED = Definition(
 DEFINITIONS: tuple[Definition, ...] = (
     PER_CALL,
     MARGINAL,
+    MEASURED,
     LOADED,
     PER_1000,
     TOKENS,

@@ -203,8 +203,8 @@ def spent(
     if metric not in AMOUNTS:
         raise InputError(f"metric must be one of {', '.join(AMOUNTS)}, not {metric!r}")
     amount = pl.col(metric).cast(MONEY)
-    apart = _text("x_AllocationMethod").eq_missing(pl.lit("idle"))
-    apart = apart | _text("CommitmentDiscountStatus").eq_missing(pl.lit("Unused"))
+    idle = _text("x_AllocationMethod").eq_missing(pl.lit("idle"))
+    apart = idle | _text("CommitmentDiscountStatus").eq_missing(pl.lit("Unused"))
     zero = pl.lit(0).cast(MONEY)
     return (
         activity(entries, rules)
@@ -215,7 +215,7 @@ def spent(
             # The same entries as on the usage basis of `allocation.views.on_basis`.
             pl.when(apart).then(zero).otherwise(amount).sum().alias("used"),
             pl.when(amount > 0).then(amount).otherwise(zero).sum().alias("charged"),
-            apart.cast(pl.Int64).sum().alias("idle"),
+            idle.cast(pl.Int64).sum().alias("idle"),
             pl.len().cast(pl.Int64).alias("entries"),
             amount.is_null().cast(pl.Int64).sum().alias("unknown"),
         )

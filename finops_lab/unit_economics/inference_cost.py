@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import decimal
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
@@ -21,6 +21,7 @@ from finops_lab.unit_economics._inference_measures import (
     INPUT,
     LOADED,
     MARGINAL,
+    MEASURED,
     OUTPUT,
     PER_1000,
     PER_CALL,
@@ -30,7 +31,7 @@ from finops_lab.unit_economics._inference_measures import (
 )
 from finops_lab.unit_economics._telling import first_reason, told
 from finops_lab.unit_economics.activity import currency_of, spent
-from finops_lab.unit_economics.figures import divided, whole_and_by
+from finops_lab.unit_economics.figures import whole_and_by
 from finops_lab.unit_economics.schemas import BY, COUNTED
 
 __all__ = ["DEFINITIONS", "inference_cost"]
@@ -80,7 +81,7 @@ def inference_cost(
         The ``schedule`` of a `finops_lab.allocation.amortization.Amortization`. A month's training
         is shared among a model's inferences, so that each carries the same.
     gpu_days : polars.LazyFrame or polars.DataFrame, optional
-        `GPU_DAYS`, for the lower bound of the marginal cost.
+        `GPU_DAYS`, for ``marginal_per_call_by_samples``: idle time that the ledger does not tell.
     outcomes : polars.LazyFrame or polars.DataFrame, optional
         ``month`` (Date), ``outcomes`` (number), and dimensions: what came of calls, such as traces
         that succeeded. Successful calls by default.
@@ -122,6 +123,7 @@ def inference_cost(
             _side_by_side(some, served_calls, dimension, metric),
             dimension,
             _loaded(training, served_calls, dimension),
+            set(training["month"]),
             # The rates of GPU samples are in USD.
             idle_of_pools(gpu_days, served_calls.filter("matched"), dimension) if currency == "USD" else {},
             outcomes,
@@ -231,48 +233,42 @@ def _ready(
     table: pl.DataFrame,
     dimension: str | None,
     training: _Amounts,
-    idle: _Amounts,
+    trained: Collection[date],
+    idle: Mapping[_Place, tuple[Decimal, float]],
     outcomes: pl.LazyFrame | pl.DataFrame | None,
     weights: TokenWeights,
 ) -> pl.DataFrame:
     """Add what the measures divide, where it is not a plain sum."""
     places: list[_Place] = table.select("month", "key").rows()
     # Where the schedule tells of a month, a model without a line in it was not trained here.
-    months = {month for month, _ in training}
-    made = [training.get(place, _ZERO if place[0] in months else None) for place in places]
-    spent_idle = [idle.get(place) for place in places]
+    made = [training.get(place, _ZERO if place[0] in trained else None) for place in places]
+    spare = [idle.get(place, (None, None)) for place in places]
     tokens = table.select(pl.col("input", "cached", "output").fill_null(0)).iter_rows()
     weighing = (weights.input, weights.cached_input, weights.output)
     with decimal.localcontext(prec=80):
         weighted = [sum(map(Decimal.__mul__, one, weighing), _ZERO).quantize(_UNIT) for one in tokens]
     table = table.with_columns(
         pl.Series("training", made, MONEY),
-        pl.Series("spare", spent_idle, MONEY),
+        pl.Series("spare", [amount for amount, _ in spare], MONEY),
+        pl.Series("coverage_of_samples", [share for _, share in spare], pl.Float64),
         pl.Series("weighted", weighted, MONEY),
         _outcomes(table, outcomes, dimension),
     )
-    # GPU samples are asked only where the ledger itself tells nothing idle.
-    low = pl.when(pl.col("idle") == 0, pl.col("used") >= pl.col("spare")).then(
-        pl.col("used") - pl.col("spare")
-    )
-    table = table.with_columns(
+    return table.with_columns(
         (pl.col("amount") + pl.col("training")).cast(MONEY).alias("loaded"),
         (pl.col("input") + pl.col("cached")).alias("inputs"),
         (pl.col("input") + pl.col("cached") + pl.col("output")).alias("tokens"),
-        low.cast(MONEY).alias("low"),
+        (pl.col("used") - pl.col("spare")).cast(MONEY).alias("busy"),
         pl.min_horizontal("coverage", 1 - pl.col("untold")).alias("coverage_of_tokens"),
+        pl.coalesce(
+            "reason",
+            first_reason(
+                (pl.col("idle") > 0, "the ledger sets idle cost apart: see marginal_per_call"),
+                (pl.col("spare").is_null(), "its pools have no GPU samples with a rate, or serve others too"),
+            ),
+        ).alias("reason_of_samples"),
         _or("training", "no training amortized to the month is known").alias("reason_of_training"),
         _or("outcome", "outcomes are not told of it").alias("reason_of_outcomes"),
-    )
-    pairs = table.select("low", "inferences", "used", "reason").rows()
-    bounds = [
-        (divided(low, n), divided(used, n))
-        if low is not None and low < used and reason is None
-        else (None, None)
-        for low, n, used, reason in pairs
-    ]
-    return table.with_columns(
-        pl.Series(name, [pair[i] for pair in bounds], MONEY) for i, name in enumerate(("lower", "upper"))
     )
 
 
@@ -331,6 +327,7 @@ def _loaded(training: pl.DataFrame, calls: pl.DataFrame, dimension: str | None) 
 _MEASURES = (
     (PER_CALL, "amount", "inferences", 1, "coverage", "all", "reason"),
     (MARGINAL, "used", "inferences", 1, "coverage", "all", "reason"),
+    (MEASURED, "busy", "inferences", 1, "coverage_of_samples", "all", "reason_of_samples"),
     (LOADED, "loaded", "inferences", 1, "coverage", "all", "reason_of_training"),
     (PER_1000, "amount", "inferences", 1000, "coverage", "all", "reason"),
     (TOKENS, "amount", "tokens", _MILLION, "coverage_of_tokens", "all", "reason"),
@@ -351,7 +348,6 @@ def _figures(table: pl.DataFrame, dimension: str | None, currency: str) -> list[
             "key",
             pl.col(top).alias("numerator"),
             pl.col(below).alias("denominator"),
-            *[name for name in ("lower", "upper") if one is MARGINAL],
             share.alias("coverage"),
             pl.col(rows).alias("rows"),
             pl.col(reason).alias("reason"),
