@@ -94,7 +94,7 @@ def load_curve(
         "tokens_per_hour:Q",
         title="Load (tokens per hour)",
         scale=_scale([row["tokens_per_hour"] for row in [*rows, *fitted]]),
-        axis=alt.Axis(labelExpr=amount_axis("tokens"), labelOverlap=True, tickCount=6),
+        axis=alt.Axis(labelExpr=amount_axis("tokens"), labelOverlap="greedy", labelSeparation=6, tickCount=6),
     )
     y = alt.Y(
         "money_per_mtok:Q",

@@ -86,7 +86,8 @@ def daily_load(
     Parameters
     ----------
     entries : polars.DataFrame or polars.LazyFrame
-        The `ledger` contract, such as its entries of inference; in one currency.
+        The `ledger` contract, such as its entries of inference; in one currency. Only usage counts:
+        credits, fees and corrections are not of the day that they stand on.
     days : polars.DataFrame or polars.LazyFrame
         `finops_lab.unit_economics.schemas.REQUEST_DAYS`.
     key : str
@@ -102,9 +103,11 @@ def daily_load(
         day of the key, money. Sorted. What names no key is left out.
     """
     column = "x_PoolId" if key == "pool_id" else f"x_{key}"
+    # A correction is booked on one day and of many: it says nothing of that day's load.
+    used_then = (pl.col("ChargeCategory") == "Usage") & pl.col("ChargeClass").is_null()
     money = (
         entries.lazy()
-        .filter(pl.col(column).is_not_null())
+        .filter(pl.col(column).is_not_null(), used_then)
         .group_by(pl.col(column).alias("key"), pl.col("x_ChargeDate").alias("period"))
         .agg(pl.col(metric).sum().alias("money"))
     )
