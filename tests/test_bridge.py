@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from calendar import monthrange
 from collections.abc import Iterable, Mapping
@@ -13,10 +14,12 @@ from typing import Any
 import polars as pl
 import pytest
 
+import finops_lab as fl
 from finops_lab.charts.bridge import bridge_waterfall
 from finops_lab.errors import CurrencyError, InputError, NoDataError
 from finops_lab.money import MONEY, exact_sum
 from finops_lab.unit_economics.bridge import Bridge, bridge
+from finops_lab.unit_economics.bridge_errors import sampling_errors
 from finops_lab.unit_economics.bridge_terms import FACTORS, TERMS, rounded
 from finops_lab.unit_economics.bridge_weights import price_weights
 from finops_lab.unit_economics.schemas import REQUEST_MONTHS
@@ -535,3 +538,98 @@ def test_the_waterfall_tells_both_totals_and_draws_what_is_not_measured() -> Non
     )
     assert "Not measured $0" in said["description"]
     assert said["title"]["text"] == "Why spend changed from July 2026 to August 2026"
+
+
+def calls_one_by_one(rows: int, weight: float, tokens: Iterable[int], month: date = JULY) -> pl.DataFrame:
+    """Rows of requests to the small model, with so many tokens of uncached input."""
+    told = dict.fromkeys((*TOKENS, "variant", "team", "feature", "customer", "environment", "region"))
+    return pl.DataFrame(
+        [
+            {**told, "day": month, "model": "small", "sample_weight": weight, TOKENS[0]: number}
+            for number, _ in zip(tokens, range(rows), strict=False)
+        ],
+        schema_overrides={**dict.fromkeys(TOKENS, pl.Int64), **dict.fromkeys([*told][4:], pl.String)},
+    )
+
+
+def test_sampling_errors_are_those_of_sampling_again_and_again() -> None:
+    chance = random.Random(9)
+    everyone = [chance.randrange(10, 3000) for _ in range(2000)]
+    totals, told = [], []
+    for _ in range(150):
+        kept = [tokens for tokens in everyone if chance.random() < 0.1]
+        found = sampling_errors(calls_one_by_one(len(kept), 10.0, kept))
+        totals.append(float(found["weighed"][0]))
+        told.append(float(found["variance"][0]) ** 0.5)
+    mean = sum(totals) / len(totals)
+    spread = (sum((total - mean) ** 2 for total in totals) / (len(totals) - 1)) ** 0.5
+    assert sum(told) / len(told) == pytest.approx(spread, rel=0.15)
+    assert mean == pytest.approx(sum(everyone), rel=0.02)
+    assert sampling_errors(calls_one_by_one(5, 1.0, everyone))["variance"].to_list() == [0]
+
+
+def test_the_price_says_how_far_sampling_may_move_it() -> None:
+    pairs = [
+        cell(JULY, "small", 100, per_call=(10, 0, 0, 0)),
+        cell(AUGUST, "small", 200, per_call=(10, 0, 0, 0)),
+    ]
+    months = [calls_one_by_one(n, 10.0, [10] * n, month) for n, month in ((10, JULY), (20, AUGUST))]
+    errors = sampling_errors(pl.concat(months), PLANTED)
+    of = found(pairs, errors=errors)
+    # Shares of 10 and 20 rows kept of ten: square roots of 0.9 / 10 and 0.9 / 20, of a spend of 2.
+    assert of.terms.filter(term="price")["standard_error"].to_list() == [
+        pytest.approx(2 * (0.09 + 0.045) ** 0.5)
+    ]
+    assert of.terms.filter(term="requests")["standard_error"].to_list() == [None]
+    assert found(pairs).terms["standard_error"].null_count() == len(TERMS)
+    assert "price within $1.47 by sampling" in bridge_waterfall(of).to_dict()["description"]
+    with pytest.raises(InputError, match="missing: sample_weight"):
+        sampling_errors(months[0].drop("sample_weight"))
+
+
+@pytest.fixture(scope="module")
+def planted() -> tuple[pl.DataFrame, dict[str, Any]]:
+    """The vendor's charges of the sample lab for one model and what was planted in them."""
+    lab = fl.open_lab(progress=False)
+    change = json.loads((lab.folder / "truth.json").read_text(encoding="utf-8"))["price_change"]
+    sku = f"{change['model']}-{change['variant']}-"
+    costs = lab.costs().filter(
+        pl.col("SkuId").str.starts_with(sku), pl.col("ChargeClass").is_null(), ChargeCategory="Usage"
+    )
+    month = pl.col("ChargePeriodStart").dt.date().dt.month_start().alias("month")
+    kind = pl.col("SkuId").str.strip_prefix(sku).alias("kind")
+    return costs.group_by(month, kind).agg(
+        pl.col("EffectiveCost", "ConsumedQuantity").sum()
+    ).collect(), change
+
+
+def test_the_price_change_planted_in_the_sample_lab_is_the_price_term_to_the_cent(
+    planted: tuple[pl.DataFrame, dict[str, Any]],
+) -> None:
+    charges, change = planted
+    names = {"input": TOKENS[0], "cached-input": TOKENS[1], "output": TOKENS[3]}
+    months = [date(2026, 8, 1), date(2026, 9, 1)]
+    pairs = []
+    for month in months:
+        lines = charges.filter(month=month)
+        counted = {
+            names[kind]: tokens for kind, tokens in lines.select("kind", "ConsumedQuantity").iter_rows()
+        }
+        spent = exact_sum(lines["EffectiveCost"].to_list())
+        told = {"month": month, "model": "m", "calls": 1000}
+        pairs.append(
+            (
+                entry(month, "m", spent),
+                {**told, **{k: v.quantize(Decimal("0.001")) for k, v in counted.items()}},
+            )
+        )
+    rate = Decimal(change["contracted_price"]["from"])
+    weights = pl.DataFrame(
+        [("m", None, rate / 5, rate / 50, rate / 5, rate)],
+        schema=PLANTED.schema,
+        orient="row",
+    )
+    of = found(pairs, weights=weights, months=months)
+    price = amounts(of)["price"]
+    saved = Decimal(change["saved_by_month"]["2026-09"])
+    assert abs(price + saved) < Decimal("0.01"), (price, saved)

@@ -38,6 +38,8 @@ def bridge_waterfall(
     unit = bridge.currency
     months = [month_name(month) for month in (bridge.first, bridge.last)]
     totals = [measure(float(amount), unit) for amount in (bridge.start, bridge.end)]
+    error = bridge.terms.filter(term="price")["standard_error"][0]
+    sampled = f"; price within {measure(2 * error, unit)} by sampling, nearly always" if error else ""
     chart = waterfall(
         bridge.steps,
         title=title or f"Why spend changed from {months[0]} to {months[1]}",
@@ -47,6 +49,6 @@ def bridge_waterfall(
         value_title="Change",
     )
     chart.description = description or (
-        f"{months[0]} {totals[0]}, {months[1]} {totals[1]}. {chart.description}"
+        f"{months[0]} {totals[0]}, {months[1]} {totals[1]}{sampled}. {chart.description}"
     )
     return chart

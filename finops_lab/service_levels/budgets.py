@@ -91,8 +91,12 @@ def budgets(
             month = (until - _SECOND).date().replace(day=1)
             begin, end, period = _midnight(month), _midnight(add_months(month, 1)), format_month(month)
         found = by_name.get((slo["slo"],), pl.DataFrame(schema=_EVENTS)).filter(pl.col("slot") < until)
-        when = {"period": period, "begin": begin, "end": end, "until": until, "slot_s": slot_s}
-        rows.append(_budget(found, slo | when, present, least_rows if slot_s == SLOT_S else 1))
+        # A rolling budget is looked at as far ahead as it is long.
+        horizon = end if calendar else until + timedelta(days=slo["window_days"])
+        when = {"period": period, "begin": begin, "end": end, "until": until, "horizon": horizon}
+        rows.append(
+            _budget(found, slo | when | {"slot_s": slot_s}, present, least_rows if slot_s == SLOT_S else 1)
+        )
     return pl.DataFrame(rows, schema=BUDGETS)
 
 
@@ -163,13 +167,9 @@ def _exhaustion(
             reached = pl.col(column).cum_sum().to_physical() >= pl.lit(units, pl.Int128)
             moments.append((inside.filter(reached)["slot"][0] + slot, "spent"))
         elif rate := Fraction(recent[column].sum()) / Fraction(span // _SECOND):
-            seconds = int((cap - spent) / rate)
-            if seconds < slo["window_days"] * DAY_S:
-                moments.append((until + timedelta(seconds=seconds), "projected"))
-    # In the month that runs; a rolling period ends where it is as long again.
-    last = slo["end"] if slo["end"] > until else until + timedelta(days=slo["window_days"])
-    over = slo["end"] == until and slo["period"].count("-")
-    moments = [m for m in moments if m[1] == "spent" or (m[0] <= last and not over)]
+            seconds = min(int((cap - spent) / rate), 100 * 366 * DAY_S)  # a calendar has an end
+            moments.append((until + timedelta(seconds=seconds), "projected"))
+    moments = [moment for moment in moments if moment[1] == "spent" or moment[0] < slo["horizon"]]
     if not moments:
         return {"exhausted": None, "exhaustion": "not in this period"}
     moment, how = min(moments)

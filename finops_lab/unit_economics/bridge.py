@@ -13,7 +13,13 @@ from finops_lab.calendar import format_month, parse_month
 from finops_lab.errors import InputError
 from finops_lab.money import exact_sum
 from finops_lab.unit_economics.bridge_cells import cells
-from finops_lab.unit_economics.bridge_frames import cell_frame, driver_frame, step_frame, term_frame
+from finops_lab.unit_economics.bridge_frames import (
+    cell_frame,
+    driver_frame,
+    price_error,
+    step_frame,
+    term_frame,
+)
 from finops_lab.unit_economics.bridge_split import spend, split_cells
 from finops_lab.unit_economics.bridge_terms import Method
 from finops_lab.unit_economics.bridge_weights import read_weights
@@ -36,7 +42,8 @@ class Bridge:
     terms : polars.DataFrame
         One row per term of `finops_lab.unit_economics.bridge_terms.TERMS`, in their order:
         ``order`` (Int64), ``term``, ``label``, ``words`` (String), ``amount`` (Decimal),
-        ``share_of_change`` (Float64, null where nothing changed).
+        ``share_of_change`` (Float64, null where nothing changed), ``standard_error`` (Float64, of
+        the price alone, null where sampling errors are not known: as much may belong to volume).
     cells : polars.DataFrame
         Per ``model`` and ``variant``, nulls last: ``status`` (``both``, ``new``, ``vanished``,
         ``not measured``, ``not on the bill`` or ``charges only``), ``start``, ``end`` and a column
@@ -83,6 +90,7 @@ def bridge(
     metric: str = "EffectiveCost",
     weights: pl.LazyFrame | pl.DataFrame | None = None,
     method: Method = "sequential",
+    errors: pl.LazyFrame | pl.DataFrame | None = None,
 ) -> Bridge:
     """Split the change of AI spend between two months into its causes, exactly.
 
@@ -107,6 +115,9 @@ def bridge(
         input 1, cache read 0.1, cache write 1, output 4.
     method : {"sequential", "shapley"}
         Whether one factor is changed after the other, or all orders are averaged.
+    errors : polars.LazyFrame or polars.DataFrame, optional
+        What `finops_lab.unit_economics.bridge_errors.sampling_errors` says of the calls, where they
+        were sampled.
 
     Returns
     -------
@@ -148,7 +159,8 @@ def bridge(
     tokens of the later month x change of price, and the cache term is what another cache-hit rate
     did at the earlier prices. With other weights a change of the token mix moves a little between
     price, tokens and cache; the sum stays exact. Whatever telemetry misses in one month and sees
-    in the other, or samples by chance, looks like volume and, with the other sign, like price.
+    in the other, or samples by chance, looks like volume and, with the other sign, like price: see
+    ``standard_error``.
     What commitments took off the price (spend less contracted cost of what they covered) changes
     the term ``commitments``, not the price.
 
@@ -193,7 +205,7 @@ def bridge(
         raise InputError(
             f"a bridge leads from one month to another, not from {format_month(months[0])} to itself"
         )
-    found, currency = cells(entries, calls, *months, where=where or {}, metric=metric)
+    found, currency = cells(entries, calls, *months, where=where or {}, metric=metric, errors=errors)
     told = read_weights(weights)
     split = split_cells(found, months, told, method)
     start, end = (
@@ -201,7 +213,7 @@ def bridge(
         for sides in zip(*((c.start, c.end) for c in found), strict=True)
     )
     table = cell_frame(found, split)
-    terms = term_frame(table, exact_sum([end, start.copy_negate()]))
+    terms = term_frame(table, exact_sum([end, start.copy_negate()]), price_error(found, told))
     return Bridge(
         months[0], months[1], currency, metric, start, end, terms, table,
         driver_frame(found, told), step_frame(terms),

@@ -32,6 +32,7 @@ _ENTRY = (
 )
 _TOKENS = ("input_uncached_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens")
 CALLS = ("rows", "calls", "calls_retried", *_TOKENS)
+_ERROR = ("weighed", "variance")
 # Entries that calls explain; every other kind is the term of its name.
 USE = "use"
 _Key = tuple[str | None, str | None]
@@ -42,13 +43,15 @@ class Side:
     """A cell in one month: money by kind of entry, and what telemetry counted.
 
     `entries` counts the ledger entries of use, `discount` is what commitments took off them
-    (negative), a part of ``money["use"]``.
+    (negative), a part of ``money["use"]``; `error` is the standard error of the weighted tokens as
+    a share of them, for sampling, null where it is not known.
     """
 
     money: dict[str, Decimal] = field(default_factory=dict)
     discount: Decimal = Decimal(0)
     entries: int = 0
     counts: dict[str, Decimal] = field(default_factory=lambda: dict.fromkeys(CALLS, Decimal(0)))
+    error: float | None = None
 
 
 @dataclass
@@ -69,6 +72,7 @@ def cells(
     *,
     where: Mapping[str, str | Sequence[str]],
     metric: str,
+    errors: pl.LazyFrame | pl.DataFrame | None = None,
 ) -> tuple[list[Cell], str]:
     """Bring spend and calls of two months together, per model and variant.
 
@@ -82,6 +86,8 @@ def cells(
         Dimension to a value, several, or ``~pattern``.
     metric : str
         Money column of the entries.
+    errors : polars.LazyFrame or polars.DataFrame, optional
+        What `finops_lab.unit_economics.bridge_errors.sampling_errors` returned.
 
     Returns
     -------
@@ -110,21 +116,27 @@ def cells(
         raise NoDataError(f"no ledger entries in {format_month(first)} or {format_month(last)}")
     currency = one_currency(money["BillingCurrency"])
     assert currency is not None
-    counted = _counts(calls, (first, last), where)
-    money, counted = _same_grain(money, counted)
+    counted = _counts(calls, (first, last), where, CALLS)
+    variant = _same_grain(money, counted)
+    sums = pl.col("amount", "discount", "entries").sum()
+    money = money.with_columns(variant).group_by("model", "variant", "month", "kind").agg(sums)
+    counted = _folded(counted, variant, CALLS)
     found: dict[_Key, Cell] = {}
-    for model, variant, month, kind, amount, discount, number in money.select(
-        "model", "variant", "month", "kind", "amount", "discount", "entries"
-    ).iter_rows():
-        cell = found.setdefault((model, variant), Cell(model, variant))
+    for model, name, month, kind, amount, discount, number in money.iter_rows():
+        cell = found.setdefault((model, name), Cell(model, name))
         side = cell.start if month == format_month(first) else cell.end
         side.money[kind] = amount
         if kind == USE:
             side.discount, side.entries = discount, number
-    for model, variant, month, *values in counted.select("model", "variant", "month", *CALLS).iter_rows():
-        cell = found.setdefault((model, variant), Cell(model, variant))
+    for model, name, month, *values in counted.iter_rows():
+        cell = found.setdefault((model, name), Cell(model, name))
         side = cell.start if month == first else cell.end
-        side.counts = {name: Decimal(value or 0) for name, value in zip(CALLS, values, strict=True)}
+        side.counts = {what: Decimal(value or 0) for what, value in zip(CALLS, values, strict=True)}
+    if errors is not None:
+        off = _counts(errors, (first, last), where, _ERROR)
+        for model, name, month, weighed, variance in _folded(off, variant, _ERROR).iter_rows():
+            if weighed > 0 and (known := found.get((model, name))) is not None:
+                (known.start if month == first else known.end).error = float(variance) ** 0.5 / float(weighed)
     order = sorted(found, key=lambda key: [(name is None, name or "") for name in key])
     return [found[key] for key in order], currency
 
@@ -189,40 +201,36 @@ def _kind(active: bool) -> pl.Expr:
 
 
 def _counts(
-    calls: pl.LazyFrame | pl.DataFrame, months: tuple[date, date], where: Mapping[str, tuple[str, ...]]
+    calls: pl.LazyFrame | pl.DataFrame,
+    months: tuple[date, date],
+    where: Mapping[str, tuple[str, ...]],
+    sums: Sequence[str],
 ) -> pl.DataFrame:
     frame = calls.lazy()
     names = frame.collect_schema().names()
-    if missing := [n for n in ("month", "model", "variant", *CALLS, *where) if n not in names]:
+    if missing := [n for n in ("month", "model", "variant", *sums, *where) if n not in names]:
         raise InputError(f"a bridge needs the roll-up of requests by month; missing: {', '.join(missing)}")
     if "team" in where:  # the ledger's word for nobody
         frame = frame.with_columns(pl.col("team").fill_null(UNALLOCATED))
     return (
         frame.filter(pl.col("month").is_in(months), holds(where))
         .group_by("model", "variant", "month")
-        .agg(pl.col(*CALLS).sum())
+        .agg(pl.col(*sums).sum())
         .collect()
     )
 
 
-def _same_grain(money: pl.DataFrame, counted: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Tell a model as one where only the bill, or only telemetry, knows its variants."""
+def _folded(frame: pl.DataFrame, variant: pl.Expr, sums: Sequence[str]) -> pl.DataFrame:
+    return frame.with_columns(variant).group_by("model", "variant", "month").agg(pl.col(*sums).sum())
+
+
+def _same_grain(money: pl.DataFrame, counted: pl.DataFrame) -> pl.Expr:
+    """Return the variant, none of models whose variants only the bill, or only telemetry, knows."""
     used = money.filter(pl.col("kind") == USE)
     finest = [
         frame.group_by("model").agg(pl.col("variant").is_not_null().any().alias(side))
         for side, frame in (("billed", used), ("counted", counted))
     ]
-    apart = (
-        finest[0]
-        .join(finest[1], on="model", nulls_equal=True)
-        .filter(pl.col("billed") != pl.col("counted"))["model"]
-    )
-    one = pl.col("model").is_in(apart.implode())
-    folded = pl.when(~one.fill_null(False)).then(pl.col("variant")).alias("variant")
-    keys = ["model", "variant", "month"]
-    money = (
-        money.with_columns(folded)
-        .group_by(*keys, "BillingCurrency", "kind")
-        .agg(pl.col("amount", "discount", "entries").sum())
-    )
-    return money, counted.with_columns(folded).group_by(keys).agg(pl.col(*CALLS).sum())
+    both = finest[0].join(finest[1], on="model")
+    apart = both.filter(pl.col("billed") != pl.col("counted"))["model"].to_list()
+    return pl.when(~pl.col("model").is_in(apart).fill_null(False)).then(pl.col("variant")).alias("variant")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 from fractions import Fraction
+from math import fsum
 
 import polars as pl
 
@@ -14,7 +15,7 @@ from finops_lab.unit_economics.bridge_cells import USE, Cell, Side
 from finops_lab.unit_economics.bridge_split import Weights, requests, spend, tokens, weighed, weights_of
 from finops_lab.unit_economics.bridge_terms import TERMS
 
-__all__ = ["cell_frame", "driver_frame", "step_frame", "term_frame"]
+__all__ = ["cell_frame", "driver_frame", "price_error", "step_frame", "term_frame"]
 
 _ZERO = Fraction(0)
 _MILLION = 1_000_000
@@ -26,6 +27,7 @@ _TERM_SCHEMA: _Schema = {
     "words": pl.String,
     "amount": MONEY,
     "share_of_change": pl.Float64,
+    "standard_error": pl.Float64,
 }
 _DRIVERS: _Schema = {
     **dict.fromkeys(("model", "variant", "driver", "unit"), pl.String),
@@ -47,7 +49,7 @@ def cell_frame(found: Sequence[Cell], split: Sequence[tuple[str, dict[str, Decim
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
-def term_frame(table: pl.DataFrame, change: Decimal) -> pl.DataFrame:
+def term_frame(table: pl.DataFrame, change: Decimal, error: float | None) -> pl.DataFrame:
     """Add up the cells' terms.
 
     Raises
@@ -59,10 +61,31 @@ def term_frame(table: pl.DataFrame, change: Decimal) -> pl.DataFrame:
     if exact_sum(amounts.values()) != change:
         raise ReconciliationError("the terms of a bridge do not add up to its change")
     rows = [
-        (order, name, label, words, amounts[name], float(amounts[name] / change) if change else None)
+        (
+            order,
+            name,
+            label,
+            words,
+            amounts[name],
+            float(amounts[name] / change) if change else None,
+            error if name == "price" else None,
+        )
         for order, (name, (label, words)) in enumerate(TERMS.items(), 1)
     ]
     return pl.DataFrame(rows, schema=_TERM_SCHEMA, orient="row")
+
+
+def price_error(found: Sequence[Cell], weights: Weights) -> float | None:
+    """Return the standard error of the price term for sampling; None where no cell's is known."""
+    squares = []
+    for cell in found:
+        told = weights_of(cell, weights)
+        if told is not None and cell.start.error is not None and cell.end.error is not None:
+            volumes = [weighed(side, told) for side in (cell.start, cell.end)]
+            # The later volume at the earlier price: what the price term is counted from.
+            priced = float(Fraction(cell.start.money.get(USE, 0)) * volumes[1] / volumes[0])
+            squares.append(priced**2 * (cell.start.error**2 + cell.end.error**2))
+    return fsum(squares) ** 0.5 if squares else None
 
 
 def step_frame(terms: pl.DataFrame) -> pl.DataFrame:

@@ -139,9 +139,8 @@ def _per_revenue(whole: pl.DataFrame) -> pl.DataFrame:
 
 
 def _features(board: Board, features: pl.DataFrame) -> Table:
-    wide = features.filter(pl.col("key").is_not_null()).pivot(
-        on="measure", index="key", values="value", maintain_order=True
-    )
+    named = features.filter(pl.col("key").is_not_null())
+    wide = named.pivot(on="measure", index="key", values="value", maintain_order=True)
     columns = [
         name
         for name in ("allocated", "revenue", "margin_money", "allocated_per_call", "margin")
@@ -152,7 +151,7 @@ def _features(board: Board, features: pl.DataFrame) -> Table:
     return money_table(
         shown,
         title=f"Features: cost against revenue, {board.review.month_name}",
-        subtitle="Cost is what inference for the feature cost; revenue as `feature_value` tells it",
+        subtitle="Cost is what inference for the feature cost; revenue is what feature_value files tell",
         id="features",
         currency=board.review.currency,
         money_columns={n: 5 if n == "allocated_per_call" else whole for n in columns if n != "margin"},

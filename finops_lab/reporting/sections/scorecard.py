@@ -25,11 +25,11 @@ def build(review: Review) -> Section:
     found = review.kpis
     tables = [_scorecard(review, found)]
     tables += [table for by, title in _BY if (table := _by(review, found, by, title)) is not None]
-    missing = _missing(review, found)
+    last = (_how(review, found), _missing(review, found))
     return Section(
         "kpis",
         _finding(found),
-        (*tables, *([missing] if missing else [])),
+        (*tables, *(table for table in last if table is not None)),
         {
             "scorecard": found.table.to_dicts(),
             "by": {by: _figures(found, by).to_dicts() for by, _ in _BY},
@@ -63,14 +63,10 @@ def _scorecard(review: Review, found: Kpis) -> Table:
             "kpi": f"{row['kpi']} {row['name']}",
             "value": figure(row["value"], row["unit"], money),
             "target": target(row["at_least"], row["at_most"], row["unit"], money),
-            "status": _MARKS.get(row["status"], row["status"]),
+            # What is short is not broken over lines.
+            "status": _MARKS.get(row["status"], row["status"]).replace(" ", "\N{NO-BREAK SPACE}"),
             "previous": figure(row["previous"], row["unit"], money),
             "trend": spark(row["trend"]),
-            "numerator": figure(row["numerator"], row["numerator_unit"], money),
-            # One month is what "per month" says already.
-            "denominator": None
-            if row["denominator_unit"] == "months"
-            else figure(row["denominator"], row["denominator_unit"], money),
             "coverage": row["coverage"],
         }
         for row in found.table.iter_rows(named=True)
@@ -86,6 +82,37 @@ def _scorecard(review: Review, found: Kpis) -> Table:
         percent_columns=["coverage"],
         labels={"kpi": "KPI", "previous": "Month before", "coverage": "Data behind it"},
         unknown="unknown or not set; the reason is below where a KPI has no value",
+    )
+
+
+def _how(review: Review, found: Kpis) -> Table | None:
+    money = review.currency
+    rows = [
+        {
+            "kpi": f"{row['kpi']} {row['name']}",
+            "how": row["how"],
+            "numerator": figure(row["numerator"], row["numerator_unit"], money),
+            # One month is what "per month" says already.
+            "denominator": None
+            if row["denominator_unit"] == "months"
+            else figure(row["denominator"], row["denominator_unit"], money),
+            "rows": row["rows"],
+        }
+        for row in found.table.filter(pl.col("value").is_not_null()).iter_rows(named=True)
+    ]
+    if not rows:
+        return None
+    schema = {name: pl.String for name in rows[0]} | {"rows": pl.Int64}
+    return money_table(
+        pl.DataFrame(rows, schema=schema),
+        title="How each was worked out",
+        subtitle="Of the month and everything together; rows are those of the tables behind it",
+        id="scorecard-how",
+        currency=money,
+        money_columns=(),
+        number_columns={"rows": 0},
+        labels={"kpi": "KPI", "how": "Formula"},
+        unknown="not divided, or rows are not counted",
     )
 
 
