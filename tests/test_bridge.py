@@ -400,7 +400,7 @@ def random_months(seed: int) -> tuple[pl.DataFrame, pl.DataFrame, date, date]:
     first = date(2024 + chance.randrange(3), chance.randrange(1, 13), 1)
     last = date(2027, chance.randrange(1, 13), 1)
     entries, calls = [entry(first, None, "0.01"), entry(last, None, "0.02")], []
-    for model in ("a", "b", "c"):
+    for model in ("a", "b"):
         for variant in ("x", "y", None):
             for month in (first, last):
                 if chance.random() < 0.8:
@@ -485,7 +485,7 @@ def brute_force(of: Bridge, calls: pl.DataFrame) -> dict[str, Fraction]:
     return {name: totals[n + 1] - totals[n] for n, name in enumerate(FACTORS)}
 
 
-def test_terms_add_up_on_300_random_pairs_of_months_and_equal_brute_force() -> None:
+def test_terms_add_up_on_300_random_pairs_of_months_and_equal_brute_force_on_100() -> None:
     met: set[str] = set()
     for seed in range(300):
         entries, calls, first, last = random_months(seed)
@@ -499,6 +499,8 @@ def test_terms_add_up_on_300_random_pairs_of_months_and_equal_brute_force() -> N
             for name in FACTORS:  # the mean over all orders is the same whichever month comes first
                 forth, again = (b.terms.filter(term=name)["amount"][0] for b in (whole, back))
                 assert abs(forth + again) <= Decimal(of.cells.height).scaleb(-18)
+        if seed % 3:
+            continue
         plain = brute_force(of, calls)
         # What commitments take off is a part of the price until it is told apart.
         mine = {term: Fraction(amount) for term, amount in of.terms.select("term", "amount").iter_rows()}

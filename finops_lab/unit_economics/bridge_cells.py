@@ -103,20 +103,20 @@ def cells(
     InputError
         A missing column, or a dimension that the frames do not both know.
     """
-    where = {name: (value,) if isinstance(value, str) else tuple(value) for name, value in where.items()}
-    if unknown := sorted(set(where) - set(_WHERE)):
+    picked = {name: (value,) if isinstance(value, str) else tuple(value) for name, value in where.items()}
+    if unknown := sorted(set(picked) - set(_WHERE)):
         raise InputError(
             f"entries and calls do not both know {', '.join(unknown)}",
             hint=f"filter by {', '.join(_WHERE)}",
         )
     if metric not in AMOUNTS:
         raise InputError(f"there is no metric {metric!r}", hint=f"one of {', '.join(AMOUNTS)}")
-    money = _money(entries, (format_month(first), format_month(last)), where, metric)
+    money = _money(entries, (format_month(first), format_month(last)), picked, metric)
     if money.is_empty():
         raise NoDataError(f"no ledger entries in {format_month(first)} or {format_month(last)}")
     currency = one_currency(money["BillingCurrency"])
     assert currency is not None
-    counted = _counts(calls, (first, last), where, CALLS)
+    counted = _counts(calls, (first, last), picked, CALLS)
     variant = _same_grain(money, counted)
     sums = pl.col("amount", "discount", "entries").sum()
     money = money.with_columns(variant).group_by("model", "variant", "month", "kind").agg(sums)
@@ -133,7 +133,7 @@ def cells(
         side = cell.start if month == first else cell.end
         side.counts = {what: Decimal(value or 0) for what, value in zip(CALLS, values, strict=True)}
     if errors is not None:
-        off = _counts(errors, (first, last), where, _ERROR)
+        off = _counts(errors, (first, last), picked, _ERROR)
         for model, name, month, weighed, variance in _folded(off, variant, _ERROR).iter_rows():
             if weighed > 0 and (known := found.get((model, name))) is not None:
                 (known.start if month == first else known.end).error = float(variance) ** 0.5 / float(weighed)
