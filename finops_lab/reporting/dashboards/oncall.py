@@ -1,0 +1,309 @@
+"""On-call dashboard: which promises are in danger, what coincides with it, what to do."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from finops_lab.charts.labels import plural
+from finops_lab.charts.lines import day_lines
+from finops_lab.charts.service_levels import budget_burn_down, budget_heat_map, burn_rate_lines
+from finops_lab.reporting.dashboards.board import Board
+from finops_lab.reporting.section import Section
+from finops_lab.tables import Table, money_table
+from finops_lab.unit_economics.utilization import gpu_utilization
+
+__all__ = ["Dashboard"]
+
+_ALERTS, _DEPLOYS = 20, 15
+_NO_SLOS = "**No objectives are set**: write `[[slos]]` into `finops.toml`."
+
+
+class Dashboard(Board):
+    """The on-call dashboard."""
+
+    def budgets(self) -> Section:
+        """Show every error budget: how much is spent, what is left, when it runs out."""
+        budgets = self.levels.budgets
+        if budgets.is_empty():
+            return self.nothing("budgets", _NO_SLOS)
+        shown = budgets.sort(pl.col("spent"), "slo", descending=[True, False], nulls_last=True)
+        over = shown.filter(pl.col("spent") >= 1)["slo"].to_list()
+        said = (
+            f"**{plural(len(over), 'error budget')} spent whole**: {', '.join(over)}."
+            if over
+            else "**No error budget is spent whole.**"
+        )
+        calendar = self.levels.calendar
+        parts: list[object] = [_budgets(self, shown)]
+        if calendar["spent"].is_not_null().any():
+            parts.append(
+                budget_heat_map(calendar, title=f"Error budgets spent by day, {self.review.month_name}")
+            )
+        return Section("budgets", said, tuple(parts), {"budgets": budgets.to_dicts()})
+
+    def alerts(self) -> Section:
+        """Show pages and tickets, what they coincide with, and what to do."""
+        levels = self.levels
+        proved = levels.alerts.filter(pl.col("status") == "proved")
+        if levels.budgets.is_empty():
+            return self.nothing("alerts", _NO_SLOS)
+        counts = {name: proved.filter(severity=name).height for name in ("page", "ticket")}
+        thin = levels.alerts.height - proved.height
+        said = f"**{plural(counts['page'], 'page')} and {plural(counts['ticket'], 'ticket')}** "
+        said += f"in {self.review.month_name}"
+        said += f"; {thin} more had too few rows behind them to wake anybody." if thin else "."
+        if proved.is_empty():
+            return Section("alerts", said, values={"alerts": [], "actions": []})
+        worst = proved.sort(
+            pl.col("severity") != "page",
+            pl.col("long_rate"),
+            "begin",
+            descending=[False, True, False],
+            nulls_last=True,
+        )
+        parts: list[object] = [_alerts(self, worst), _actions(self, worst)]
+        parts += _burning(self, worst["slo"][0])
+        values = {"alerts": levels.alerts.to_dicts(), "actions": levels.actions.to_dicts()}
+        return Section("alerts", said, tuple(parts), values)
+
+    def latency(self) -> Section:
+        """Show P95 latency by feature, day by day and in the month."""
+        figures = self.review.kpis.figures.filter(
+            pl.col("month") == self.month, pl.col("kpi") == "M4", pl.col("value").is_not_null()
+        )
+        features = figures.filter(dimension="feature", measure="p95")
+        if features.is_empty():
+            return self.nothing("latency", "**No latency is known** in this month.")
+        slowest = features.sort("value", "key", descending=[True, False]).row(0, named=True)
+        said = f"**{slowest['key'] or 'What names no feature'} is slowest**: "
+        said += f"95% of its calls took {slowest['value']:,.0f} ms or less."
+        return Section(
+            "latency",
+            said,
+            (_latencies(self, figures), *_latency_days(self)),
+            {"features": features.to_dicts()},
+        )
+
+    def gpus(self) -> Section:
+        """Show GPU utilization by cluster, each kind by itself."""
+        days = self.here.gpu_days
+        if days.is_empty():
+            return self.nothing("gpus", "**No GPU samples** in this month.")
+        kind = "gpu_util" if "gpu_util" in set(days["util_kind"]) else days["util_kind"].sort()[0]
+        ratio = pl.col("busy_s").cast(pl.Float64).sum() / pl.col("sampled_s").cast(pl.Float64).sum()
+        by_day = (
+            days.filter(util_kind=kind)
+            .group_by("day", group=pl.col("cluster").fill_null("unknown"))
+            .agg(value=ratio)
+            .sort("day", "group")
+        )
+        told = gpu_utilization(days, by=("cluster",)).filter(
+            pl.col("measure").is_in(sorted(set(days["util_kind"])))
+        )
+        whole = told.filter(pl.col("dimension").is_null(), pl.col("measure") == kind).row(0, named=True)
+        said = (
+            f"**GPUs were {float(whole['value']):.1%} busy** by {kind}; kinds of utilization are never mixed."
+        )
+        clusters = told.filter(dimension="cluster").pivot(on="measure", index="key", values="value")
+        kinds = [name for name in clusters.columns if name != "key"]
+        table = money_table(
+            clusters.sort("key", nulls_last=True).with_columns(pl.col("key").fill_null("unknown")),
+            title=f"GPU utilization by cluster, {self.review.month_name}",
+            id="gpu-clusters",
+            currency=self.review.currency,
+            money_columns=(),
+            percent_columns=sorted(kinds),
+            labels={"key": "Cluster"} | {name: name for name in kinds},
+            unknown="not sampled",
+        )
+        chart = day_lines(
+            by_day,
+            title=f"GPU utilization by cluster, {self.review.month_name}",
+            unit="ratio",
+            value_title=kind,
+            threshold=(0.60, 0.85),
+        )
+        return Section("gpus", said, (table, chart), {"clusters": told.to_dicts()})
+
+    def money(self) -> Section:
+        """Show what was charged day by day: a cost that leaps is an incident too."""
+        metric = self.review.metric
+        daily = (
+            self.review.entries.filter(ChargeCategory="Usage")  # fees and taxes come once a month
+            .group_by("x_ChargeDate", "ProviderName")
+            .agg(pl.col(metric).sum())
+            .sort("x_ChargeDate", "ProviderName")
+        )
+        if daily.is_empty():
+            return self.nothing("money", "**Nothing was charged for use** in this month.")
+        sums = daily.group_by("x_ChargeDate").agg(pl.col(metric).sum()).sort("x_ChargeDate")
+        usual = sums[metric].cast(pl.Float64).median()
+        top = sums.sort(pl.col(metric), descending=True).row(0)
+        said = (
+            f"**{top[0]} was the dearest day**. Anomaly detection has not run: look at the days by yourself."
+        )
+        chart = day_lines(
+            daily.select(day="x_ChargeDate", group="ProviderName", value=metric),
+            title=f"{self.review.metric_name.capitalize()} of use by day and provider",
+            unit=self.review.currency,
+            value_title="Cost",
+        )
+        return Section("money", said, (chart,), {"days": sums.to_dicts(), "median": usual})
+
+    def deploys(self) -> Section:
+        """Show the latest deployments, rollbacks and changes of configuration."""
+        table = self.review.lab.table("deploys").filter(pl.col("ts") < self.end).collect()
+        if table.is_empty():
+            return self.nothing(
+                "deploys", "**No deployments are known**: put `deploys` files into `exports/`."
+            )
+        latest = table.sort("ts", "service", descending=[True, False])
+        month = latest.filter(pl.col("ts") >= self.begin)
+        back = month.filter(pl.col("kind") == "rollback").height
+        said = f"**{plural(month.height, 'change')} in {self.review.month_name}**, "
+        said += f"{plural(back, 'rollback')} among them."
+        shown = latest.head(_DEPLOYS).select("ts", "service", "pool_id", "model_version", "kind", "status")
+        return Section(
+            "deploys",
+            said,
+            (
+                money_table(
+                    shown,
+                    title="Latest deployments",
+                    id="deploys",
+                    currency=self.review.currency,
+                    money_columns=(),
+                    labels={"ts": "When (UTC)", "pool_id": "Pool"},
+                ),
+            ),
+            {"deploys": month.to_dicts()},
+        )
+
+
+def _budgets(board: Board, shown: pl.DataFrame) -> Table:
+    return money_table(
+        shown.select(
+            "slo", "target", "total", "bad", "allowed_bad", "spent", "exhausted", "exhaustion", "severity"
+        ),
+        title=f"Error budgets of {board.review.month_name}",
+        subtitle="A budget is the bad events that the target leaves room for; 100% is all of it",
+        id="error-budgets",
+        currency=board.review.currency,
+        money_columns=(),
+        percent_columns={"target": 1, "spent": 0},
+        number_columns={"total": 0, "bad": 0, "allowed_bad": 0},
+        labels={
+            "slo": "Objective",
+            "total": "Events",
+            "bad": "Bad",
+            "allowed_bad": "Allowed",
+            "spent": "Spent",
+            "exhausted": "Runs out",
+            "exhaustion": "How",
+            "severity": "Calls for",
+        },
+        unknown="does not run out, calls for nothing, or is not known",
+    )
+
+
+def _alerts(board: Board, worst: pl.DataFrame) -> Table:
+    return money_table(
+        worst.head(_ALERTS).select(
+            "slo", "severity", "kind", "begin", "end", "window", "long_rate", "spent_after", "rows"
+        ),
+        title="Alerts, pages first",
+        subtitle=f"The first {_ALERTS} of {worst.height}" if worst.height > _ALERTS else None,
+        id="alerts",
+        currency=board.review.currency,
+        money_columns=(),
+        percent_columns={"spent_after": 0},
+        number_columns={"long_rate": 1, "rows": 0},
+        labels={
+            "slo": "Objective",
+            "begin": "Begin (UTC)",
+            "end": "End (UTC)",
+            "long_rate": "Burn rate",
+            "spent_after": "Budget spent after",
+            "rows": "Rows seen",
+        },
+        unknown="still lasts, or does not apply",
+    )
+
+
+def _actions(board: Board, worst: pl.DataFrame) -> Table:
+    keys = ["slo", "begin", "severity"]
+    first = worst.head(_ALERTS).select(*keys)
+    shown = first.join(board.levels.actions, on=keys, how="left", maintain_order="left")
+    return money_table(
+        shown.select("slo", "severity", "begin", "action", "coincides")
+        .unique(maintain_order=True)
+        .head(_ALERTS),
+        title="What to do",
+        subtitle="What happened shortly before an alert coincides with it; that it caused it is for you to find out",
+        id="actions",
+        currency=board.review.currency,
+        money_columns=(),
+        labels={"slo": "Objective", "begin": "Alert of (UTC)", "coincides": "Coincides with"},
+        unknown="nothing is known to have happened shortly before",
+    )
+
+
+def _burning(board: Board, slo: str) -> list[object]:
+    """Draw the budget and the burn rates of the objective with the worst alert."""
+    levels = board.levels
+    spent, burn = levels.spent.filter(slo=slo), levels.burn.filter(slo=slo)
+    service = levels.alerts.filter(slo=slo)["service"][0]
+    deploys = board.review.lab.table("deploys").filter(service=service).select("ts", "kind").collect()
+    parts: list[object] = []
+    if spent["spent"].is_not_null().any():
+        title = f"Error budget left: {slo}"
+        parts.append(budget_burn_down(spent, levels.alerts.filter(slo=slo), deploys, title=title))
+    if burn["long_rate"].is_not_null().any():
+        parts.append(burn_rate_lines(burn, title=f"Burn rates: {slo}"))
+    return parts
+
+
+def _latencies(board: Board, figures: pl.DataFrame) -> Table:
+    wanted = {"p50": "P50", "p95": "P95", "p99": "P99", "ttft_p95": "First token, P95"}
+    rows = figures.filter(pl.col("measure").is_in(list(wanted)), pl.col("dimension") == "feature")
+    wide = rows.pivot(on="measure", index="key", values="value", maintain_order=True)
+    columns = [name for name in wanted if name in wide.columns]
+    return money_table(
+        wide.select(pl.col("key").fill_null("unknown"), *columns).sort(
+            "p95", "key", descending=[True, False]
+        ),
+        title=f"Latency of interactive calls by feature, ms, {board.review.month_name}",
+        subtitle="Read off buckets, within 1%; calls in batches are left out",
+        id="latencies",
+        currency=board.review.currency,
+        money_columns=(),
+        number_columns=dict.fromkeys(columns, 0),
+        labels={"key": "Feature"} | wanted,
+        unknown="not measured",
+    )
+
+
+def _latency_days(board: Board) -> list[object]:
+    """Draw the exact P95 of each day, of the models with most calls."""
+    days = board.here.request_days.filter(
+        pl.col("latency_p95_ms").is_not_null(),
+        pl.col("service_tier").fill_null("") != "batch",
+        pl.col("variant").fill_null("") != "batch",
+    )
+    if days.is_empty():
+        return []
+    # The day's highest P95 of a feature's groups: exact percentiles are never averaged.
+    shown = (
+        days.group_by("day", group=pl.col("feature").fill_null("unknown"))
+        .agg(value=pl.col("latency_p95_ms").max() / 1000)
+        .sort("day", "group")
+    )
+    return [
+        day_lines(
+            shown,
+            title="Slowest group's P95 latency by feature and day",
+            subtitle="Seconds; of each feature the group of model, variant and region whose P95 was highest that day",
+            unit="s",
+            value_title="P95 latency",
+        )
+    ]
