@@ -7,9 +7,10 @@ from decimal import Decimal
 
 import polars as pl
 
+from finops_lab.money import MONEY, SCALE
 from finops_lab.unit_economics.figures import divided
 
-__all__ = ["grouped", "known_sum", "monthly", "per_hour", "product", "share_of"]
+__all__ = ["as_written", "grouped", "known_sum", "monthly", "per_hour", "product", "share_of"]
 
 
 def monthly(rows: pl.DataFrame | pl.LazyFrame) -> pl.LazyFrame:
@@ -82,3 +83,21 @@ def product(one: Decimal | None, other: Decimal | None) -> Decimal | None:
         return None
     with decimal.localcontext(prec=120):
         return divided(one * other, Decimal(1))
+
+
+def as_written(values: pl.Series) -> pl.Series:
+    """Turn floats into the decimals that they are written as; a cast would show binary digits.
+
+    What is not finite, or too large for a decimal, is null.
+
+    Examples
+    --------
+    >>> as_written(pl.Series("ms", [9000000.1, None, float("inf")])).to_list()
+    [Decimal('9000000.100000000000000000'), None, None]
+    """
+    numbers = values.cast(pl.Float64).to_list()
+    limit = 10.0 ** (38 - SCALE)
+    kept = [None if n is None or not abs(n) < limit else Decimal(repr(n)) for n in numbers]
+    unit = Decimal(1).scaleb(-SCALE)
+    with decimal.localcontext(prec=60):
+        return pl.Series(values.name, [None if n is None else n.quantize(unit) for n in kept], MONEY)

@@ -8,7 +8,7 @@ from decimal import Decimal
 import polars as pl
 
 from finops_lab.calendar import days_in_month
-from finops_lab.unit_economics._grouping import grouped, monthly, share_of
+from finops_lab.unit_economics._grouping import as_written, grouped, monthly, share_of
 from finops_lab.unit_economics.figures import Definition, divided, figures, whole_and_by
 from finops_lab.unit_economics.histogram import QUANTILES, bounds, from_cumulative, quantiles, share
 from finops_lab.unit_economics.schemas import BY, COUNTED, FIGURES
@@ -351,10 +351,9 @@ def _told(
         told = told.with_columns(share_of(pl.col("calls"), pl.col("calls_ok")).alias("coverage"))
     part, whole = share(at)
     ranks = [divided(calls, Decimal(whole), part) for calls in told["calls"].cast(FIGURES["numerator"])]
-    ends = [name for name in ("lower", "upper") if name in given]
-    finite = [pl.when(pl.col(name).is_finite()).then(name).alias(name) for name in ("value", *ends)]
     open_end = pl.col("value").is_null() & pl.col("calls").is_not_null()
-    told = told.with_columns(*finite).with_columns(
+    told = told.with_columns(
+        *(as_written(told[name]) for name in given if name != "rows"),
         pl.Series("numerator", ranks, FIGURES["numerator"]),
         pl.col("calls").alias("denominator"),
         pl.when(open_end).then(pl.lit(_OPEN)).alias("reason"),

@@ -9,7 +9,7 @@ import polars as pl
 from finops_lab.allocation.idle import paid_gpu_us
 from finops_lab.contracts.telemetry import UTIL_KINDS
 from finops_lab.errors import InputError
-from finops_lab.unit_economics._grouping import grouped, known_sum, monthly, per_hour, share_of
+from finops_lab.unit_economics._grouping import as_written, grouped, known_sum, monthly, per_hour, share_of
 from finops_lab.unit_economics.figures import Definition, figures, whole_and_by
 from finops_lab.unit_economics.schemas import FIGURES
 
@@ -130,7 +130,7 @@ def _of_kind(
         pl.col("peak_util").max(),
         known_sum("idle_usd"),
     )
-    sampled = sums.with_columns(_covered(sums, dimension, paid))
+    sampled = sums.with_columns(_covered(sums, dimension, paid), as_written(sums["peak_util"]))
     nothing = pl.lit(None, pl.Int64)
     idle = pl.col("sampled_s") - pl.col("busy_s")
     measures = (
