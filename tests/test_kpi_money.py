@@ -890,6 +890,17 @@ def test_unknown_revenue_makes_its_month_unknown() -> None:
         m12.feature_cost(LEDGER, value_of, REQUESTS, by=("team",))
 
 
+def test_dimensions_that_a_table_does_not_tell_are_refused() -> None:
+    with pytest.raises(InputError, match=r"'product'.*team, model"):
+        m1.inference_cost(LEDGER, REQUESTS, by=("product",))
+    with pytest.raises(InputError, match="'feature'"):
+        m3.training_cost(LEDGER, JOBS, by=("feature",))
+    with pytest.raises(InputError, match="'feature'"):
+        m9.eviction_impact(EVICTIONS, JOBS, by=("feature",))
+    with pytest.raises(InputError, match="'colour'"):
+        m7.owned(LEDGER, by=("colour",))
+
+
 def test_attempts_without_any_time_are_told_without_a_month() -> None:
     table = jobs(
         {"job_id": "x", "cost_usd": Decimal(5)},

@@ -22,7 +22,7 @@ __all__ = [
 _LEDGER, _CALLS = "ledger", "inference_requests"
 _SOURCE = "allocation- and usage-based cost of OpenCost's and llm-d's inference costs"
 _OF_DIRECTION = (
-    "bills of one price per direction are not kept apart in the ledger, so all inference money is in it"
+    "all inference money, of both directions: the ledger does not keep the prices of input and output apart"
 )
 
 
@@ -112,13 +112,13 @@ TOKENS = _per_token(
 )
 INPUT = _per_token(
     "allocated_per_1m_input_tokens",
-    "All inference cost per 1M input tokens",
+    "All inference cost (input and output) per 1M input tokens",
     "input tokens (cached ones included)",
     f"; {_OF_DIRECTION}",
 )
 OUTPUT = _per_token(
     "allocated_per_1m_output_tokens",
-    "All inference cost per 1M output tokens",
+    "All inference cost (input and output) per 1M output tokens",
     "output tokens",
     f"; {_OF_DIRECTION}",
 )

@@ -17,7 +17,7 @@ from finops_lab.unit_economics._incidents import incidents
 from finops_lab.unit_economics._job_months import job_months
 from finops_lab.unit_economics._telling import told
 from finops_lab.unit_economics.figures import Definition, divided, whole_and_by
-from finops_lab.unit_economics.training_cost import BY_JOB
+from finops_lab.unit_economics.training_cost import BY_JOB, of_jobs
 
 __all__ = ["DEFINITIONS", "eviction_impact"]
 
@@ -141,7 +141,13 @@ def eviction_impact(
         spot attempts; ``coverage`` is the share of evictions (interruptions) that tell what the
         measure needs, of `effective_to_on_demand` the share of machine time whose on-demand price
         is known. A sum of which a part is unknown has itself as ``lower``.
+
+    Raises
+    ------
+    InputError
+        When `by` names something else.
     """
+    of_jobs(by)
     attempts = job_months(jobs)
     hits = incidents(evictions, attempts)
     spot = attempts.filter(pl.col("purchase") == "spot", pl.col("month").is_not_null())

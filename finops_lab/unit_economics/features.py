@@ -59,7 +59,7 @@ ALLOCATED = Definition(
     "{currency} per month",
     "{currency}",
     "months",
-    "inference money of the ledger that names the feature; for everything, any feature",
+    "inference money of the ledger, without tax, that names the feature; for everything, any feature",
     (_LEDGER,),
     nothing="it is not known",
 )
@@ -70,7 +70,8 @@ REVENUE = Definition(
     "{currency} per month",
     "{currency}",
     "months",
-    "revenue_usd, of periods longer than a month by the days in each",
+    "revenue_usd, of periods longer than a month by the days in each; for everything, of the features whose"
+    " revenue is known",
     (_VALUE,),
     better="higher",
     nothing="it is not known",

@@ -12,6 +12,8 @@ from fractions import Fraction
 import polars as pl
 
 from finops_lab.config import Activity, TokenWeights
+from finops_lab.contracts import DIMENSIONS
+from finops_lab.errors import InputError
 from finops_lab.money import MONEY, SCALE, exact_sum, one_currency, split
 from finops_lab.unit_economics._grouping import grouped
 from finops_lab.unit_economics._idle_pools import idle_of_pools
@@ -32,11 +34,13 @@ from finops_lab.unit_economics._inference_measures import (
 from finops_lab.unit_economics._telling import first_reason, told
 from finops_lab.unit_economics.activity import currency_of, spent
 from finops_lab.unit_economics.figures import whole_and_by
-from finops_lab.unit_economics.schemas import BY, COUNTED
+from finops_lab.unit_economics.schemas import BY, COUNTED, REQUEST_KEYS
 
 __all__ = ["DEFINITIONS", "inference_cost"]
 
 _MILLION = 1_000_000
+# What both the ledger and requests say.
+_TOLD_BY = tuple(name for name in DIMENSIONS if name in REQUEST_KEYS)
 _Place = tuple[date, str | None]
 _Amounts = dict[_Place, Decimal]
 _ZERO = Decimal(0)
@@ -107,8 +111,13 @@ def inference_cost(
     CurrencyError
         When the ledger, or ledger and schedule, are in several currencies.
     InputError
-        When the metric is no cost column, or a column is missing.
+        When the metric is no cost column, a column is missing, or `by` names what the ledger and
+        requests do not both say.
     """
+    if unknown := [name for name in by if name not in _TOLD_BY]:
+        raise InputError(
+            f"cost per inference is not told by {unknown[0]!r}", hint=f"dimensions: {', '.join(_TOLD_BY)}"
+        )
     currency = currency_of(entries)
     dimensions = list(dict.fromkeys([*by, "model", "feature"]))
     money = spent(entries, "inference", dimensions, rules=rules, metric=metric).collect()

@@ -10,6 +10,7 @@ import polars as pl
 from finops_lab.calendar import months_from
 from finops_lab.config import Activity
 from finops_lab.contracts.telemetry import JOB_STATES
+from finops_lab.errors import InputError
 from finops_lab.money import MONEY
 from finops_lab.unit_economics._grouping import grouped
 from finops_lab.unit_economics._job_months import job_months
@@ -17,7 +18,7 @@ from finops_lab.unit_economics._telling import first_reason, told
 from finops_lab.unit_economics.activity import currency_of, spent
 from finops_lab.unit_economics.figures import Definition, divided, whole_and_by
 
-__all__ = ["BY_JOB", "DEFINITIONS", "training_cost"]
+__all__ = ["BY_JOB", "DEFINITIONS", "of_jobs", "training_cost"]
 
 # Training jobs say no more than these.
 BY_JOB = ("model", "team")
@@ -150,8 +151,9 @@ def training_cost(
     CurrencyError
         When the ledger is in several currencies.
     InputError
-        When the metric is no cost column, or a column is missing.
+        When the metric is no cost column, a column is missing, or `by` names something else.
     """
+    of_jobs(by)
     currency = currency_of(entries)
     money = spent(entries, "training", by, rules=rules, metric=metric).collect()
     attempts = job_months(jobs)
@@ -161,6 +163,18 @@ def training_cost(
         parts += _hourly(money, attempts, dimension, nobody, metric, currency)
         parts += _monthly(money, attempts, dimension, metric, currency)
     return pl.concat(parts)
+
+
+def of_jobs(by: Sequence[str]) -> None:
+    """Refuse a dimension that training jobs do not tell.
+
+    Raises
+    ------
+    InputError
+        Naming it.
+    """
+    if unknown := [name for name in by if name not in BY_JOB]:
+        raise InputError(f"training is not told by {unknown[0]!r}", hint=f"dimensions: {', '.join(BY_JOB)}")
 
 
 def _hourly(
