@@ -39,7 +39,7 @@ def bridge_waterfall(
     months = [month_name(month) for month in (bridge.first, bridge.last)]
     totals = [measure(float(amount), unit) for amount in (bridge.start, bridge.end)]
     error = bridge.terms.filter(term="price")["standard_error"][0]
-    sampled = f"; price within {measure(2 * error, unit)} by sampling, nearly always" if error else ""
+    sampled = f"; price ± {measure(2 * error, unit)} (two standard errors of sampling)" if error else ""
     chart = waterfall(
         bridge.steps,
         title=title or f"Why spend changed from {months[0]} to {months[1]}",
