@@ -14,19 +14,16 @@ import polars as pl
 from finops_lab.money import MONEY
 from finops_lab.unit_economics.figures import divided
 
-__all__ = ["incidents"]
+__all__ = ["READ", "incidents"]
 
 _HOUR = Decimal(3_600_000)
-_READ = (
-    "ts_lost",
-    "ts_recovered",
-    "instance_type",
-    "job_id",
-    "lost_work_s",
-    "restart_s",
-    "price_usd_per_hour",
-    "fallback_price_usd_per_hour",
-)
+# What is read of `spot_evictions`, in the order that rows are sorted by.
+READ: dict[str, pl.DataType | type[pl.DataType]] = {
+    **dict.fromkeys(("ts_lost", "ts_recovered"), pl.Datetime("us", "UTC")),
+    **dict.fromkeys(("instance_type", "job_id"), pl.String()),
+    **dict.fromkeys(("lost_work_s", "restart_s"), pl.Float64()),
+    **dict.fromkeys(("price_usd_per_hour", "fallback_price_usd_per_hour"), MONEY),
+}
 _SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "month": pl.Date,
     "model": pl.String,
@@ -65,7 +62,7 @@ def incidents(evictions: pl.LazyFrame | pl.DataFrame, attempts: pl.DataFrame) ->
         the eviction's), ``evictions`` (rows), ``lost_ms``, ``restart_ms``, ``lost_machine_ms``
         (Int64), ``lost_usd``, ``restart_usd``, ``fallback_usd`` (Decimal). Unknown is null.
     """
-    rows = evictions.lazy().select(_READ).collect().sort(_READ, nulls_last=True)
+    rows = evictions.lazy().select(list(READ)).collect().sort(list(READ), nulls_last=True)
     known: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for attempt in _whole_attempts(attempts).iter_rows(named=True):
         known[attempt["job_id"]].append(attempt)

@@ -11,7 +11,18 @@ import polars as pl
 from finops_lab.calendar import add_months, months_from
 from finops_lab.money import MONEY, split
 
-__all__ = ["job_months", "overlaps"]
+__all__ = ["READ", "job_months", "overlaps"]
+
+# What is read of `training_jobs`.
+READ: dict[str, pl.DataType | type[pl.DataType]] = {
+    **dict.fromkeys(("job_id", "model", "team", "kind", "state", "purchase", "instance_type"), pl.String()),
+    "attempt": pl.Int64,
+    **dict.fromkeys(("ts_submit", "ts_start", "ts_end"), pl.Datetime("us", "UTC")),
+    "gpu_count": pl.Float64,
+    "node_count": pl.Int64,
+    "wall_s": pl.Float64,
+    "cost_usd": MONEY,
+}
 
 _SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "month": pl.Date,
@@ -70,6 +81,14 @@ def job_months(jobs: pl.LazyFrame | pl.DataFrame) -> pl.DataFrame:
         ``month`` (Date), what the job says of itself, ``nodes`` (1 where unknown), ``ts_start`` and
         ``ts_end`` of the whole attempt, and of the month ``wall_ms``, ``gpu_ms`` (Int64, wall
         milliseconds x thousandths of GPUs) and ``cost_usd`` (Decimal). Unknown is null.
+
+    Examples
+    --------
+    >>> job = {"job_id": "j", "attempt": 1, "ts_start": datetime(2026, 9, 30, 23, tzinfo=UTC), "wall_s": 7200.0,
+    ...     "cost_usd": Decimal("0.03")}
+    >>> found = job_months(pl.DataFrame([job], schema=READ))
+    >>> [(str(m), ms, str(usd.normalize())) for m, ms, usd in found.select("month", "wall_ms", "cost_usd").rows()]
+    [('2026-09-01', 3600000, '0.015'), ('2026-10-01', 3600000, '0.015')]
     """
     ms = pl.duration(milliseconds=pl.col("wall_ms"))
     start, end = pl.col("ts_start"), pl.col("ts_end")

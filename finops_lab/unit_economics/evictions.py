@@ -146,6 +146,18 @@ def eviction_impact(
     ------
     InputError
         When `by` names something else.
+
+    Examples
+    --------
+    >>> from datetime import UTC, datetime
+    >>> from finops_lab.unit_economics._incidents import READ
+    >>> from finops_lab.unit_economics._job_months import READ as JOB
+    >>> lost = {"ts_lost": datetime(2026, 10, 9, tzinfo=UTC), "lost_work_s": 3600.0, "restart_s": 1800.0,
+    ...     "price_usd_per_hour": Decimal(2)}
+    >>> found = eviction_impact(pl.DataFrame([lost], schema=READ), pl.DataFrame(schema=JOB), by=())
+    >>> extra = found.filter(pl.col("measure") == "extra_reported").row(0, named=True)
+    >>> str(extra["value"].normalize()), extra["lower"] == extra["value"]
+    ('3', True)
     """
     of_jobs(by)
     attempts = job_months(jobs)

@@ -132,6 +132,20 @@ def feature_cost(
         When the ledger is in several currencies.
     InputError
         When `by` holds something else, or the metric is no cost column.
+
+    Examples
+    --------
+    >>> from finops_lab.unit_economics.schemas import REQUEST_MONTHS
+    >>> usual = dict.fromkeys(["CommitmentDiscountStatus", "x_team", "x_model", "x_variant", "x_feature",
+    ...     "x_customer", "x_environment", "x_PoolId"])
+    >>> usual |= {"x_ChargeMonth": "2026-10", "BillingCurrency": "USD", "ServiceCategory": "Compute",
+    ...     "ServiceName": "Machines", "ChargeCategory": "Usage", "x_AllocationMethod": "tag"}
+    >>> entries = pl.DataFrame([{**usual, "x_feature": "chat", "EffectiveCost": Decimal(30)}])
+    >>> value = pl.DataFrame({"period_start": [datetime(2026, 10, 1, tzinfo=UTC)], "feature": ["chat"],
+    ...     "period_end": [datetime(2026, 11, 1, tzinfo=UTC)], "customer": [None], "revenue_usd": [Decimal(40)]})
+    >>> found = feature_cost(entries, value, pl.DataFrame(schema=REQUEST_MONTHS))
+    >>> found.filter(pl.col("measure") == "margin").select("key", "value").rows()
+    [(None, Decimal('0.250000000000000000')), ('chat', Decimal('0.250000000000000000'))]
     """
     if unknown := [name for name in by if name not in ("feature", "customer")]:
         raise InputError(f"cost per feature is by feature or customer, not {unknown[0]!r}")

@@ -113,6 +113,20 @@ def inference_cost(
     InputError
         When the metric is no cost column, a column is missing, or `by` names what the ledger and
         requests do not both say.
+
+    Examples
+    --------
+    >>> usual = dict.fromkeys(["CommitmentDiscountStatus", "x_team", "x_model", "x_variant", "x_feature",
+    ...     "x_customer", "x_environment", "x_PoolId"])
+    >>> usual |= {"x_ChargeMonth": "2026-10", "BillingCurrency": "USD", "ServiceCategory": "Compute",
+    ...     "ServiceName": "Machines", "ChargeCategory": "Usage", "x_AllocationMethod": "tag"}
+    >>> entries = pl.DataFrame([{**usual, "x_model": "m", "EffectiveCost": Decimal(6)}])
+    >>> from finops_lab.unit_economics.schemas import REQUEST_MONTHS
+    >>> calls = {"month": date(2026, 10, 1), "model": "m", "rows": 1, "rows_without_tokens": 1,
+    ...     "calls_ok": 5, "calls_cached": 2}
+    >>> found = inference_cost(entries, pl.DataFrame([calls], schema=REQUEST_MONTHS), by=())
+    >>> found.select("measure", "value").row(0)
+    ('allocated_per_call', Decimal('2.000000000000000000'))
     """
     if unknown := [name for name in by if name not in _TOLD_BY]:
         raise InputError(

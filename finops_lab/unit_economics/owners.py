@@ -96,6 +96,16 @@ def owned(
         When the ledger is in several currencies.
     InputError
         When a column is missing, or there is no such dimension.
+
+    Examples
+    --------
+    >>> usual = {"x_ChargeMonth": "2026-10", "BillingCurrency": "USD", "x_Rows": 1, "x_model": "m",
+    ...     "x_variant": None, "x_feature": None, "x_customer": None, "x_environment": None}
+    >>> entries = pl.DataFrame([{**usual, "x_team": "a", "EffectiveCost": "3"},
+    ...     {**usual, "x_team": "unallocated", "EffectiveCost": "1"}])
+    >>> found = owned(entries.with_columns(pl.col("EffectiveCost").cast(MONEY)), by=())
+    >>> [(measure, str(value)[:4]) for measure, value in found.select("measure", "value").rows()[:4]]
+    [('gross_positive', '0.75'), ('absolute', '0.75'), ('rows', '0.50'), ('model_gross_positive', '1.00')]
     """
     currency = currency_of(entries)
     if unknown := [name for name in by if name != "provider" and name not in DIMENSIONS]:

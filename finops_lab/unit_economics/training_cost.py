@@ -152,6 +152,21 @@ def training_cost(
         When the ledger is in several currencies.
     InputError
         When the metric is no cost column, a column is missing, or `by` names something else.
+
+    Examples
+    --------
+    >>> from datetime import UTC, datetime
+    >>> from finops_lab.unit_economics._job_months import READ
+    >>> usual = dict.fromkeys(["CommitmentDiscountStatus", "x_team", "x_model", "x_variant", "x_feature",
+    ...     "x_customer", "x_environment", "x_PoolId"])
+    >>> usual |= {"x_ChargeMonth": "2026-10", "BillingCurrency": "USD", "ServiceCategory": "Compute",
+    ...     "ServiceName": "Machines", "ChargeCategory": "Usage", "x_AllocationMethod": "tag"}
+    >>> entries = pl.DataFrame([{**usual, "x_environment": "research", "EffectiveCost": Decimal(6)}])
+    >>> job = {"job_id": "j", "attempt": 1, "kind": "retrain", "state": "failed", "wall_s": 7200.0,
+    ...     "ts_start": datetime(2026, 10, 5, tzinfo=UTC), "cost_usd": Decimal(5)}
+    >>> found = training_cost(entries, pl.DataFrame([job], schema=READ), by=())
+    >>> [(name, str(value.normalize())) for name, value in found.select("measure", "value").rows()[:2]]
+    [('billed_per_wall_hour', '3'), ('reported_per_wall_hour', '2.5')]
     """
     of_jobs(by)
     currency = currency_of(entries)
