@@ -584,7 +584,9 @@ def test_the_price_says_how_far_sampling_may_move_it() -> None:
     ]
     assert of.terms.filter(term="requests")["standard_error"].to_list() == [None]
     assert found(pairs).terms["standard_error"].null_count() == len(TERMS)
-    assert "price ± $1.47 (two standard errors of sampling)" in bridge_waterfall(of).to_dict()["description"]
+    said = bridge_waterfall(of).to_dict()
+    for text in (said["description"], said["title"]["subtitle"]):
+        assert "price ± $1.47 (two standard errors of sampling)" in text
     with pytest.raises(InputError, match="missing: sample_weight"):
         sampling_errors(months[0].drop("sample_weight"))
 

@@ -44,8 +44,7 @@ def bridge_waterfall(
         bridge.steps,
         title=title or f"Why spend changed from {months[0]} to {months[1]}",
         unit=unit,
-        subtitle=subtitle
-        or f"{unit}; {totals[0]} became {totals[1]}; each bar begins where the one before ended",
+        subtitle=subtitle or f"{unit}; {totals[0]} became {totals[1]}{sampled}",
         value_title="Change",
     )
     chart.description = description or (
