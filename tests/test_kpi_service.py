@@ -579,8 +579,8 @@ def test_scaling_equals_brute_force(seed: int) -> None:
     ]
     found = scaled(series, events)
     known = [row for row in series if row["ready"] is not None and row["needed"] is not None]
-    ready = sum(Fraction(row["ready"]) * int(row["interval_s"]) for row in known)
-    needed = sum(Fraction(row["needed"]) * int(row["interval_s"]) for row in known)
+    ready = sum((Fraction(row["ready"]) * int(row["interval_s"]) for row in known), Fraction(0))
+    needed = sum((Fraction(row["needed"]) * int(row["interval_s"]) for row in known), Fraction(0))
     told = value_of(found, "efficiency")["value"]
     assert (told is None) == (ready == 0)
     assert told is None or abs(Fraction(told) - needed / ready) <= Fraction(1, 10**18)
