@@ -50,6 +50,8 @@ def entries(*rows: dict[str, str | None]) -> pl.LazyFrame:
         ({"ServiceName": "Model Training"}, "training", "training service"),
         ({"ServiceName": "Fine-tuning API", "x_feature": "chat"}, "training", "training service"),
         ({"x_environment": "research", "x_model": "m"}, "training", "research environment"),
+        ({"x_environment": "research", "x_PoolId": "cluster"}, "training", "research environment"),
+        ({"x_environment": "research", "x_PoolId": "gateway", "x_model": "m"}, "inference", "model"),
         ({"x_environment": "Training"}, "training", "research environment"),
         ({"x_environment": "research", "x_feature": "chat"}, "inference", "feature"),
         # A tax is never in a unit cost, whoever carries it.

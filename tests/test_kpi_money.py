@@ -545,7 +545,8 @@ def some_tokens(rng: random.Random) -> Decimal | None:
 def is_inference(row: Mapping[str, Any]) -> bool:
     if row["ChargeCategory"] == "Tax":
         return False
-    if row["x_environment"] == "research" and row["x_feature"] is None:
+    called = row["x_PoolId"] is not None and row["x_model"] is not None
+    if row["x_environment"] == "research" and row["x_feature"] is None and not called:
         return False
     names = (row["x_feature"], row["x_model"], row["x_PoolId"])
     return any(name is not None for name in names) or row["ServiceCategory"] == AI

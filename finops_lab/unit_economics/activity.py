@@ -39,6 +39,8 @@ def _defaults() -> list[tuple[str, str, pl.Expr]]:
     plain = pl.all_horizontal(pl.col("x_model", "x_variant", "x_feature").is_null())
     support = _text("ServiceName").str.contains(r"(?i)\bsupport\b")
     no_feature = pl.col("x_feature").is_null()
+    # Whoever tries something out calls models too: calls that split a pool name one.
+    called = pl.all_horizontal(pl.col("x_PoolId", "x_model").is_not_null())
     return [
         # A tax is no cost of serving, whoever carries it.
         ("tax", "other", _text("ChargeCategory") == "Tax"),
@@ -48,7 +50,7 @@ def _defaults() -> list[tuple[str, str, pl.Expr]]:
         (
             "research environment",
             "training",
-            _text("x_environment").str.to_lowercase().is_in(_RESEARCH) & no_feature,
+            _text("x_environment").str.to_lowercase().is_in(_RESEARCH) & no_feature & ~called,
         ),
         ("feature", "inference", ~no_feature),
         ("model", "inference", pl.col("x_model").is_not_null()),
@@ -88,7 +90,8 @@ def activity(entries: pl.LazyFrame | pl.DataFrame, rules: Sequence[Activity] = (
     1. Tax is ``other``, whoever carries it, and so are credits and support that name no model,
        variant or feature.
     2. A service that is called training or fine-tuning is ``training``, and so is what runs in the
-       environment ``research`` or ``training`` without a feature.
+       environment ``research`` or ``training`` without a feature, but for parts of a split pool
+       that name a model: those are calls.
     3. What names a feature or a model is ``inference``, and so are all parts of a pool that was
        split by use and services of the category "AI and Machine Learning".
     4. All else is ``other``: storage, networks, machines that nothing is known of.
