@@ -1,0 +1,324 @@
+"""Optimization dashboard: idle capacity, variants, commitments, what to label and look at."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from finops_lab.charts.capacity import load_curve as draw_loads
+from finops_lab.charts.capacity import packing_bars
+from finops_lab.money import MONEY
+from finops_lab.reporting.dashboards.board import Board
+from finops_lab.reporting.section import Section, money, percent
+from finops_lab.tables import Table, money_table
+from finops_lab.unit_economics.activity import activity
+from finops_lab.unit_economics.adoption import adoption
+from finops_lab.unit_economics.ai_spend import ai_spend
+from finops_lab.unit_economics.capacity import packing
+from finops_lab.unit_economics.comparison import between_teams, money_and_use
+from finops_lab.unit_economics.load import daily_load, load_curve
+from finops_lab.unit_economics.practice import practice_entries, practice_returns
+from finops_lab.unit_economics.traffic import traffic_bytes, traffic_costs
+from finops_lab.unit_economics.utilization import gpu_utilization
+
+__all__ = ["Dashboard"]
+
+_POOLS, _ROWS = 25, 15
+
+
+class Dashboard(Board):
+    """The optimization dashboard."""
+
+    def idle(self) -> Section:
+        """Show which GPUs nobody used, what that cost, and how tightly pools are packed."""
+        days = self.here.gpu_days
+        if days.is_empty():
+            return self.nothing("idle", "**No GPU samples** in this month.")
+        kind = "gpu_util" if "gpu_util" in set(days["util_kind"]) else days["util_kind"].sort()[0]
+        told = gpu_utilization(days.filter(util_kind=kind), by=("pool_id",))
+        wide = (
+            told.filter(dimension="pool_id")
+            .pivot(on="measure", index="key", values="value", maintain_order=True)
+            .sort(f"{kind}_idle_money", "key", descending=[True, False], nulls_last=True)
+        )
+        whole = told.filter(pl.col("dimension").is_null())
+        idle = whole.filter(measure=f"{kind}_idle_money")["value"][0]
+        hours = whole.filter(measure=f"{kind}_idle_gpu_hours")["value"][0]
+        said = f"**{hours:,.0f} GPU-hours stood idle**" if hours is not None else "**Idle time is not known**"
+        said += f", at {money(idle, 'USD')} by the rates of the samples." if idle is not None else "."
+        columns = [
+            name
+            for name in (kind, f"{kind}_peak", f"{kind}_idle_gpu_hours", f"{kind}_idle_money")
+            if name in wide.columns
+        ]
+        table = money_table(
+            wide.select(pl.col("key").fill_null("unknown"), *columns).head(_POOLS),
+            title=f"Idle GPUs by pool, {self.review.month_name}",
+            subtitle=f"Idle as {kind} tells it: other kinds of utilization call more time idle",
+            id="idle",
+            currency="USD",
+            money_columns={n: 0 for n in columns if n.endswith("money")},
+            percent_columns=[n for n in columns if n in (kind, f"{kind}_peak")],
+            number_columns={n: 0 for n in columns if n.endswith("hours")},
+            labels={
+                "key": "Pool",
+                kind: "Utilization",
+                f"{kind}_peak": "Busiest hour",
+                f"{kind}_idle_gpu_hours": "Idle GPU-hours",
+                f"{kind}_idle_money": "Idle money",
+            },
+            unknown="rates or samples are missing",
+        )
+        packed = packing(days, self.here.table("capacity_series", "ts")).filter(util_kind=kind)
+        named = packed.with_columns(pl.col("pool_id").fill_null("unknown"))
+        bars = packing_bars(named, title=f"GPUs there, held and in use by pool, {self.review.month_name}")
+        return Section("idle", said, (table, bars), {"pools": told.to_dicts(), "packing": packed.to_dicts()})
+
+    def load(self) -> Section:
+        """Show what tokens cost at each load, and what too little load costs."""
+        entries = activity(self.frames.entries, self.frames.rules).filter(x_Activity="inference")
+        loads = daily_load(entries.collect(), self.frames.request_days, metric=self.review.metric)
+        if loads["tokens"].is_null().all():
+            return self.nothing("load", "**No tokens are known**: requests tell them.")
+        found = load_curve(loads)
+        month = found.points.filter(pl.col("period") >= self.month)
+        worst = (
+            month.group_by("key")
+            .agg(pl.col("penalty").cast(pl.Float64).mean())
+            .drop_nulls()
+            .sort("penalty", "key", descending=[True, False])
+        )
+        said = "**Money per token against load**"
+        if worst.height:
+            key, penalty = worst.row(0)
+            said += f": {key} paid on average {penalty:.2f} times what it would at its usual full load"
+        columns = ["fixed_per_hour", "variable_per_mtok", "reference_per_mtok"]
+        shown = found.fits.select("key", *[c for c in columns if c in found.fits.columns])
+        chart = draw_loads(
+            found.points,
+            found.lines,
+            title="Money per 1M tokens against load, by model",
+            unit=self.review.currency,
+            subtitle="A point is a day; lines are fixed money per hour spread over tokens, plus money per token",
+        )
+        table = money_table(
+            shown,
+            title="What capacity costs by itself, and what a token adds",
+            id="load",
+            currency=self.review.currency,
+            money_columns={c: 4 for c in shown.columns[1:]},
+            labels={
+                "key": "Model",
+                "fixed_per_hour": "Fixed, per hour",
+                "variable_per_mtok": "Per 1M tokens more",
+                "reference_per_mtok": "Per 1M tokens at full load",
+            },
+            unknown="too few days, or the load hardly changed",
+        )
+        return Section("load", said + ".", (chart, table), {"fits": found.fits.to_dicts()})
+
+    def variants(self) -> Section:
+        """Compare cost, accuracy and latency of model variants."""
+        return self.review.tradeoffs()
+
+    def commitments(self) -> Section:
+        """Show how much of the commitments was used, month by month."""
+        metric = self.review.metric
+        status, amount = pl.col("CommitmentDiscountStatus"), pl.col(metric)
+        months = (
+            self.frames.entries.filter(status.is_not_null())
+            .group_by("x_ChargeMonth", "ProviderName")
+            .agg(
+                amount.filter(status == "Used").sum().alias("used"),
+                amount.filter(status == "Unused").sum().alias("unused"),
+            )
+            .with_columns(pl.col("used", "unused").fill_null(0).cast(MONEY))
+            .sort("x_ChargeMonth", "ProviderName", descending=[True, False])
+        )
+        if months.is_empty():
+            return self.nothing("commitments", "**No commitments** pay for anything in these months.")
+        whole = months.with_columns((pl.col("used") + pl.col("unused")).cast(MONEY).alias("paid"))
+        share = pl.col("used").cast(pl.Float64) / pl.col("paid").cast(pl.Float64)
+        told = whole.with_columns(pl.when(pl.col("paid") > 0).then(share).alias("utilization"))
+        now = told.filter(pl.col("x_ChargeMonth") == f"{self.month:%Y-%m}")
+        unused, paid = now["unused"].sum(), now["paid"].sum()
+        said = (
+            f"**{money(unused, self.review.currency)} of commitments stood unused** in {self.review.month_name}, "
+            f"{percent(unused, paid)} of what they cost."
+            if now.height
+            else f"**No commitment pays for anything** in {self.review.month_name}."
+        )
+        table = money_table(
+            told.head(24),
+            title="Commitments by month and provider",
+            id="commitments",
+            currency=self.review.currency,
+            money_columns=dict.fromkeys(("used", "unused", "paid"), self.review.decimals),
+            percent_columns=["utilization"],
+            labels={"x_ChargeMonth": "Month", "ProviderName": "Provider", "paid": "Both"},
+            unknown="nothing was paid",
+        )
+        return Section("commitments", said, (table,), {"months": told.to_dicts()})
+
+    def hidden(self) -> Section:
+        """Show AI spend that is not billed as AI, and whether it is worth a practice of its own."""
+        lab = self.review.lab
+        costs = self.here.table("costs", "ChargePeriodStart")
+        found = ai_spend(costs, lab.config.ai_spend, metric=self.review.metric)
+        verdict = adoption(found, self.month, lab.config.adoption, currency=self.review.currency)
+        mine = found.lines.filter(pl.col("BillingCurrency") == self.review.currency)
+        outside = mine.filter(~pl.col("in_ai_category"), pl.col("kind") != "not AI")
+        said = f"**{money(outside['gross'].sum(), self.review.currency)} of AI spend is not billed as AI**, "
+        said += f"but stands under other categories. {verdict.answer}"
+        parts = [_kinds(self, mine)] if mine.height else []
+        values = {"lines": mine.to_dicts(), "answer": verdict.answer, "verdict": verdict.verdict}
+        return Section("hidden", said, tuple(parts), values)
+
+    def teams(self) -> Section:
+        """Compare what teams pay for the same model."""
+        entries = activity(self.here.entries, self.here.rules).filter(x_Activity="inference").collect()
+        rows = money_and_use(entries, self.here.requests, by=("team", "model"), metric=self.review.metric)
+        compared = between_teams(rows).filter(pl.col("month") == self.month, pl.col("teams") > 1)
+        if compared.is_empty():
+            return self.nothing("teams", "**No two teams** are known to use the same model.")
+        above = compared["above_best"].sum()
+        return Section(
+            "teams",
+            f"**{money(above, self.review.currency)} above what the best team pays** for tokens of the same model; "
+            "features differ, so this is where to look, not what can be saved.",
+            (_compared(self, compared),),
+            {"teams": compared.to_dicts()},
+        )
+
+    def traffic(self) -> Section:
+        """Show what moving, keeping and scanning data costs, and the bytes that calls moved."""
+        costs = self.here.table("costs", "ChargePeriodStart")
+        found = traffic_costs(costs, metric=self.review.metric)
+        mine = found.filter(pl.col("BillingCurrency") == self.review.currency)
+        moved = traffic_bytes(self.here.table("inference_requests", "day"), by=("feature",))
+        if mine.is_empty():
+            return self.nothing("traffic", "**Nothing was charged for moving or keeping data.**")
+        sums = (
+            mine.group_by("kind", "ServiceName", "matched")
+            .agg(pl.col("money").sum(), pl.col("rows").sum().cast(pl.Int64))
+            .sort(
+                "money",
+                "kind",
+                "ServiceName",
+                "matched",
+                descending=[True, False, False, False],
+                nulls_last=True,
+            )
+        )
+        table = money_table(
+            sums.head(_ROWS),
+            title=f"Moving, keeping and scanning data, {self.review.month_name}",
+            id="traffic",
+            currency=self.review.currency,
+            money_columns={"money": self.review.decimals},
+            number_columns=["rows"],
+            labels={"ServiceName": "Service", "matched": "Told by", "money": "Charges"},
+            unknown="nothing told it apart",
+        )
+        said = (
+            f"**{money(sums['money'].sum(), self.review.currency)} for moving, keeping and scanning data.**"
+        )
+        values = {"kinds": sums.to_dicts(), "bytes": moved.to_dicts()}
+        return Section("traffic", said, (table,), values)
+
+    def practice(self) -> Section:
+        """Show what the FinOps practice returned: realised savings over hours and tools."""
+        lab = self.review.lab
+        if not lab.config.practice:
+            return self.nothing(
+                "practice",
+                "**Savings are not written down**: put `[[practice]]` into `finops.toml` to see their return.",
+            )
+        returned = practice_returns(practice_entries(lab.config.practice, self.review.currency))
+        whole = returned.whole.row(0, named=True)
+        roi = "undefined" if whole["roi"] is None else f"{whole['roi']:.1f} times its cost"
+        columns = ["realised_savings", "practice_money", "net_savings", "avoided_spend"]
+        table = money_table(
+            returned.work.select("what", *columns, "hours", "roi"),
+            title="What the FinOps practice returned, all months",
+            subtitle="Avoided spend is no saving that a bill shows, and is in no sum",
+            id="practice",
+            currency=self.review.currency,
+            money_columns=dict.fromkeys(columns, 0),
+            number_columns={"hours": 1, "roi": 2},
+            labels={
+                "what": "Work",
+                "practice_money": "Hours and tools",
+                "net_savings": "Net",
+                "roi": "Times its cost",
+            },
+            unknown="it cost nothing, or its rate is not known",
+        )
+        return Section(
+            "practice", f"**The practice returned {roi}.**", (table,), {"work": returned.work.to_dicts()}
+        )
+
+    def backlog(self) -> Section:
+        """Show what to label first: what has no owner cannot be optimised by anybody."""
+        return self.review.allocation()
+
+
+def _kinds(board: Board, lines: pl.DataFrame) -> Table:
+    sure = pl.when(pl.col("certain")).then(pl.lit("certain")).otherwise(pl.lit("possible"))
+    named = pl.when(pl.col("kind") == "not AI").then(pl.lit("no")).otherwise(sure).alias("ai")
+    shown = (
+        lines.with_columns(named)
+        .group_by("kind", "ai", "rule", "ProviderName", "ServiceName", "in_ai_category")
+        .agg(pl.col("rows", "gross").sum())
+        .sort("gross", "kind", "rule", "ServiceName", descending=[True, False, False, False], nulls_last=True)
+        .head(25)
+    )
+    return money_table(
+        shown.select("kind", "ai", "ServiceName", "ProviderName", "in_ai_category", "rule", "rows", "gross"),
+        title=f"AI spend by kind, and what the bill calls it, {board.review.month_name}",
+        subtitle="Charges above zero; `possible` is what a rule cannot be sure of",
+        id="ai-spend",
+        currency=board.review.currency,
+        money_columns={"gross": board.review.decimals},
+        number_columns=["rows"],
+        labels={
+            "ai": "AI",
+            "ServiceName": "Service",
+            "ProviderName": "Provider",
+            "in_ai_category": "Billed as AI",
+            "rule": "Told by",
+            "gross": "Charges",
+        },
+        unknown="no rule matched",
+    )
+
+
+def _compared(board: Board, compared: pl.DataFrame) -> Table:
+    top = compared.sort("above_best", "model", "team", descending=[True, False, False], nulls_last=True)
+    return money_table(
+        top.head(_ROWS).select(
+            "model",
+            "team",
+            "money",
+            "calls",
+            "money_per_call",
+            "money_per_mtok",
+            "best_team",
+            "times_best",
+            "above_best",
+        ),
+        title=f"What teams pay for the same model, {board.review.month_name}",
+        subtitle="Tokens of input and output count alike, so work with long answers looks dear",
+        id="compared",
+        currency=board.review.currency,
+        money_columns={"money": 0, "money_per_call": 5, "money_per_mtok": 3, "above_best": 0},
+        number_columns={"calls": 0, "times_best": 2},
+        labels={
+            "money": "Inference",
+            "money_per_call": "Per call",
+            "money_per_mtok": "Per 1M tokens",
+            "best_team": "Best team",
+            "times_best": "Times best",
+            "above_best": "Above best",
+        },
+        unknown="too few calls to compare",
+    )
