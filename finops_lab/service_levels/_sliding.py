@@ -70,8 +70,9 @@ def grid(
     Returns
     -------
     polars.DataFrame
-        ``slo``, ``at`` (end of the slot), and ``bad``, ``total``, ``bad_usd`` and ``rows``: sums from
-        the first slot to this one. Sorted.
+        ``slo``, ``at`` (end of the slot), and ``bad``, ``total``, ``bad_usd`` and ``rows``: running
+        sums. Sorted by both. Not monthly, sums run on from one promise to the next: only their
+        differences within one mean anything, and `within` takes those.
     """
     begin = first - timedelta(seconds=back_s + slot_s)
     slots = pl.datetime_range(
@@ -80,14 +81,19 @@ def grid(
     every = promises.select("slo").join(pl.DataFrame({"slot": slots}), how="cross")
     counts = events.select("slo", "slot", *_COUNTS)
     dense = every.join(counts, on=["slo", "slot"], how="left").sort("slo", "slot")
-    keys = ["slo", pl.col("slot").dt.truncate("1mo")] if monthly else ["slo"]
-    sums = [pl.col(name).fill_null(0).cum_sum().over(keys) for name in _COUNTS]
+    sums = [pl.col(name).fill_null(0).cum_sum() for name in _COUNTS]
+    if monthly:
+        sums = [total.over("slo", pl.col("slot").dt.truncate("1mo")) for total in sums]
     return dense.select("slo", (pl.col("slot") + pl.duration(seconds=slot_s)).alias("at"), *sums)
 
 
 def within(name: str, slots: int) -> pl.Expr:
-    """Return the sum of the last `slots` slots, from running sums."""
-    return (pl.col(name) - pl.col(name).shift(slots).over("slo").fill_null(0)).alias(name)
+    """Return the sum of the last `slots` slots, from running sums.
+
+    True for moments that have so many slots of the same promise before them: from `first` of the
+    `grid` on.
+    """
+    return (pl.col(name) - pl.col(name).shift(slots)).alias(name)
 
 
 def ratios(promises: pl.DataFrame, limits: dict[str, Fraction], biggest: int) -> pl.DataFrame:

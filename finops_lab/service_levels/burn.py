@@ -14,7 +14,7 @@ import polars as pl
 from finops_lab.errors import InputError
 from finops_lab.service_levels._sliding import grid, opened, ratios, whole_slots, within
 from finops_lab.service_levels.promises import BY_DAY, allowance, promised
-from finops_lab.service_levels.schemas import BURNS, PROMISE, SLOT_S
+from finops_lab.service_levels.schemas import BURNS, PROMISE, SLOT_S, Schema
 
 __all__ = ["LEAST_ROWS", "WORKBOOK", "BurnWindow", "burn_peaks", "burn_rates", "burn_series"]
 
@@ -97,39 +97,51 @@ def burn_series(
     InputError
         When a moment has no time zone, or an event's objective is not among the objectives.
     """
+    return told(measured(events, slos, first, last, windows, least_rows), slos, windows, least_rows)
+
+
+def measured(
+    events: pl.LazyFrame | pl.DataFrame,
+    slos: pl.DataFrame | pl.LazyFrame,
+    first: datetime,
+    last: datetime,
+    windows: Sequence[BurnWindow],
+    least_rows: int,
+) -> pl.DataFrame:
+    """Return the numbers of `burn_series` alone: a year of moments needs no words for each."""
     promises = promised(slos)
     found = opened(events, promises).filter(pl.col("slot_s") == SLOT_S)
     promises = promises.filter(~pl.col("objective").is_in(BY_DAY))
     first, last = whole_slots(first), whole_slots(last)
     if promises.is_empty() or not windows:
-        return pl.DataFrame(schema=BURNS)
+        return pl.DataFrame(schema=_MEASURED)
     back = max(window.long_s for window in windows)
     sums = grid(found, promises, first=first, last=last, slot_s=SLOT_S, back_s=back)
     biggest = int(sums.select(pl.col("total").max()).item() or 0) * 1000
+    allowed = pl.Series("_allowed", [float(allowance(t)) for t in promises["target"]], pl.Float64)
     parts = []
-    for window in windows:
+    for place, window in enumerate(windows):
         limits = {
             slo: Fraction(window.rate) * allowance(target)
             for slo, target in promises.select("slo", "target").iter_rows()
         }
-        factors = ratios(promises, limits, biggest).join(
-            promises.select(
-                *PROMISE, pl.Series("_allowed", [float(allowance(t)) for t in promises["target"]], pl.Float64)
-            ),
-            on="slo",
+        factors = ratios(promises, limits, biggest).join(promises.select("slo", allowed), on="slo")
+        parts.append(
+            _pair(sums, window, factors, first, least_rows).with_columns(window=pl.lit(place, pl.Int8))
         )
-        parts.append(_pair(sums, window, factors, least_rows).filter(pl.col("at") >= first))
-    return pl.concat(parts).sort("slo", pl.col("window").cast(pl.Enum([w.name for w in windows])), "at")
+    return pl.concat(parts).select(list(_MEASURED))
 
 
-def _pair(sums: pl.DataFrame, window: BurnWindow, factors: pl.DataFrame, least_rows: int) -> pl.DataFrame:
+def _pair(
+    sums: pl.DataFrame, window: BurnWindow, factors: pl.DataFrame, first: datetime, least_rows: int
+) -> pl.DataFrame:
     names = ("bad", "total", "rows")
-    frame = sums.select(
+    frame = sums.lazy().select(
         "slo",
         "at",
         *(within(name, window.long_s // SLOT_S).name.prefix("long_") for name in names),
         *(within(name, window.short_s // SLOT_S).name.prefix("short_") for name in names),
-    ).join(factors, on="slo", how="left")
+    )
     ends = ("long", "short")
     # Counts in thousandths are whole numbers.
     exceeds = [
@@ -145,37 +157,63 @@ def _pair(sums: pl.DataFrame, window: BurnWindow, factors: pl.DataFrame, least_r
         for e in ends
     ]
     few = pl.min_horizontal("long_rows", "short_rows") < least_rows
-    frame = frame.with_columns(
-        pl.lit(window.name).alias("window"),
-        pl.lit(window.severity).alias("severity"),
-        pl.lit(float(window.rate)).alias("threshold"),
-        *rates,
-        pl.all_horizontal(exceeds).alias("exceeds"),
-        few.alias("_few"),
+    return (
+        frame.filter(pl.col("at") >= first)
+        .join(factors.lazy(), on="slo", how="left")
+        .with_columns(*rates, pl.all_horizontal(exceeds).alias("exceeds"), few.alias("few"))
+        .collect()
+    )
+
+
+def told(
+    numbers: pl.DataFrame, slos: pl.DataFrame | pl.LazyFrame, windows: Sequence[BurnWindow], least_rows: int
+) -> pl.DataFrame:
+    """Put what was measured in words, as `burn_series` returns it."""
+    promises = promised(slos).select(PROMISE.keys()).with_row_index("_slo")
+    named = pl.DataFrame(
+        [(i, w.name, w.severity, float(w.rate)) for i, w in enumerate(windows)],
+        schema={"_at": pl.Int8, "window": pl.String, "severity": pl.String, "threshold": pl.Float64},
+        orient="row",
     )
     nothing = pl.col("long_total") == 0
     status = (
         pl.when(nothing)
         .then(pl.lit("no events"))
-        .when("_few")
+        .when("few")
         .then(pl.lit("too few rows"))
         .when("exceeds")
         .then(pl.lit("burning"))
         .otherwise(pl.lit("calm"))
     )
+    counts = f"{{}} rows in the long window and {{}} in the short one: it takes {least_rows} to tell"
     reason = (
         pl.when(nothing)
         .then(pl.lit("the log has no events in the long window"))
-        .when("_few")
-        .then(
-            pl.format(
-                f"{{}} rows in the long window and {{}} in the short one: it takes {least_rows} to tell",
-                "long_rows",
-                "short_rows",
-            )
-        )
+        .when("few")
+        .then(pl.format(counts, "long_rows", "short_rows"))
     )
-    return frame.with_columns(status.alias("status"), reason.alias("reason")).select(list(BURNS))
+    return (
+        numbers.lazy()
+        .rename({"window": "_at"})
+        .join(promises.lazy(), on="slo")
+        .join(named.lazy(), on="_at")
+        .sort("_slo", "_at", "at")
+        .select(
+            *(name for name in BURNS if name not in ("status", "reason")),
+            status.alias("status"),
+            reason.alias("reason"),
+        )
+        .collect()
+    )
+
+
+_MEASURED: Schema = {
+    "slo": pl.String,
+    "window": pl.Int8,  # its place among the windows
+    **{name: kind for name, kind in BURNS.items() if name == "at" or name.startswith(("long_", "short_"))},
+    "exceeds": pl.Boolean,
+    "few": pl.Boolean,
+}
 
 
 def burn_rates(

@@ -14,7 +14,7 @@ from finops_lab.calendar import add_months, months_from
 from finops_lab.money import MONEY
 from finops_lab.service_levels.alerts import alerts_of
 from finops_lab.service_levels.budgets import budgets
-from finops_lab.service_levels.burn import LEAST_ROWS, WORKBOOK, BurnWindow, burn_series
+from finops_lab.service_levels.burn import LEAST_ROWS, WORKBOOK, BurnWindow, measured, told
 from finops_lab.service_levels.promises import COLUMN, allowance, promised
 from finops_lab.service_levels.schemas import SLOT_S, SPENT, Schema
 from finops_lab.unit_economics.figures import Definition, figures
@@ -113,21 +113,21 @@ def error_budget_figures(
         months = months_from(first.replace(day=1), last.replace(day=1)) if first else []
     parts = [pl.DataFrame(schema={"slo": pl.String, **_PARTS})]
     parts += [_month(seen, promises, month, at, windows, least_rows) for month in months]
-    measured = pl.concat(parts).join(promises.select("slo", "dimension", "service"), on="slo")
+    whole = pl.concat(parts).join(promises.select("slo", "dimension", "service"), on="slo")
     found = [pl.DataFrame(schema=FIGURES)]
     for definition in DEFINITIONS:
-        mine = measured.filter(measure=definition.measure)
+        mine = whole.filter(measure=definition.measure)
         for dimension in (None, *by):
             of = mine if dimension is None else mine.filter(dimension=dimension)
             groups = of.select(
                 "month", key=pl.lit(None, pl.String) if dimension is None else pl.col("service")
             )
-            told = _told(of.with_columns(groups["key"]), definition)
+            worst = _worst(of.with_columns(groups["key"]), definition)
             column = None if dimension is None else COLUMN[dimension]
-            money = told.filter("by_money")
+            money = worst.filter("by_money")
             limited = replace(definition, numerator_unit="USD", denominator_unit="USD")
             found += [
-                figures(told.filter(~pl.col("by_money")), definition, dimension=column, currency=currency),
+                figures(worst.filter(~pl.col("by_money")), definition, dimension=column, currency=currency),
                 figures(money, limited, dimension=column, currency=currency),
             ]
     order = pl.col("measure").cast(pl.Enum([definition.measure for definition in DEFINITIONS]))
@@ -161,18 +161,19 @@ def _month(
     end = min(end, at) if at is not None else end
     after = begin + timedelta(seconds=SLOT_S)
     state = budgets(events, promises, end, calendar=True, least_rows=least_rows)
-    pages = [window for window in windows if window.severity == "page"]
-    series = burn_series(events, promises, after, end, windows=pages, least_rows=least_rows)
-    hours = burn_series(events, promises, after, end, windows=[_HOUR], least_rows=least_rows)
-    burned = alerts_of(series, pl.DataFrame(schema=SPENT), promises, end, windows=windows).filter(
-        status="proved"
-    )
-    counted = dict(burned.group_by("slo").len().iter_rows())
-    told = set(series.filter(pl.col("status").is_in(["burning", "calm"]))["slo"])
-    enough = hours.filter(pl.col("long_rows") >= least_rows)
+    pairs = [window for window in windows if window.severity == "page"]
+    numbers = measured(events, promises, after, end, [*pairs, _HOUR], least_rows)
+    of_pairs = pl.col("window") < len(pairs)
+    high = told(numbers.filter(of_pairs & pl.col("exceeds")), promises, pairs, least_rows)
+    burned = alerts_of(high, pl.DataFrame(schema=SPENT), promises, end, windows=pairs)
+    counted = dict(burned.filter(status="proved").group_by("slo").len().iter_rows())
+    seen = set(numbers.filter(of_pairs & ~pl.col("few"))["slo"])
+    hours = numbers.filter(~of_pairs & ~pl.col("few"))
     peaks = {
         row["slo"]: row
-        for row in enough.sort("long_rate", "at", descending=[False, True]).iter_rows(named=True)
+        for row in hours.sort("long_rate", "at", descending=[True, False])
+        .unique("slo", keep="first", maintain_order=True)
+        .iter_rows(named=True)
     }
     targets = dict(promises.select("slo", "target").iter_rows())
     rows: list[dict[str, Any]] = []
@@ -191,7 +192,7 @@ def _month(
             "reason": row["reason"] if row["spent"] is None else None,
         }
         paged: dict[str, Any] = {"measure": FAST_BURN_PAGES.measure}
-        if slo in told:
+        if slo in seen:
             paged |= {"numerator": Decimal(counted.get(slo, 0)), "denominator": Decimal(1)}
         fastest: dict[str, Any] = {"measure": BURN_RATE_PEAK.measure}
         if peak is not None:
@@ -201,7 +202,7 @@ def _month(
     return pl.DataFrame(rows, schema={"slo": pl.String, **_PARTS})
 
 
-def _told(of: pl.DataFrame, definition: Definition) -> pl.DataFrame:
+def _worst(of: pl.DataFrame, definition: Definition) -> pl.DataFrame:
     """Return the worst of each month and key; pages are added up."""
     pages = definition is FAST_BURN_PAGES
     share = pl.col("numerator").cast(pl.Float64) / pl.col("denominator").cast(pl.Float64)
@@ -212,7 +213,7 @@ def _told(of: pl.DataFrame, definition: Definition) -> pl.DataFrame:
     sums = [pl.col(name).sum() for name in ("judged", "events")]
     firsts = ["numerator", "denominator", "by_money", "reason"]
     added = pl.when(pl.col("numerator").count() > 0).then(pl.col("numerator").sum()).alias("numerator")
-    told = ranked.group_by("month", "key", maintain_order=True).agg(
+    found = ranked.group_by("month", "key", maintain_order=True).agg(
         *(pl.col(name).first() for name in firsts if not (pages and name == "numerator")),
         *([added] if pages else []),
         pl.col("rows").sum() if definition is not BURN_RATE_PEAK else pl.col("rows").first(),
@@ -220,4 +221,4 @@ def _told(of: pl.DataFrame, definition: Definition) -> pl.DataFrame:
     )
     judged, events = pl.col("judged").cast(pl.Float64), pl.col("events").cast(pl.Float64)
     coverage = pl.when(events > 0).then(judged / events).alias("coverage")
-    return told.with_columns(coverage).drop("judged", "events")
+    return found.with_columns(coverage).drop("judged", "events")

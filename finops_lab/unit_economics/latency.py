@@ -8,6 +8,7 @@ from decimal import Decimal
 import polars as pl
 
 from finops_lab.calendar import days_in_month
+from finops_lab.unit_economics._engine_buckets import as_cumulative, counted_buckets
 from finops_lab.unit_economics._grouping import as_written, grouped, monthly, share_of
 from finops_lab.unit_economics.figures import Definition, divided, figures, whole_and_by
 from finops_lab.unit_economics.histogram import QUANTILES, bounds, from_cumulative, quantiles, share
@@ -221,13 +222,18 @@ def engine_latency(
     >>> found.filter(pl.col("measure") == "engine_p99").rows()
     [('engine_p99', 'it falls into the bucket without an upper end: only the lower bound is known', None, 200.0)]
     """
-    rows = buckets.lazy().with_columns(pl.col("ts").dt.date().dt.month_start().alias("month")).collect()
+    counted = counted_buckets(buckets.lazy(), by)
+    on = ["month", "key", "metric"]
     parts = [pl.DataFrame(schema=FIGURES)]
-    for dimension in whole_and_by(by) if rows.height else ():
-        keyed = _keyed(rows.lazy(), dimension).collect()
-        counts = keyed.group_by("month", "key", "metric").agg(pl.len().cast(pl.Int64).alias("rows"))
-        found = from_cumulative(keyed.lazy(), ["month", "key"], QUANTILES).collect()
-        found = found.join(counts, on=["month", "key", "metric"], how="left", nulls_equal=True)
+    for dimension in whole_and_by(by) if counted.height else ():
+        keyed = (
+            _keyed(counted.lazy(), dimension)
+            .group_by(*on, "_from", "le_ms")
+            .agg(pl.col("calls", "rows").sum())
+        )
+        sums = keyed.collect()
+        found = from_cumulative(as_cumulative(sums), ["month", "key"], QUANTILES).collect()
+        found = found.join(sums.group_by(on).agg(pl.col("rows").sum()), on=on, how="left", nulls_equal=True)
         for metric, at, _, definition in _MEASURES:
             mine = found.filter(pl.col("metric") == metric, pl.col("quantile") == at)
             parts.append(_told(mine.select("month", "key"), mine, at, definition, dimension, None))

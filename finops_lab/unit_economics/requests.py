@@ -121,8 +121,15 @@ def roll_up(requests: pl.LazyFrame) -> Rolled:
     return combine(partial(rows.filter(pl.col("day") == day)) for day in days)
 
 
-def partial(requests: pl.LazyFrame) -> Rolled:
+def partial(requests: pl.LazyFrame, *, buckets: bool = True) -> Rolled:
     """Roll up the calls of one day; see `roll_up`.
+
+    Parameters
+    ----------
+    requests : polars.LazyFrame
+        Rows of `inference_requests`, all of one day.
+    buckets : bool
+        Also count durations in buckets; else the histograms are empty.
 
     Raises
     ------
@@ -138,7 +145,8 @@ def partial(requests: pl.LazyFrame) -> Rolled:
     weighed = _weighed(rows)
     calls = coded(weighed.frame, REQUEST_KEYS)
     sums = _summed(calls, weighed)
-    return Rolled(_days(calls, weighed, sums, day), _buckets(calls, weighed, sums, day))
+    held = _buckets(calls, weighed, sums, day) if buckets else pl.DataFrame(schema=HISTOGRAMS)
+    return Rolled(_days(calls, weighed, sums, day), held)
 
 
 def combine(parts: Iterable[Rolled]) -> Rolled:

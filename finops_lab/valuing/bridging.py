@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import date
 
+import polars as pl
+
 from finops_lab import pricing
 from finops_lab.calendar import parse_month
 from finops_lab.lab import Lab
 from finops_lab.unit_economics import bridge as _bridge
 from finops_lab.unit_economics.activity import activity
+from finops_lab.unit_economics.bridge_errors import sampling_errors
 from finops_lab.unit_economics.bridge_weights import price_weights
 from finops_lab.valuing.frames import Frames
 
@@ -40,7 +43,8 @@ def bridge(
     Returns
     -------
     finops_lab.unit_economics.bridge.Bridge
-        Its terms add up to the change exactly. Tokens weigh what they cost by the lab's price book.
+        Its terms add up to the change exactly. Tokens weigh what they cost by the lab's price book,
+        and the price says how far it may be off because calls are a sample.
 
     Raises
     ------
@@ -55,4 +59,9 @@ def bridge(
     frames = Frames(lab, min(ends), max(ends))
     weights = price_weights(pricing.price_book(lab.table("prices")), ends[0])
     entries = activity(frames.entries, frames.rules)
-    return _bridge.bridge(entries, frames.requests, *ends, where=where, metric=metric, weights=weights)
+    month = pl.col("day").dt.month_start()
+    requests = lab.table("inference_requests").filter(month.is_in(ends))
+    errors = sampling_errors(requests, weights)
+    return _bridge.bridge(
+        entries, frames.requests, *ends, where=where, metric=metric, weights=weights, errors=errors
+    )

@@ -240,7 +240,7 @@ class Dashboard(Board):
             spans = trace_spans(traced, chosen)
         except InputError as error:
             return self.nothing("trace", f"**{error}**")
-        took = spans["end_ms"].max()
+        took = max(spans["end_ms"].to_list())
         return Section(
             "trace",
             f"**Trace {chosen}** took {took:,.0f} ms in {plural(spans['call'].n_unique(), 'call')}.",

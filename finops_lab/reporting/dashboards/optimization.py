@@ -6,7 +6,7 @@ import polars as pl
 
 from finops_lab.charts.capacity import load_curve as draw_loads
 from finops_lab.charts.capacity import packing_bars
-from finops_lab.money import MONEY
+from finops_lab.money import MONEY, exact_sum
 from finops_lab.reporting.dashboards.board import Board
 from finops_lab.reporting.section import Section, money, percent
 from finops_lab.tables import Table, money_table
@@ -140,7 +140,7 @@ class Dashboard(Board):
         share = pl.col("used").cast(pl.Float64) / pl.col("paid").cast(pl.Float64)
         told = whole.with_columns(pl.when(pl.col("paid") > 0).then(share).alias("utilization"))
         now = told.filter(pl.col("x_ChargeMonth") == f"{self.month:%Y-%m}")
-        unused, paid = now["unused"].sum(), now["paid"].sum()
+        unused, paid = (exact_sum(now[name].to_list()) for name in ("unused", "paid"))
         said = (
             f"**{money(unused, self.review.currency)} of commitments stood unused** in {self.review.month_name}, "
             f"{percent(unused, paid)} of what they cost."
