@@ -34,15 +34,17 @@ NOTEBOOK = "monthly_review.ipynb"
 HEADINGS = [
     "Monthly review of AI spend",
     "1. Headline",
-    "2. Spend by team, model and provider",
-    "3. Allocation, chargeback and coverage",
-    "4. Allocation receipt",
-    "5. Reconciliation",
-    "6. Forecast",
-    "7. Cost, accuracy and latency",
-    "8. Data quality",
-    "9. Data doctor",
-    "10. Provenance",
+    "2. Scorecard",
+    "3. Why spend changed",
+    "4. Spend by team, model and provider",
+    "5. Allocation, chargeback and coverage",
+    "6. Allocation receipt",
+    "7. Reconciliation",
+    "8. Forecast",
+    "9. Cost, accuracy and latency",
+    "10. Data quality",
+    "11. Data doctor",
+    "12. Provenance",
 ]
 TOML = (
     PLAIN_TOML
@@ -284,7 +286,7 @@ def test_dollar_signs_are_money_and_not_formulas(reading: Reading) -> None:
 
 def test_recorded_results_are_not_shown_to_the_reader(reading: Reading) -> None:
     recorded = [out for cell in reading.cells for out in cell["outputs"] if RESULT_MIME in out["data"]]
-    assert len(recorded) == 10
+    assert len(recorded) == 12
     assert '{"' not in reading.text()
 
 

@@ -23,10 +23,12 @@ from finops_lab.reporting.run import ReportFiles, run_review
 SAMPLES = packaged("samples")
 SECTIONS = [
     "allocation",
+    "causes",
     "data_quality",
     "doctor",
     "forecast",
     "headline",
+    "kpis",
     "owners",
     "provenance",
     "receipt",
@@ -91,7 +93,7 @@ def test_the_page_is_offline_accessible_and_drawn(sample_review: ReportFiles) ->
         figures = visit.page.locator("figure").count()
         titles = visit.page.locator("h2").all_inner_texts()
         assert figures >= 5
-        assert len(titles) == 10
+        assert len(titles) == 12
         assert visit.page.locator("h1").count() == 1
         assert visit.page.title().startswith("Monthly review October 2026")
         for figure in visit.page.locator("figure [aria-label], figure[aria-label]").all()[:figures]:

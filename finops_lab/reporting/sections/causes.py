@@ -56,17 +56,23 @@ def _terms(review: Review, found: Bridge) -> Table:
     shown = found.terms.filter(pl.col("amount") != 0)
     if shown.is_empty():
         shown = found.terms.head(1)
+    sampled = ["standard_error"] if shown["standard_error"].is_not_null().any() else []
     return money_table(
-        shown.select("label", "words", "amount", "share_of_change"),
+        shown.select("label", "words", "amount", *sampled, "share_of_change"),
         title=f"Why spend changed from {month_name(found.first)} to {month_name(found.last)}",
         subtitle="Terms that are nothing are left out; they add up to the change, to the last decimal",
         id="bridge",
         currency=found.currency,
         money_columns={"amount": review.decimals},
         percent_columns=["share_of_change"],
-        labels={"label": "Cause", "words": "What it is", "share_of_change": "Of the change"},
+        number_columns=dict.fromkeys(sampled, 0),
+        labels={"label": "Cause", "words": "What it is", "share_of_change": "Of the change"}
+        | ({"standard_error": "± by sampling"} if sampled else {}),
         total_row={"amount": found.change},
-        unknown="nothing changed in all",
+        unknown="does not apply",
+        note="± is one standard error, since logged calls are a sample: as much may belong to volume."
+        if sampled
+        else None,
     )
 
 
