@@ -370,7 +370,7 @@ def test_engine_histograms_are_interpolated_and_open_at_the_end() -> None:
     open_end = value_of(found, "engine_p99")
     assert (open_end["value"], open_end["lower"], open_end["upper"]) == (None, 200, None)
     assert "only the lower bound" in open_end["reason"]
-    assert latency.engine_latency(pl.DataFrame(rows).clear()).height == 0
+    assert latency.engine_latency(pl.DataFrame(rows).clear(), by=["pool_id"]).height == 0
 
 
 def test_calls_within_a_target_are_counted_between_bounds() -> None:
@@ -597,3 +597,15 @@ def test_scaling_equals_brute_force(seed: int) -> None:
     )
     thrash = value_of(found, "thrash_share")
     assert (thrash["numerator"], thrash["denominator"]) == (back, len(moves))
+
+
+def test_engine_histograms_of_unlike_buckets_keep_bounds_that_hold() -> None:
+    rows = engine_rows({100.0: 10, math.inf: 10}) + engine_rows(
+        {50.0: 0, 400.0: 90, math.inf: 90}, pool_id="other"
+    )
+    told = value_of(latency.engine_latency(pl.DataFrame(rows), by=[]), "engine_p50")
+    assert (told["lower"], told["upper"], told["denominator"]) == (50, 400, 100)
+    assert told["lower"] <= told["value"] <= told["upper"]
+    # A scrape whose counts fall is broken: what was counted stays counted.
+    broken = engine_rows({100.0: 50, 200.0: 40, math.inf: 100})
+    assert value_of(latency.engine_latency(pl.DataFrame(broken), by=[]), "engine_p50")["value"] == 100
