@@ -163,10 +163,10 @@ def _month(
     state = budgets(events, promises, end, calendar=True, least_rows=least_rows)
     pairs = [window for window in windows if window.severity == "page"]
     numbers = measured(events, promises, after, end, [*pairs, _HOUR], least_rows)
-    of_pairs = pl.col("window") < len(pairs)
-    high = told(numbers.filter(of_pairs & pl.col("exceeds")), promises, pairs, least_rows)
+    of_pairs, proved = pl.col("window") < len(pairs), pl.col("exceeds") & ~pl.col("few")
+    high = told(numbers.filter(of_pairs & proved), promises, pairs, least_rows)
     burned = alerts_of(high, pl.DataFrame(schema=SPENT), promises, end, windows=pairs)
-    counted = dict(burned.filter(status="proved").group_by("slo").len().iter_rows())
+    counted = dict(burned.group_by("slo").len().iter_rows())
     seen = set(numbers.filter(of_pairs & ~pl.col("few"))["slo"])
     hours = numbers.filter(~of_pairs & ~pl.col("few"))
     peaks = {
