@@ -614,6 +614,21 @@ def test_the_chart_of_load_draws_points_and_lines_of_the_same_names() -> None:
         )
 
 
+def test_a_year_of_many_models_is_drawn_by_those_with_the_most_tokens() -> None:
+    days = [date(2026, 1, 1) + timedelta(days=n) for n in range(365)]
+    frame = pl.concat(
+        pl.DataFrame({"period": days}).with_columns(
+            key=pl.lit(f"m{n:02}"), tokens_per_hour=pl.lit(1e6 + n), money_per_mtok=pl.lit(2.0)
+        )
+        for n in range(20)
+    )
+    spec = spec_of(charts.load_curve(frame, title="Load"))
+    drawn = spec["layer"][0]["data"]["values"]
+    assert len(drawn) == 7 * 365
+    assert {row["key"] for row in drawn} == {f"m{n}" for n in range(13, 20)}
+    assert spec["description"].endswith("13 names with fewer tokens not drawn.")
+
+
 def test_the_chart_of_packing_orders_pools_and_draws_what_was_asked_for() -> None:
     pools = pl.DataFrame(
         {

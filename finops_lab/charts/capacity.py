@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from finops_lab.charts.frames import Row, checked, fold, iso, known, totals
+from finops_lab.charts.frames import MAX_ROWS, Row, checked, fold, iso, known, totals
 from finops_lab.charts.labels import amount_axis, compact, measure, percent, plural
 from finops_lab.charts.theme import BLUE, INK, MUTED, ORANGE, PALETTE, SHAPES, colours, finish
 from finops_lab.errors import InputError
@@ -42,7 +42,7 @@ def load_curve(
         ``key`` (String, such as a model), ``period`` (Date or Datetime), ``tokens_per_hour`` and
         ``money_per_mtok`` (Decimal or float), such as `LoadCurve.points`. A point with an unknown
         value is left out, and the text says so. Past seven keys those with the fewest tokens are
-        drawn as one.
+        drawn as one, or left out where all would be more than 5,000 points.
     lines : polars.DataFrame or polars.LazyFrame, optional
         ``key``, ``tokens_per_hour``, ``money_per_mtok``, such as `LoadCurve.lines`; those of keys
         that are drawn as one are left out.
@@ -60,8 +60,8 @@ def load_curve(
     Raises
     ------
     InputError
-        No rows, more than 5,000, a column missing or of another kind, nothing known, or a load that
-        is not above zero.
+        No rows, more than 5,000 of seven keys, a column missing or of another kind, nothing known,
+        or a load that is not above zero.
 
     Examples
     --------
@@ -75,7 +75,8 @@ def load_curve(
 
     numbers = ("tokens_per_hour", "money_per_mtok")
     columns = {"key": "text", "period": "date", **dict.fromkeys(numbers, "number")}
-    rows, unknown = known(checked(points, columns), numbers)
+    kept, left = _most_used(points)
+    rows, unknown = known(checked(kept, columns), numbers)
     if any(row["tokens_per_hour"] <= 0 for row in rows):
         raise InputError("a load is not above zero", column="tokens_per_hour")
     place, order = fold(list(totals(rows, "key", "tokens_per_hour")), _KEYS)
@@ -129,9 +130,21 @@ def load_curve(
         layers,
         title=title,
         subtitle=subtitle if subtitle is not None else f"A point per period{fixed}",
-        description=description or _describe_load(rows, place, order, unit, unknown),
+        description=description or _describe_load(rows, place, order, unit, unknown) + left,
         height=400,
     )
+
+
+def _most_used(points: pl.DataFrame | pl.LazyFrame) -> tuple[pl.DataFrame, str]:
+    """Keep the keys with the most tokens where all are too many points, and say how many were left out."""
+    frame = points.lazy().collect()
+    if frame.height <= MAX_ROWS or not {"key", "tokens_per_hour"} <= set(frame.columns):
+        return frame, ""
+    used = frame.group_by("key").agg(pl.col("tokens_per_hour").cast(pl.Float64).sum().round(3))
+    order = used.sort("tokens_per_hour", "key", descending=[True, False], nulls_last=True)
+    names = order["key"].head(_KEYS)
+    left = plural(order.height - names.len(), "name")
+    return frame.filter(pl.col("key").is_in(names.implode())), f" {left} with fewer tokens not drawn."
 
 
 def _lines(lines: pl.DataFrame | pl.LazyFrame | None, order: list[str]) -> list[Row]:
