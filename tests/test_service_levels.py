@@ -682,6 +682,17 @@ def test_a_month_is_judged_in_one_go() -> None:
     )
 
 
+def test_a_month_without_objectives_events_or_a_begin() -> None:
+    nothing = pl.DataFrame(schema=EVENTS)
+    told = judge(nothing, slos().clear(), date(2026, 10, 1))
+    names = ("budgets", "rolling", "calendar", "spent", "burn", "alerts", "coincidences", "actions")
+    assert [getattr(told, name).height for name in names] == [0] * 8
+    quiet = judge(nothing, slos(), date(2026, 10, 1))
+    assert (quiet.alerts.height, quiet.calendar.height, quiet.budgets["spent"].item()) == (0, 31, None)
+    with pytest.raises(InputError, match="2026-10 has not begun"):
+        judge(nothing, slos(), date(2026, 10, 1), at=at(1))
+
+
 # --- M10 -----------------------------------------------------------------------
 
 

@@ -8,7 +8,9 @@ from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
 
-from finops_lab.calendar import add_months
+from finops_lab.calendar import add_months, format_month
+from finops_lab.errors import InputError
+from finops_lab.service_levels._sliding import whole_slots
 from finops_lab.service_levels.actions import actions
 from finops_lab.service_levels.alerts import alerts_of
 from finops_lab.service_levels.budgets import budget_calendar, budgets, spent_series
@@ -90,10 +92,17 @@ def judge(
     Returns
     -------
     ServiceLevels
+
+    Raises
+    ------
+    InputError
+        When `at` is before the month or has no time zone, or an event's objective is not known.
     """
     seen = events.lazy().collect()
     first = month.replace(day=1)
     begin, end = (datetime(day.year, day.month, 1, tzinfo=UTC) for day in (first, add_months(first, 1)))
+    if at is not None and whole_slots(at) <= begin:
+        raise InputError(f"{format_month(first)} has not begun at {at:%Y-%m-%d %H:%M}")
     end = min(end, at) if at is not None else end
     after = begin + timedelta(seconds=SLOT_S)
     series = burn_series(seen, slos, after, end, windows=windows, least_rows=least_rows)
