@@ -10,7 +10,7 @@ import polars as pl
 
 from finops_lab.allocation import UNALLOCATED
 from finops_lab.calendar import format_month, parse_month
-from finops_lab.contracts import DIMENSIONS
+from finops_lab.contracts import BILL_KEYS, DIMENSIONS
 from finops_lab.errors import CurrencyError, InputError
 from finops_lab.money import MONEY
 
@@ -35,6 +35,14 @@ GROUPS = {
     "pool": "x_PoolId",
     "day": "x_ChargeDate",
 }
+# What tells entries apart, beside their day: the order in which they are listed.
+_KEYS = (
+    *(f"x_{name}" for name in DIMENSIONS),
+    "x_AllocationMethod",
+    "x_AllocationRule",
+    "x_PoolId",
+    *(name for name in BILL_KEYS if name != "x_ChargeDate"),
+)
 _EMPTY: Mapping[str, tuple[str | None, ...]] = MappingProxyType({})
 
 
@@ -223,40 +231,58 @@ def behind(
     Returns
     -------
     polars.DataFrame
-        ``x_ChargeDate``, who it was for, what the bill says, ``x_AllocationMethod``,
-        ``x_AllocationRule``, ``x_PoolId``, the view's amount and ``x_Rows``.
+        ``x_ChargeDate``, the view's amount, ``x_Rows``, who it was for, how it got its owner, and
+        what the bill says: all that tells entries of the `ledger` contract apart. Entries whose
+        amount nobody knows come last.
+
+    Examples
+    --------
+    >>> from datetime import date
+    >>> entries = pl.DataFrame({"x_ChargeMonth": "2026-10", "x_ChargeDate": date(2026, 10, 3),
+    ...     "BillingCurrency": "USD", "x_team": ["ads", "search", "search"],
+    ...     "EffectiveCost": [9, 5, -7], "x_Rows": [1, 2, 1]})
+    >>> found = behind(entries, View("2026-10", "2026-10"), "search")
+    >>> found.select("EffectiveCost", "x_Rows", "x_team").rows()
+    [(-7, 1, 'search'), (5, 2, 'search')]
     """
     frame = _picked(entries, view).filter(_within(view.first, view.last), _is(column(view.by), (value,)))
-    names = frame.collect_schema().names()
-    wanted = [
-        "x_ChargeDate",
-        *(f"x_{name}" for name in DIMENSIONS),
-        "ProviderName",
-        "ServiceName",
-        "ChargeCategory",
-        "x_AllocationMethod",
-        "x_AllocationRule",
-        "x_PoolId",
-        view.amount,
-        "x_Rows",
-    ]
-    shown = [name for name in wanted if name in names]
+    keys = [name for name in _KEYS if name in frame.collect_schema().names()]
+    # Dates, amounts and rows are few bytes a row, and what is smaller than the last one wanted is
+    # most of it: only the rest is read whole and sorted.
+    size = pl.col(view.amount).abs()
+    least = frame.select(size.top_k(most).min().alias("least"), size.count().alias("known")).collect()
+    if least["known"].item() > most:
+        frame = frame.filter(size >= least["least"].item())
     return (
-        frame.select(shown)
-        .with_columns(pl.col(view.amount).abs().alias("_size"))
-        .sort("_size", *[name for name in shown if name != view.amount],
-              descending=[True, *[False] * (len(shown) - 1)], nulls_last=True)
+        frame.select("x_ChargeDate", view.amount, "x_Rows", *keys)
+        .with_columns(size.alias("_size"))
+        .sort("_size", "x_ChargeDate", *keys, descending=[True, *[False] * (len(keys) + 1)], nulls_last=True)
         .drop("_size")
         .head(most)
         .collect()
-    )  # fmt: skip
+    )
 
 
-def values(entries: pl.LazyFrame | pl.DataFrame, group: str, most: int = 200) -> list[str | None]:
-    """Return the values of a group that there are, sorted; None, the unknown, last."""
+def values(entries: pl.LazyFrame | pl.DataFrame, group: str, most: int | None = None) -> list[str | None]:
+    """Return the values of a group that there are, sorted; None, the unknown, last.
+
+    Parameters
+    ----------
+    entries : polars.LazyFrame or polars.DataFrame
+        Rows of the `ledger` contract.
+    group : str
+        One of `GROUPS`.
+    most : int, optional
+        How many are returned; all by default.
+
+    Examples
+    --------
+    >>> values(pl.DataFrame({"x_team": ["search", None, "ads", "search"]}), "team")
+    ['ads', 'search', None]
+    """
     key = column(group)
-    found = entries.lazy().select(pl.col(key).cast(pl.String).unique().sort(nulls_last=True)).collect()
-    return found[key].to_list()[:most]
+    found = entries.lazy().select(pl.col(key).unique()).collect()[key].cast(pl.String)
+    return found.sort(nulls_last=True).to_list()[:most]
 
 
 def _picked(entries: pl.LazyFrame | pl.DataFrame, view: View) -> pl.LazyFrame:
@@ -270,7 +296,8 @@ def _picked(entries: pl.LazyFrame | pl.DataFrame, view: View) -> pl.LazyFrame:
 
 def _is(name: str, wanted: Sequence[str | None]) -> pl.Expr:
     known = [value for value in wanted if value is not None]
-    said = pl.col(name).cast(pl.String).is_in(known).fill_null(False)
+    text = pl.col(name).cast(pl.String) if name == "x_ChargeDate" else pl.col(name)
+    said = text.is_in(pl.lit(pl.Series([known], dtype=pl.List(pl.String)))).fill_null(False)
     return said | pl.col(name).is_null() if None in wanted else said
 
 

@@ -11,6 +11,7 @@ from finops_lab.lab import Lab
 from finops_lab.service_levels import kpi as error_budgets
 from finops_lab.unit_economics import (
     anomaly_rate,
+    capacity,
     evictions,
     failures,
     features,
@@ -34,6 +35,7 @@ __all__ = ["DEFINITIONS", "figures", "kpis"]
 DEFINITIONS: tuple[Definition, ...] = (
     *inference_cost.DEFINITIONS,
     *utilization.DEFINITIONS,
+    *capacity.DEFINITIONS,
     *training_cost.DEFINITIONS,
     *latency.DEFINITIONS,
     *failures.DEFINITIONS,
@@ -94,8 +96,9 @@ def figures(frames: Frames, *, metric: str = "EffectiveCost") -> pl.DataFrame:
             metric=metric,
         ),
         utilization.gpu_utilization(frames.gpu_days, pools=models, paid=paid),
+        capacity.idle_pools(frames.entries, metric=metric),
         training_cost.training_cost(frames.entries, frames.jobs, rules=rules, metric=metric),
-        latency.latency(frames.histograms),
+        latency.latency(frames.histograms, requests=frames.requests),
         latency.engine_latency(frames.table("latency_histograms", "ts")),
         failures.error_rates(frames.requests),
         failures.labelled_error_rate(frames.table("accuracy_samples", "ts")),
@@ -104,6 +107,7 @@ def figures(frames: Frames, *, metric: str = "EffectiveCost") -> pl.DataFrame:
         evictions.eviction_impact(frames.table("spot_evictions", "ts_lost"), frames.jobs),
         _error_budgets(frames),
         scaling.scaling(frames.table("capacity_series", "ts"), frames.table("scale_events", "ts_decision")),
+        _per_qps(frames, metric),
         features.feature_cost(
             frames.entries,
             lab.table("feature_value"),
@@ -123,3 +127,15 @@ def _error_budgets(frames: Frames) -> pl.DataFrame:
     if events.is_empty():
         return pl.DataFrame(schema=FIGURES)
     return error_budgets.error_budget_figures(events, slos, currency=frames.lab.currency)
+
+
+def _per_qps(frames: Frames, metric: str) -> pl.DataFrame:
+    """Divide the money of pools by the calls a second within the target of P95 latency."""
+    targets = [*DEFAULTS, *frames.lab.config.kpis]
+    mine = [t for t in targets if t.kpi == "M4" and t.measure in (None, "p95") and t.dimension is None]
+    money = capacity.pool_money(frames.entries, metric=metric)
+    limit = next((t.at_most for t in reversed(mine) if t.at_most is not None), None)
+    if limit is None or money.is_empty():
+        return pl.DataFrame(schema=FIGURES)
+    calls = latency.calls_within(frames.histograms, float(limit), days=frames.request_days)
+    return scaling.money_per_qps(money, calls, currency=frames.lab.currency)
