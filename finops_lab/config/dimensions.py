@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Annotated, Literal, get_args
 
 import polars as pl
-from pydantic import BeforeValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
 from finops_lab.config._base import Model, Names
 from finops_lab.errors import ConfigError
@@ -26,6 +26,7 @@ __all__ = [
     "folded",
     "holds",
     "normalise_tag_key",
+    "owner",
     "with_accounts",
 ]
 
@@ -52,6 +53,17 @@ def _day(value: object) -> object:
     if isinstance(value, date) and not isinstance(value, datetime):
         return value
     raise ValueError(f"a day must be written like 2026-10-31, not {value!r}")
+
+
+def owner(name: str) -> str:
+    """Spell the name that says nobody owns it as the ledger does; others stay as they are.
+
+    Examples
+    --------
+    >>> owner(" Unallocated"), owner("Search")
+    ('unallocated', 'Search')
+    """
+    return "unallocated" if folded(name) == "unallocated" else name
 
 
 Day = Annotated[date, BeforeValidator(_day)]
@@ -88,7 +100,7 @@ class Rule(Model):
     tag: Names = ()
     column: str | None = None
     extract: Extract | None = None
-    value: str | None = Field(default=None, min_length=1)
+    value: Annotated[str, AfterValidator(owner)] | None = Field(default=None, min_length=1)
     dimension: Dimension | None = None
     where: dict[str, Names] = Field(default_factory=dict)
     account: Names = ()
