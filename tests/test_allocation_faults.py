@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from test_splits import GATEWAY, HOUR, RULES, START, bill, owners, requests, sam
 import finops_lab as fl
 from finops_lab import config
 from finops_lab.allocation import UNALLOCATED, Policy, allocate, trace
-from finops_lab.config import Dimensions, Override, Shared, Split
+from finops_lab.config import Dimensions, Override, Shared
 from finops_lab.errors import ConfigError, InputError
 
 # --- nobody, however it is spelled ---------------------------------------------------------------------
@@ -72,7 +71,7 @@ by = "fixed"
 shares = {{ platform = "1" }}
 """
     folder = write_lab(tmp_path, {}, '[lab]\nname = "Circle (synthetic)"\n' + tiers)
-    with pytest.raises(ConfigError, match="circle, (platform > data > platform|data > platform > data)"):
+    with pytest.raises(ConfigError, match=r"circle, (platform > data > platform|data > platform > data)"):
         config.load(folder)
 
 
@@ -106,3 +105,248 @@ def test_the_digest_of_books_as_of_a_date_does_not_know_the_future(tmp_path: Pat
     now = fl.allocate(fl.open_lab(folder, progress=False))
     assert now.inputs_sha256 != before.inputs_sha256
     assert not now.entries.equals(before.entries)
+
+
+# --- names that telemetry gives -------------------------------------------------------------------------
+
+SPELLED = Dimensions.model_validate(
+    {
+        "team": [
+            {
+                "name": "sub",
+                "where": {"SubAccountName": "x"},
+                "column": "SubAccountName",
+                "map": {"web": "no"},
+            },
+            {"name": "team tag", "tag": "team", "fold": True, "map": {"srch": "search", "gone": "n/a"}},
+            {"name": "owner", "tag": "owner", "map": {"Bob": "ads", "srch": "no"}},
+        ],
+        "feature": [{"name": "f", "tag": "feature", "fold": True}],
+        "business_unit": [{"name": "u", "dimension": "team", "map": {"search": "consumer"}}],
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("told", "owner"),
+    [
+        ("Search", "search"),
+        (" SRCH ", "search"),
+        ("Bob", "ads"),
+        ("web", "web"),
+        ("Gone", UNALLOCATED),
+        ("N/A", UNALLOCATED),
+    ],
+)
+def test_telemetry_and_bill_mean_the_same_owner(told: str, owner: str) -> None:
+    done = allocate(bill(gateway()), SPELLED, splits=[GATEWAY], requests=used(told)).entries
+    assert done["x_team"].to_list() == [owner]
+    unit = {"search": "consumer", UNALLOCATED: None}.get(owner, owner)
+    assert done["x_business_unit"].to_list() == [unit]
+
+
+def test_one_owner_of_two_spellings_is_one_user() -> None:
+    even = GATEWAY.model_copy(update={"by": "even"})
+    done = allocate(bill(gateway()), SPELLED, splits=[even], requests=used("Search", "srch", "ads"))
+    assert owners(done.entries) == {
+        ("search", "telemetry"): Decimal("0.5"),
+        ("ads", "telemetry"): Decimal("0.5"),
+    }
+    use = requests({"team": "a", "feature": "Chat", "output_tokens": 1})
+    assert allocate(bill(gateway()), SPELLED, splits=[GATEWAY], requests=use).entries[
+        "x_feature"
+    ].to_list() == ["chat"]
+    gpus = samples({"team": "SRCH", "util": 1.0}, {"team": "search", "util": 0.5})
+    done = allocate(bill(paid("2", amount="2")), SPELLED, splits=[POOLG], gpu_samples=gpus)
+    assert owners(done.entries)["search", "telemetry"] == Decimal("1.5")
+
+
+def test_shared_costs_by_use_know_the_owner_by_either_spelling() -> None:
+    tier = Shared.model_validate({"name": "tax", "where": {"ChargeCategory": "Tax"}, "by": "requests"})
+    rows = [{"x_tag_team": "search"}, {"x_tag_team": "ads"}, {"ChargeCategory": "Tax", "amount": "4"}]
+    done = allocate(bill(*rows), SPELLED, shared=[tier], requests=used("Srch", "SEARCH", "search", "Ads"))
+    assert owners(done.entries)["search", "shared"] == 3
+
+
+def test_a_name_changes_on_the_day_that_its_rule_says() -> None:
+    rules = Dimensions.model_validate(
+        {"team": [{"name": "old", "tag": "team", "to": "2026-10-04", "map": {"vision": "research"}}]}
+    )
+    days = [START - 24 * HOUR, START]
+    use = requests(*[{"team": "vision", "ts_start": at, "output_tokens": 1} for at in days])
+    rows = [gateway(ChargePeriodStart=at) for at in days]
+    done = allocate(bill(*rows), rules, splits=[GATEWAY], requests=use)
+    assert owners(done.entries) == {("research", "telemetry"): 1, ("vision", "telemetry"): 1}
+
+
+# --- match ------------------------------------------------------------------------------------------------
+
+
+def matched(column: str, name: str, values: list[Any], use: pl.LazyFrame) -> pl.DataFrame:
+    split = GATEWAY.model_copy(update={"match": {column: name}})
+    rows = bill(*[gateway() for _ in values]).with_columns(pl.Series(values).alias(column))
+    return allocate(rows, SPELLED, splits=[split], requests=use).entries
+
+
+@pytest.mark.parametrize(
+    "column", ["x_team", "x_model", "x_feature", "x_Rows", "x_PoolId", "x_AllocationRule"]
+)
+def test_a_bills_column_may_be_matched_whatever_it_is_called(column: str) -> None:
+    use = requests(
+        {"team": "a", "model": "m1", "output_tokens": 1}, {"team": "b", "model": "m2", "output_tokens": 9}
+    )
+    done = matched(column, "model", ["m1", "m2", None], use)
+    assert owners(done, "x_model") == {
+        ("a", "telemetry", "m1"): 1,
+        ("b", "telemetry", "m2"): 1,
+        (UNALLOCATED, "dark", None): 1,
+    }
+
+
+def test_what_is_matched_is_compared_as_it_was_told() -> None:
+    use = requests({"team": "SRCH", "output_tokens": 1}, {"team": "search", "output_tokens": 1})
+    done = matched("x_owner", "team", ["SRCH", "ads"], use)
+    assert owners(done) == {("search", "telemetry"): 1, (UNALLOCATED, "dark"): 1}
+    numbers = requests({"team": "a", "output_tokens": 7}, {"team": "b", "output_tokens": 8})
+    assert owners(matched("x_size", "output_tokens", [7, 8], numbers)) == {
+        ("a", "telemetry"): 1,
+        ("b", "telemetry"): 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("values", "name", "types"),
+    [
+        ([1.5], "model", "Float64.*String"),
+        ([START], "team", "Datetime.*String"),
+        ([["m"]], "model", "List"),
+        (["7"], "output_tokens", "String.*Int64"),
+        ([7.0], "output_tokens", "Float64.*Int64"),
+    ],
+)
+def test_columns_that_cannot_match_are_told(values: list[Any], name: str, types: str) -> None:
+    with pytest.raises(ConfigError, match=f"split 'gateway' matches 'x_own' of bills.*{types}.*same type"):
+        matched("x_own", name, values, used("a"))
+
+
+@pytest.mark.parametrize("column", ["EffectiveCost", "ChargePeriodStart", "BillingCurrency"])
+def test_a_column_of_the_contract_may_be_matched(column: str) -> None:
+    split = GATEWAY.model_copy(update={"match": {column: "mine"}})
+    costs = bill(gateway(amount="2"), gateway(amount="3"))
+    use = used("a").with_columns(costs.select(column).collect()[column][:1].alias("mine"))
+    whole = {"EffectiveCost": 2}.get(column, 5)
+    done = owners(allocate(costs, RULES, splits=[split], requests=use).entries)
+    assert done["a", "telemetry"] == whole
+
+
+# --- absurd weights -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"sample_weight": 1e16}, "row 1, column sample_weight: inference_requests: 1e.16"),
+        ({"sample_weight": float("inf")}, "column sample_weight: .*inf"),
+        ({"sample_weight": float("nan")}, "column sample_weight: .*nan"),
+        ({"output_tokens": 10**18}, "column output_tokens: .*1e.18"),
+        ({"sample_weight": 1e4, "n_requests": 10**15}, "column n_requests: .*1e.15"),
+    ],
+)
+def test_a_weight_that_cannot_be_counted_is_told(row: dict[str, Any], said: str) -> None:
+    use = requests({"team": "a", "output_tokens": 1}, {"team": "a", "output_tokens": 5, **row})
+    tier = Shared(name="t", where={"x_team": UNALLOCATED}, by="requests")
+    with pytest.raises(
+        InputError, match=f"(?s)r, {said if said.startswith('row') else '.*' + said}.*rate of sampling"
+    ):
+        allocate(bill(gateway()), RULES, splits=[GATEWAY], requests=use)
+    if "output_tokens" not in row:
+        with pytest.raises(InputError, match="sample_weight is how many"):
+            allocate(bill({"x_tag_team": "a"}, {}), RULES, shared=[tier], requests=use)
+    with pytest.raises(InputError, match="sample_weight is how many"):
+        fl.allocation.disagreement(
+            use.with_columns(pool_id=pl.lit("p")),
+            pl.LazyFrame({"pool_id": ["p"], "BillingCurrency": ["USD"], "amount": [Decimal(1)]}),
+        )
+
+
+def test_counts_that_leave_64_bits_together_do_not_turn_negative() -> None:
+    rows = [{"team": "a", "output_tokens": 1, "sample_weight": 5e15}] * 2
+    hours = [{**row, "ts_start": START + HOUR * n} for n in range(2) for row in rows]
+    day = gateway(ChargePeriodEnd=START + 24 * HOUR)
+    for use in (rows * 2, hours):
+        with pytest.raises(InputError, match=r"sample_weight: inference_requests: 5e\+15"):
+            allocate(bill(day), RULES, splits=[GATEWAY], requests=requests(*use))
+
+
+# --- trace --------------------------------------------------------------------------------------------------
+
+
+def traced(
+    costs: pl.LazyFrame, policy: Policy, team: str, month: str = "2026-10", **use: Any
+) -> list[tuple[Any, ...]]:
+    done = allocate(
+        costs,
+        policy.dimensions,
+        splits=policy.splits,
+        shared=policy.shared,
+        overrides=policy.overrides,
+        **use,
+    )
+    found = trace(costs, done.entries, policy, team=team, month=month).collect()
+    return found.select("via", "x_SourceRow").rows()
+
+
+def test_a_tier_is_traced_in_the_months_that_it_acts_in() -> None:
+    september = {"ChargeCategory": "Tax", "x_BillingMonth": "2026-09"}  # billed late: used in October
+    costs = bill({"x_tag_team": "a"}, {"ChargeCategory": "Tax"}, september, {"x_tag_team": "a", **september})
+    tax = Shared.model_validate(
+        {"name": "tax", "where": {"ChargeCategory": "Tax", "x_team": UNALLOCATED}, "from": "2026-10"}
+    )
+    policy = Policy(RULES, (), (tax,))
+    assert traced(costs, policy, "a") == [("own", 0), ("shared tax", 1), ("own", 3)]
+    assert traced(costs, policy, UNALLOCATED) == [("own", 2)]
+
+
+def test_a_tier_of_idle_and_dark_cost_is_traced_to_its_pool() -> None:
+    costs = bill({"x_tag_team": "a", "amount": "9"}, paid("2"), {"x_tag_team": "b"})
+    tiers = [
+        Shared(name="idle", where={"x_AllocationMethod": ("idle", "dark")}, among=("a",)),
+        Shared(name="odd", where={"x_PoolId": "none"}, among=("b",)),
+    ]
+    use = samples({"team": "c", "util": 0.5})
+    policy = Policy(RULES, (POOLG,), tuple(tiers))
+    assert traced(costs, policy, "a", gpu_samples=use) == [("own", 0), ("pool g", 1)]
+    assert traced(costs, policy, "b", gpu_samples=use) == [("own", 2)]
+    assert traced(costs, policy, "c", gpu_samples=use) == [("pool g", 1)]
+
+
+def test_costs_are_traced_through_tier_after_tier() -> None:
+    names = {"p": "platform", "d": "data"}
+    costs = bill(*[{"x_tag_team": t, "ServiceName": "EC2"} for t in ("platform", "data", "a", "b")])
+    tiers = (
+        Shared(name="> p", where={"x_team": names["p"]}, by="even", among=("data", "b")),
+        Shared(name="d", where={"x_team": names["d"]}, by="even", among=("a",)),
+    )
+    policy = Policy(RULES, (), tiers)
+    assert traced(costs, policy, "a") == [("shared > p", 0), ("shared d", 1), ("own", 2)]
+    assert traced(costs, policy, "b") == [("shared > p", 0), ("own", 3)]
+    assert traced(costs, policy, "platform") == []  # all of it was given away
+    late = Shared.model_validate(
+        {"name": "p", "where": {"x_team": "platform"}, "among": "a", "from": "2026-11"}
+    )
+    assert traced(costs, Policy(RULES, (), (late,)), "a") == [("own", 2)]
+    assert traced(costs, Policy(RULES, (), (late,)), "platform") == [("own", 0)]
+
+
+def test_what_a_person_decided_is_traced_as_it_was_before() -> None:
+    told = {
+        "author": "c",
+        "reason": "r",
+        "date": "2026-10-09",
+        "where": {"x_team": "a"},
+        "set": {"team": "b"},
+    }
+    policy = Policy(RULES, (), (), (Override.model_validate(told),))
+    costs = bill({"x_tag_team": "a"}, {"x_tag_team": "b"})
+    assert traced(costs, policy, "a") == [("own", 0)]
+    assert traced(costs, policy, "b") == [("own", 1)]

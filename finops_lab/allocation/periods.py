@@ -44,5 +44,9 @@ def within(periods: pl.LazyFrame, use: pl.LazyFrame, keys: Sequence[str]) -> pl.
     until = pl.min_horizontal(pl.coalesce("_end", "hour"), pl.col("hour") + pl.duration(hours=1))
     part = (until - begin).dt.total_microseconds().clip(0).cast(pl.Int128)
     part = pl.when(part == 0).then(pl.lit(_HOUR, pl.Int128)).otherwise(part)
-    scaled = [(pl.col(n).cast(pl.Int128) * part // _HOUR).cast(pl.Int64).alias(n) for n in sums]
-    return found.with_columns(scaled).group_by([*PERIOD, *keys], maintain_order=False).agg(pl.col(sums).sum())
+    # In 128 bits, so that what leaves 64 is an error and no negative number.
+    scaled = [(pl.col(n).cast(pl.Int128) * part // _HOUR).alias(n) for n in sums]
+    added = (
+        found.with_columns(scaled).group_by([*PERIOD, *keys], maintain_order=False).agg(pl.col(sums).sum())
+    )
+    return added.with_columns(pl.col(sums).cast(pl.Int64))
