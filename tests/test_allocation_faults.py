@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from finops_lab import config
 from finops_lab.allocation import UNALLOCATED, Policy, allocate, trace
 from finops_lab.config import Dimensions, Override, Shared
 from finops_lab.errors import ConfigError, InputError
+from finops_lab.money import exact_sum
 
 # --- nobody, however it is spelled ---------------------------------------------------------------------
 
@@ -350,3 +353,88 @@ def test_what_a_person_decided_is_traced_as_it_was_before() -> None:
     costs = bill({"x_tag_team": "a"}, {"x_tag_team": "b"})
     assert traced(costs, policy, "a") == [("own", 0)]
     assert traced(costs, policy, "b") == [("own", 1)]
+
+
+# --- paid time of periods that overlap --------------------------------------------------------------------
+
+
+def span(first: float, hours: float, paid_hours: str, amount: str = "1") -> dict[str, Any]:
+    start = START + HOUR * first
+    return paid(paid_hours, amount=amount, ChargePeriodStart=start, ChargePeriodEnd=start + HOUR * hours)
+
+
+def gpu(first: int, hours: int, team: str, util: float) -> list[dict[str, Any]]:
+    return [
+        {"ts": START + HOUR * (first + n), "gpu_uuid": team, "team": team, "util": util} for n in range(hours)
+    ]
+
+
+def test_an_hour_and_its_day_pay_for_a_gpu_each() -> None:
+    # One GPU is billed by the day, another by the hour, and runs for two hours of it.
+    costs = bill(span(0, 24, "24", "24"), span(3, 1, "1"), span(4, 1, "1"))
+    use = samples(*gpu(0, 24, "a", 0.5), *gpu(3, 2, "b", 1.0))
+    done = allocate(costs, RULES, splits=[POOLG], gpu_samples=use)
+    found = owners(done.entries)
+    assert (UNALLOCATED, "dark") not in found
+    # 12 + 2 of 26 paid hours were busy, at 1.00 each.
+    assert found[UNALLOCATED, "idle"] == 12
+    assert found["a", "telemetry"] + found["b", "telemetry"] == 14
+
+
+def test_what_nobody_sampled_is_dark_on_the_rows_that_paid_for_it() -> None:
+    costs = bill(span(0, 24, "24", "24"), span(3, 1, "1", "7"))
+    done = allocate(costs, RULES, splits=[POOLG], gpu_samples=samples(*gpu(3, 1, "a", 1.0)))
+    # Of two GPU hours paid for from 3 to 4 one was sampled: half of each row's time.
+    assert owners(done.entries) == {
+        ("a", "telemetry"): Decimal("4.0"),
+        (UNALLOCATED, "idle"): 0,
+        (UNALLOCATED, "dark"): Decimal("27.0"),
+    }
+    more = samples(*gpu(3, 1, "a", 1.0), *gpu(3, 1, "b", 1.0), *gpu(3, 1, "c", 1.0))
+    done = allocate(bill(span(3, 1, "1"), span(3, 0.5, "0.5")), RULES, splits=[POOLG], gpu_samples=more)
+    # Three were sampled where one and a half (two, then one) were paid for: still shown, not clamped.
+    assert owners(done.entries)[UNALLOCATED, "dark"] < 0
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_paid_time_agrees_with_minutes_counted_one_by_one(seed: int) -> None:
+    some = random.Random(seed)
+    rows = []
+    for number in range(some.randint(1, 7)):
+        first = some.randrange(0, 10 * 60, some.choice([1, 15, 60]))
+        size = some.choice([10, 15, 45, 60, 60, 120, 480])
+        rows.append((first, first + size, Fraction(some.randint(1, 99), some.choice([1, 10])), number + 1))
+    sampled = {hour: (some.randint(0, 4), some.choice([0, 0.25, 1])) for hour in range(24)}
+    costs = [span(a / 60, (b - a) / 60, str(float(hours)), str(amount)) for a, b, hours, amount in rows]
+    use = [
+        {"ts": START + HOUR * hour, "gpu_uuid": f"{n}", "team": "a", "util": util}
+        for hour, (count, util) in sampled.items()
+        for n in range(count)
+    ]
+    done = allocate(bill(*costs), RULES, splits=[POOLG], gpu_samples=samples(*use))
+    expected = {"telemetry": Fraction(0), "idle": Fraction(0)}
+    for a, b, _, amount in rows:
+        for minute in range(a, b):
+            count, util = sampled[minute // 60]
+            # Paid hours of a minute, all rows together; each row's money goes by the time it paid for.
+            here = sum(hours / (d - c) for c, d, hours, _ in rows if c <= minute < d)
+            part = Fraction(amount, b - a) * Fraction(count, 60) / here
+            expected["telemetry"] += part * Fraction(util)
+            expected["idle"] += part * (1 - Fraction(util))
+    expected["dark"] = sum(row[-1] for row in rows) - sum(expected.values())
+    found = owners(done.entries)
+    assert exact_sum(done.entries["EffectiveCost"]) == sum(row[-1] for row in rows)
+    for method, amount in expected.items():
+        got = sum((cost for (_, how), cost in found.items() if how == method), Decimal(0))
+        assert abs(Fraction(got) - amount) < Fraction(1, 10**6)
+
+
+def test_a_charge_without_an_end_goes_by_the_hour_it_starts_in() -> None:
+    rows = [paid("1", ChargePeriodEnd=None), gateway(ChargePeriodEnd=None, amount="2")]
+    done = allocate(bill(rows[1]), RULES, splits=[GATEWAY], requests=used("ads"))
+    assert owners(done.entries) == {("ads", "telemetry"): 2}
+    done = allocate(bill(rows[0]), RULES, splits=[POOLG], gpu_samples=samples(*gpu(0, 1, "a", 0.5)))
+    assert owners(done.entries) == {
+        ("a", "telemetry"): Decimal("0.5"),
+        (UNALLOCATED, "idle"): Decimal("0.5"),
+    }

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import polars as pl
 
-from finops_lab.allocation.idle import idle_apart
-from finops_lab.allocation.periods import PERIOD, within
+from finops_lab.allocation.idle import idle_apart, paid_time
+from finops_lab.allocation.periods import PERIOD, overlapping, within
 from finops_lab.allocation.spelling import spelled
 from finops_lab.allocation.splitting import split_amounts
 from finops_lab.allocation.totals import totals
@@ -90,13 +90,17 @@ def pooled(
         When `usage`, `match` or `to` names a column that the use does not have.
     """
     users, rules = _users(split, requests, gpu), dimensions or Dimensions()
-    every = cases.with_row_index("_case").collect()
+    # A charge without an end goes by the hour that it starts in, as one without length.
+    every = cases.with_row_index("_case").with_columns(pl.col("_end").fill_null(pl.col("_start"))).collect()
+    paid = paid_time(every)
+    pieces = overlapping(paid) if split.idle_pool is not None else None
     done = [
         _divided(
             part.lazy(),
             split,
             users,
             rules,
+            (paid, pieces),
             *[None if t is None else t.filter(days) for t in (requests, gpu)],
         )
         for part, days in _batches(every, requests, gpu)
@@ -137,6 +141,7 @@ def _divided(
     split: Split,
     users: Sequence[str],
     rules: Dimensions,
+    paid: tuple[pl.DataFrame, pl.DataFrame | None],
     requests: pl.LazyFrame | None,
     gpu: pl.LazyFrame | None,
 ) -> pl.DataFrame:
@@ -145,7 +150,7 @@ def _divided(
     hours = _use(split, users, rules, requests, gpu)
     with counting(requests):
         use = within(periods, hours, [*users, *_pairs(split).values()]).collect()
-    busy, idle, dark = idle_apart(cases, periods, split, gpu)
+    busy, idle, dark = idle_apart(cases, *paid, split, gpu)
     uncounted = pl.lit(0, dtype=pl.Int64).alias("x_Rows")
     idle, dark = idle.with_columns(uncounted), dark.with_columns(uncounted)
     parts = [_used(busy, use, split, users, method="telemetry"), dark.with_columns(**_said("dark", split))]

@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Annotated, Literal, get_args
 
 import polars as pl
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
+from pydantic import BeforeValidator, Field, StringConstraints, field_validator, model_validator
 
 from finops_lab.config._base import Model, Names
 from finops_lab.errors import ConfigError
@@ -100,7 +100,7 @@ class Rule(Model):
     tag: Names = ()
     column: str | None = None
     extract: Extract | None = None
-    value: Annotated[str, AfterValidator(owner)] | None = Field(default=None, min_length=1)
+    value: str | None = Field(default=None, min_length=1)
     dimension: Dimension | None = None
     where: dict[str, Names] = Field(default_factory=dict)
     account: Names = ()
@@ -108,6 +108,11 @@ class Rule(Model):
     last: Day | None = Field(default=None, alias="to")
     fold: bool = False
     map: dict[str, str] = Field(default_factory=dict)
+
+    @field_validator("value")
+    @classmethod
+    def _nobody_spelled(cls, value: str | None) -> str | None:
+        return None if value is None else owner(value)
 
     @model_validator(mode="after")
     def _one_source(self) -> Rule:
