@@ -243,7 +243,7 @@ def _monthly_use(requests: pl.LazyFrame, months: Sequence[str], dimensions: Dime
     days = requests.filter(
         pl.col("day").dt.strftime("%Y-%m").is_in(list(months)), pl.col("team").is_not_null()
     )
-    named = hourly(days, ["team"]).with_columns(**spelled(["team"], dimensions, pl.col("hour").dt.date()))
+    named = spelled(hourly(days, ["team"]), ["team"], dimensions, pl.col("hour").dt.date())
     use = named.drop_nulls("team").group_by(month, pl.col("team").alias("x_team"))
     # In 128 bits, so that what leaves 64 is an error and no negative number.
     sums = use.agg(pl.col(MEASURES).cast(pl.Int128).sum()).with_columns(pl.col(MEASURES).cast(pl.Int64))

@@ -208,15 +208,13 @@ def _use(
     used = table.filter(holds(split.usage)) if split.usage else table
     if split.by == "gpu_seconds" and split.idle_pool is not None:
         used = used.filter(pl.col("pool_id") == split.idle_pool)
+    used = hourly(used, keys, gpu=split.by == "gpu_seconds")
     # What must match stays as it was told; who used it is spelled as bills spell it.
-    matched = [
-        pl.col(name).alias(alias)
-        for name, alias in zip(split.match.values(), _pairs(split).values(), strict=True)
-    ]
-    names = spelled(users, rules, pl.col("hour").dt.date())
-    return hourly(used, keys, gpu=split.by == "gpu_seconds").select(
-        "hour", *matched, *[expr.alias(name) for name, expr in names.items()], *MEASURES
+    used = used.with_columns(
+        pl.col(name).alias(f"_match_{place}") for place, name in enumerate(split.match.values())
     )
+    told = ["hour", *users, *_pairs(split).values(), *MEASURES]
+    return spelled(used, users, rules, pl.col("hour").dt.date()).select(told)
 
 
 def _used(

@@ -13,7 +13,9 @@ from finops_lab.config.dimensions import folded
 __all__ = ["spelled"]
 
 
-def spelled(names: Iterable[str], dimensions: Dimensions, day: pl.Expr) -> dict[str, pl.Expr]:
+def spelled(
+    use: pl.LazyFrame, names: Iterable[str], dimensions: Dimensions, day: pl.Expr | None = None
+) -> pl.LazyFrame:
     """Spell what telemetry says of its users as a bill's tags would be: by `fold` and `map`.
 
     Rules that read a tag or a column count, unless `where` or `account` limits them: telemetry has no
@@ -22,27 +24,32 @@ def spelled(names: Iterable[str], dimensions: Dimensions, day: pl.Expr) -> dict[
 
     Parameters
     ----------
+    use : polars.LazyFrame
+        Telemetry, added up or not.
     names : iterable of str
-        Columns of the use that are dimensions, such as ``team``.
+        Its columns that are dimensions, such as ``team``.
     dimensions : Dimensions
         The rules.
-    day : polars.Expr
-        The day of use (Date).
+    day : polars.Expr, optional
+        The day of use (Date); by default the column ``day``.
 
     Returns
     -------
-    dict of str to polars.Expr
-        By name; without outer blanks, null where the name is a spelling of nobody.
+    polars.LazyFrame
+        The rows, their names without outer blanks, null where one is a spelling of nobody.
 
     Examples
     --------
     >>> rules = Dimensions.model_validate({"team": [
     ...     {"name": "team tag", "tag": "team", "fold": True, "map": {"srch": "search"}}]})
-    >>> use = pl.DataFrame({"team": ["Search", " SRCH", "Ads", "n/a"]})
-    >>> use.select(**spelled(["team"], rules, pl.lit(None, pl.Date)))["team"].to_list()
+    >>> use = pl.LazyFrame({"team": ["Search", " SRCH", "Ads", "n/a"]})
+    >>> spelled(use, ["team"], rules).collect()["team"].to_list()
     ['search', 'search', 'ads', None]
     """
-    return {name: _spelled(pl.col(name), getattr(dimensions, name), day) for name in names}
+    day = pl.col("day") if day is None else day
+    return use.with_columns(
+        _spelled(pl.col(name), getattr(dimensions, name), day).alias(name) for name in names
+    )
 
 
 def _spelled(name: pl.Expr, rules: Iterable[Rule], day: pl.Expr) -> pl.Expr:
