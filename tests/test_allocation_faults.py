@@ -438,3 +438,12 @@ def test_a_charge_without_an_end_goes_by_the_hour_it_starts_in() -> None:
         ("a", "telemetry"): Decimal("0.5"),
         (UNALLOCATED, "idle"): Decimal("0.5"),
     }
+
+
+def test_overlapping_periods_are_the_same_a_little_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    costs = bill(span(0, 72, "72", "72"), *[span(h, 1, "1", "3") for h in range(0, 70, 7)], span(1, 2.5, "5"))
+    use = samples(*gpu(0, 72, "a", 0.5), *gpu(5, 60, "b", 1.0))
+    at_once = allocate(costs, RULES, splits=[POOLG], gpu_samples=use)
+    monkeypatch.setattr("finops_lab.allocation.pooling._USE_AT_ONCE", 1)
+    monkeypatch.setattr("finops_lab.allocation.periods._PIECES_AT_ONCE", 1)
+    assert allocate(costs, RULES, splits=[POOLG], gpu_samples=use).entries.equals(at_once.entries)

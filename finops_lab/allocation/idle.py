@@ -37,7 +37,7 @@ def paid_time(cases: pl.DataFrame) -> pl.DataFrame:
 def idle_apart(
     cases: pl.LazyFrame,
     paid: pl.DataFrame,
-    pieces: pl.DataFrame | None,
+    overlap: pl.DataFrame | None,
     split: Split,
     gpu: pl.LazyFrame | None,
 ) -> tuple[pl.LazyFrame, pl.LazyFrame, pl.LazyFrame]:
@@ -55,7 +55,7 @@ def idle_apart(
         ``_case``, ``_start``, ``_end``, ``_paid_us`` and the amounts.
     paid : polars.DataFrame
         `paid_time` of the whole pool.
-    pieces : polars.DataFrame or None
+    overlap : polars.DataFrame or None
         Its `overlapping` periods.
     split : Split
         `idle_pool` names the pool of the samples; without it all is busy.
@@ -79,10 +79,10 @@ def idle_apart(
     periods = cases.select(*PERIOD).unique()
     busy_hours = busy_time(samples, [])
     sampled = within(periods, busy_hours, [])
-    if pieces is not None:
+    if overlap is not None:
         # A period's time that is all sampled but for roundings is all sampled.
         close = (pl.col("sampled_us") - pl.col("_paid")).abs() <= pl.col("_pieces")
-        shared = shared_within(pieces, busy_hours).select(
+        shared = shared_within(overlap, busy_hours).select(
             *PERIOD, "gpu_us", pl.when(close).then("_paid").otherwise("sampled_us").alias("sampled_us")
         )
         alone = sampled.join(shared, on=list(PERIOD), how="anti")

@@ -11,6 +11,7 @@ __all__ = ["PERIOD", "overlapping", "shared_within", "within"]
 PERIOD = ("_start", "_end")
 _MAX_HOURS = 24 * 366
 _HOUR = 3_600_000_000
+_PIECES_AT_ONCE = 4_000_000
 
 
 def within(periods: pl.LazyFrame, use: pl.LazyFrame, keys: Sequence[str]) -> pl.LazyFrame:
@@ -58,7 +59,7 @@ def _hours(periods: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def overlapping(paid: pl.DataFrame) -> pl.DataFrame | None:
-    """Cut paid time into pieces that no period's begin or end lies in, where periods overlap.
+    """Return the hours of periods that pay for time, where any of these overlap.
 
     Parameters
     ----------
@@ -69,75 +70,83 @@ def overlapping(paid: pl.DataFrame) -> pl.DataFrame | None:
     Returns
     -------
     polars.DataFrame or None
-        The period, its ``_paid`` and ``hour``; ``_length`` of the piece (microseconds), what of
-        ``_paid`` falls into it (``_own``, spread evenly over the period), into the same piece of
-        all periods (``_sum``), and of those before (``_before``). None where no two periods overlap.
+        Per period and ``hour``: ``_paid``, the period's ``_span`` (microseconds), and the part of the
+        hour that it covers, ``_first`` to ``_last``. None where no two periods overlap.
     """
-    hour = pl.duration(hours=1)
     # As in `within`: a period without length is the hour that it starts in.
     whole = pl.col("_end").is_null() | (pl.col("_end") <= pl.col("_start"))
-    begin = pl.when(whole).then(pl.col("_start").dt.truncate("1h")).otherwise("_start")
-    until = pl.when(whole).then(begin + hour).otherwise("_end")
-    spans = paid.filter(pl.col("_paid") > 0).with_columns(begin.alias("_from"), until.alias("_to"))
-    spans = spans.sort("_from", "_to", *PERIOD, nulls_last=True)
-    if not (spans["_from"] < spans["_to"].cum_max().shift(1)).any():
+    first = pl.when(whole).then(pl.col("_start").dt.truncate("1h")).otherwise("_start")
+    hour = pl.duration(hours=1)
+    last = pl.when(whole).then(first + hour).otherwise("_end")
+    spans = paid.filter(pl.col("_paid") > 0).with_columns(first.alias("_first"), last.alias("_last"))
+    spans = spans.sort("_first", "_last", *PERIOD, nulls_last=True)
+    if not (spans["_first"] < spans["_last"].cum_max().shift(1)).any():
         return None
-    parts = _hours(spans.lazy()).with_columns(
-        pl.max_horizontal("_from", "hour").alias("_cut"),
-        pl.min_horizontal("_to", pl.col("hour") + hour).alias("_last"),
-    )
-    cuts = pl.concat([parts.select("hour", "_cut"), parts.select("hour", pl.col("_last").alias("_cut"))])
-    pieces = (
-        cuts.unique()
-        .sort("hour", "_cut")
-        .with_columns(pl.col("_cut").shift(-1).over("hour").alias("_next"))
-        .drop_nulls("_next")
-        .join(parts.rename({"_cut": "_first"}), on="hour")
-        .filter(pl.col("_first") <= pl.col("_cut"), pl.col("_next") <= pl.col("_last"))
-    )
-    length, span = (
-        (pl.col(b) - pl.col(a)).dt.total_microseconds() for a, b in (("_cut", "_next"), ("_from", "_to"))
-    )
-    own, piece = pl.col("_own"), ["hour", "_cut"]
+    span = (pl.col("_last") - pl.col("_first")).dt.total_microseconds()
     return (
-        pieces.with_columns(
-            length.alias("_length"),
-            (pl.col("_paid").cast(pl.Int128) * length // pl.min_horizontal(span, _MAX_HOURS * _HOUR)).alias(
-                "_own"
-            ),
+        _hours(spans.lazy().with_columns(pl.min_horizontal(span, _MAX_HOURS * _HOUR).alias("_span")))
+        .with_columns(
+            pl.max_horizontal("_first", "hour").alias("_first"),
+            pl.min_horizontal("_last", pl.col("hour") + hour).alias("_last"),
         )
-        .sort(*piece, *PERIOD, nulls_last=True)
-        .with_columns(own.sum().over(piece).alias("_sum"), (own.cum_sum().over(piece) - own).alias("_before"))
-        .filter(pl.col("_sum") > 0)
-        .select(*PERIOD, "_paid", "hour", "_length", "_own", "_sum", "_before")
         .collect()
     )
 
 
-def shared_within(pieces: pl.DataFrame, use: pl.LazyFrame) -> pl.LazyFrame:
+def shared_within(hours: pl.DataFrame, use: pl.LazyFrame) -> pl.LazyFrame:
     """Add up hourly use within periods that overlap: each takes the part of the paid time that it pays for.
+
+    Time is cut where any period begins or ends. A period pays evenly over its length, and the use of
+    a piece goes to its periods by what they paid for it.
 
     Parameters
     ----------
-    pieces : polars.DataFrame
+    hours : polars.DataFrame
         Result of `overlapping`.
     use : polars.LazyFrame
-        ``hour`` and columns to add up.
+        ``hour``, each once, and columns to add up.
 
     Returns
     -------
     polars.LazyFrame
-        The period, ``_paid``, the sums, and ``_pieces`` (their number: no sum is off by as many microseconds).
+        The period, ``_paid``, the sums, and ``_pieces``: no sum is off by as many microseconds.
     """
-    sums = [name for name in use.collect_schema() if name != "hour"]
-    own, before, whole = (pl.col(name).cast(pl.Int128) for name in ("_own", "_before", "_sum"))
-    taken = []
-    for name in sums:
-        here = pl.col(name).cast(pl.Int128) * pl.col("_length") // _HOUR
-        # What rounding leaves goes to the next: all parts of a piece add up to its use.
-        taken.append((here * (before + own) // whole - here * before // whole).alias(name))
-    found = pieces.lazy().join(use, on="hour", how="inner").with_columns(taken)
-    added = found.group_by([*PERIOD, "_paid"]).agg(
-        pl.col(sums).sum(), pl.len().cast(pl.Int64).alias("_pieces")
+    used = use.collect()
+    names = [name for name in used.columns if name != "hour"]
+    known = hours.join(used, on="hour").sort("hour", "_first", *PERIOD, nulls_last=True)
+    # Pieces are as many as the square of an hour's periods: some hours at a time.
+    sizes = known.group_by("hour").agg(pl.len().cast(pl.Int64).pow(2).alias("size")).sort("hour")
+    before = pl.col("size").cum_sum().shift(fill_value=0)
+    batches = sizes.select("hour", (before // _PIECES_AT_ONCE).alias("_batch"))
+    parts = known.join(batches, on="hour", maintain_order="left").partition_by("_batch", maintain_order=True)
+    done = [_shared(part.lazy().drop("_batch"), names).collect() for part in parts]
+    added = pl.concat([_shared(known.lazy().clear(), names).collect(), *done]).lazy()
+    sums = added.group_by([*PERIOD, "_paid"]).agg(pl.col(*names, "_pieces").sum())
+    return sums.with_columns(pl.col(names).cast(pl.Int64))
+
+
+def _shared(parts: pl.LazyFrame, names: Sequence[str]) -> pl.LazyFrame:
+    cuts = pl.concat([parts.select("hour", pl.col(name).alias("_cut")) for name in ("_first", "_last")])
+    next_cut = pl.col("_cut").shift(-1).over("hour").alias("_next")
+    pieces = cuts.unique().sort("hour", "_cut").with_columns(next_cut).drop_nulls("_next")
+    length = (pl.col("_next") - pl.col("_cut")).dt.total_microseconds()
+    own, piece = pl.col("_own"), ["hour", "_cut"]
+    weighed = (
+        pieces.join(parts, on="hour")
+        .filter(pl.col("_first") <= pl.col("_cut"), pl.col("_next") <= pl.col("_last"))
+        .with_columns((pl.col("_paid").cast(pl.Int128) * length // pl.col("_span")).alias("_own"))
+        .sort(*piece, *PERIOD, nulls_last=True)
+        .with_columns(own.sum().over(piece).alias("_sum"), (own.cum_sum().over(piece) - own).alias("_before"))
+        .filter(pl.col("_sum") > 0)
     )
-    return added.with_columns(pl.col(sums).cast(pl.Int64))
+    taken = []
+    for name in names:
+        here = pl.col(name).cast(pl.Int128) * length // _HOUR
+        to, since = (here * parts // pl.col("_sum") for parts in (pl.col("_before") + own, pl.col("_before")))
+        # What rounding leaves goes to the next: all parts of a piece add up to its use.
+        taken.append((to - since).alias(name))
+    return (
+        weighed.with_columns(taken)
+        .group_by([*PERIOD, "_paid"])
+        .agg(pl.col(names).sum(), pl.len().cast(pl.Int64).alias("_pieces"))
+    )

@@ -93,14 +93,14 @@ def pooled(
     # A charge without an end goes by the hour that it starts in, as one without length.
     every = cases.with_row_index("_case").with_columns(pl.col("_end").fill_null(pl.col("_start"))).collect()
     paid = paid_time(every)
-    pieces = overlapping(paid) if split.idle_pool is not None else None
+    overlap = overlapping(paid) if split.idle_pool is not None else None
     done = [
         _divided(
             part.lazy(),
             split,
             users,
             rules,
-            (paid, pieces),
+            (paid, overlap),
             *[None if t is None else t.filter(days) for t in (requests, gpu)],
         )
         for part, days in _batches(every, requests, gpu)
