@@ -126,10 +126,20 @@ def _months(lab: Lab) -> dict[str, list[str]]:
 def _use(lab: Lab) -> dict[str, list[str]]:
     """Return the data files of metered use of each day."""
     found: dict[str, list[str]] = {}
-    for table in _METERED:
+    for table in filter(lambda table: _delivered(lab, table), _METERED):
         for name in lake.data_files_of(lab.folder / "lake", table, lab.as_of):
             found.setdefault(_values(name)["day"], []).append(f"{table}/{name}")
     return found
+
+
+def _delivered(lab: Lab, table: str) -> bool:
+    """Tell whether anything of a table had been delivered by the lab's date."""
+    return lab.as_of is None or bool(lake.files(lab.folder / "lake", table, lab.as_of))
+
+
+def _metered(lab: Lab, table: str) -> pl.LazyFrame:
+    # What was first measured later is no fault of the books of then: nothing had been measured.
+    return lab.table(table) if _delivered(lab, table) else pl.LazyFrame(schema=contracts.dtypes(table))
 
 
 def _values(name: str) -> dict[str, str]:
@@ -147,8 +157,8 @@ def _settled(lab: Lab, rules: Policy) -> list[str]:
 
 
 def _inputs(lab: Lab, settled: Sequence[str]) -> str:
-    """Return the digest of all that was delivered, and of what was made of it how."""
-    log = {table: lake.files(lab.folder / "lake", table).values() for table in ("costs", *_METERED)}
+    """Return the digest of all that was delivered by then, and of what was made of it how."""
+    log = {t: lake.files(lab.folder / "lake", t, lab.as_of).values() for t in ("costs", *_METERED)}
     files = [(table, e.path, e.sha256) for table, found in log.items() for e in found if e.rows_accepted]
     return _digest([settled, str(lab.as_of), sorted(files)])
 
@@ -177,8 +187,8 @@ def _month(lab: Lab, rules: Policy, month: str) -> tuple[Partial, list[str]]:
     part = allocation.partial(
         costs,
         rules,
-        lab.table("inference_requests") if rules.splits or rules.shared else None,
-        lab.table("gpu_samples") if rules.splits else None,
+        _metered(lab, "inference_requests") if rules.splits or rules.shared else None,
+        _metered(lab, "gpu_samples") if rules.splits else None,
         lab.delivered("costs").filter(here) if plans else None,
     )
     return part, [first.isoformat(), (last + timedelta(days=1)).isoformat()]

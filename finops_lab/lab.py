@@ -82,7 +82,7 @@ class Lab:
         InputError
             When there is no such contract, or `as_of` is no date.
         """
-        return covered(self.delivered(name, as_of), name, self.plans(name))
+        return covered(self.delivered(name, as_of), name, self.plans(name, as_of))
 
     def delivered(self, name: str, as_of: date | str | None = None) -> pl.LazyFrame:
         """Return a table of the lake with everything that was delivered, overlaps included.
@@ -105,10 +105,14 @@ class Lab:
             for table in ("costs", "inference_requests")
         )
 
-    def plans(self, table: str) -> list[Coverage]:
-        """Return the ``[[coverage]]`` plans of a table that act: whose authority has been delivered."""
+    def plans(self, table: str, as_of: date | str | None = None) -> list[Coverage]:
+        """Return the ``[[coverage]]`` plans of a table that act: whose authority has been delivered.
+
+        By `as_of`, or the date the lab was opened with: what came later makes no plan act.
+        """
+        when = _day(as_of) if as_of is not None else self.as_of
         plans = [plan for plan in self.config.coverage if plan.table == table]
-        entries = lake.files(self.folder / "lake", table).values() if plans else ()
+        entries = lake.files(self.folder / "lake", table, when).values() if plans else ()
         return acting(plans, table, (entry.path for entry in entries if entry.rows_accepted))
 
     def costs(self) -> pl.LazyFrame:

@@ -278,7 +278,20 @@ ROWS = st.fixed_dictionaries(
         "x_BillingMonth": st.sampled_from(["2026-08", "2026-09"]),
     }
 )
-NOBODY = {"", "null", "(null)", "none", "-", "-2", "n/a", "na", "unassigned", "unknown", "untagged"}
+NOBODY = {
+    "",
+    "null",
+    "(null)",
+    "none",
+    "-",
+    "-2",
+    "n/a",
+    "na",
+    "unassigned",
+    "unknown",
+    "untagged",
+    "unallocated",
+}
 
 
 def named(value: str | None) -> str | None:

@@ -9,6 +9,7 @@ from finops_lab.allocation.disagreement import Disagreement, disagreement
 from finops_lab.allocation.ledger import Ledger, allocate, explain, monthly, put_together
 from finops_lab.allocation.partial import Partial, Policy, partial
 from finops_lab.allocation.pooling import UNALLOCATED
+from finops_lab.allocation.spelling import spelled
 from finops_lab.allocation.splitting import split_amounts
 from finops_lab.allocation.trace import trace
 from finops_lab.allocation.views import on_basis, treatment
@@ -35,6 +36,7 @@ __all__ = [
     "partial",
     "put_together",
     "rule_report",
+    "spelled",
     "split_amounts",
     "trace",
     "treatment",

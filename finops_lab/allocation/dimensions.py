@@ -16,7 +16,20 @@ from finops_lab.errors import ConfigError, InputError
 __all__ = ["assign", "derive", "inputs", "rule_column", "rule_report"]
 
 # Ways exports spell "nobody" (billing facts, trap 29), compared lower-cased.
-_NOBODY = ("", "null", "(null)", "none", "-", "-2", "n/a", "na", "unassigned", "unknown", "untagged")
+_NOBODY = (
+    "",
+    "null",
+    "(null)",
+    "none",
+    "-",
+    "-2",
+    "n/a",
+    "na",
+    "unassigned",
+    "unknown",
+    "untagged",
+    "unallocated",
+)
 _ACCOUNT = ("SubAccountId", "BillingAccountId")
 _DAY = "x_ChargeDate"
 # While dimensions are being assigned their values stand apart: a bill may bring an x_team of its own.

@@ -11,7 +11,7 @@ import polars as pl
 from finops_lab import contracts
 from finops_lab.allocation.pooling import UNALLOCATED
 from finops_lab.allocation.splitting import split_amounts
-from finops_lab.allocation.usage import MEASURES, hourly, measures
+from finops_lab.allocation.usage import MEASURES, counting, hourly, measures
 from finops_lab.config import Measure, TokenWeights
 from finops_lab.errors import InputError, ReconciliationError
 from finops_lab.money import MONEY
@@ -114,7 +114,7 @@ def disagreement(
     ------
     InputError
         A column is missing, a rule is given twice or unknown, an amount is no Decimal or null, a pool
-        stands twice, or weights add up beyond 2^63.
+        stands twice, or counts or weights add up beyond 2^63.
     ReconciliationError
         When the parts of a pool do not add up to it: a defect, never a fault of the data.
 
@@ -208,16 +208,17 @@ def _counted(
         pl.lit(datetime(2000, 1, 1, tzinfo=UTC)).alias("_all"),
     )
     # The counts of the usage split, all in one hour: both rooms count alike.
-    use, told = pl.collect_all(
-        [
-            hourly(whole, ["pool", "consumer"], gpu=gpu, moment="_all").drop("hour"),
-            whole.group_by("pool").agg(
-                pl.len().cast(pl.Int64).alias("rows"),
-                *[_untold(*rule).cast(pl.Int64).sum().alias(name) for name, rule in named.items()],
-            ),
-        ],
-        engine="streaming",
-    )
+    with counting(None if gpu else whole):
+        use, told = pl.collect_all(
+            [
+                hourly(whole, ["pool", "consumer"], gpu=gpu, moment="_all").drop("hour"),
+                whole.group_by("pool").agg(
+                    pl.len().cast(pl.Int64).alias("rows"),
+                    *[_untold(*rule).cast(pl.Int64).sum().alias(name) for name, rule in named.items()],
+                ),
+            ],
+            engine="streaming",
+        )
     # In 128 bits, since a count times what a token weighs may leave 64.
     wide = use.with_columns(pl.col(MEASURES).cast(pl.Int128))
     weights = [

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import polars as pl
 
-from finops_lab.allocation.periods import PERIOD, within
+from finops_lab.allocation.periods import PERIOD, shared_within, within
 from finops_lab.allocation.usage import busy_time
 from finops_lab.config import Split
 from finops_lab.contracts import AMOUNTS
 from finops_lab.money import MONEY
 
-__all__ = ["idle_apart", "paid_gpu_us"]
+__all__ = ["idle_apart", "paid_gpu_us", "paid_time"]
 
 _HOURS = r"^(instance[- ])?h(ou)?rs?$"
 
@@ -27,22 +27,36 @@ def paid_gpu_us(known: list[str]) -> pl.Expr:
     return (hours * pl.col("x_GpuCount") * 3_600_000_000).round(0).cast(pl.Int64)
 
 
+def paid_time(cases: pl.DataFrame) -> pl.DataFrame:
+    """Add up the time that cases paid for in each period (``_paid``); null where none says it."""
+    return cases.group_by(PERIOD).agg(
+        pl.when(pl.col("_paid_us").count() > 0).then(pl.col("_paid_us").sum()).alias("_paid")
+    )
+
+
 def idle_apart(
-    cases: pl.LazyFrame, periods: pl.LazyFrame, split: Split, gpu: pl.LazyFrame | None
+    cases: pl.LazyFrame,
+    paid: pl.DataFrame,
+    overlap: pl.DataFrame | None,
+    split: Split,
+    gpu: pl.LazyFrame | None,
 ) -> tuple[pl.LazyFrame, pl.LazyFrame, pl.LazyFrame]:
     """Take apart what was paid for busy time, for idle time, and for time that no sample tells of.
 
     Per charge period of the pool: busy time is the GPU time in use, idle time the other sampled
     time, both as a share of the time the bill paid for (of the sampled time where the bill does not
     say it). What is left is dark. Where more was sampled than paid for, the dark part is negative:
-    it is shown, not clamped.
+    it is shown, not clamped. Periods that overlap, such as hours and their day, share what was
+    sampled by the time that each paid for in every hour.
 
     Parameters
     ----------
     cases : polars.LazyFrame
         ``_case``, ``_start``, ``_end``, ``_paid_us`` and the amounts.
-    periods : polars.LazyFrame
-        The periods of the cases, each once.
+    paid : polars.DataFrame
+        `paid_time` of the whole pool.
+    overlap : polars.DataFrame or None
+        Its `overlapping` periods.
     split : Split
         `idle_pool` names the pool of the samples; without it all is busy.
     gpu : polars.LazyFrame or None
@@ -62,11 +76,19 @@ def idle_apart(
     if split.idle_pool is None or gpu is None:
         return cases, cases.clear(), cases.clear()
     samples = gpu.filter(pl.col("pool_id") == split.idle_pool)
-    sampled = within(periods, busy_time(samples, []), [])
-    paid = cases.group_by(PERIOD).agg(
-        pl.when(pl.col("_paid_us").count() > 0).then(pl.col("_paid_us").sum()).alias("_paid")
-    )
-    known = cases.join(sampled, on=list(PERIOD), how="left").join(paid, on=list(PERIOD), how="left")
+    periods = cases.select(*PERIOD).unique()
+    busy_hours = busy_time(samples, [])
+    sampled = within(periods, busy_hours, [])
+    if overlap is not None:
+        # A period's time that is all sampled but for roundings is all sampled.
+        close = (pl.col("sampled_us") - pl.col("_paid")).abs() <= pl.col("_pieces")
+        shared = shared_within(overlap, busy_hours).select(
+            *PERIOD, "gpu_us", pl.when(close).then("_paid").otherwise("sampled_us").alias("sampled_us")
+        )
+        alone = sampled.join(shared, on=list(PERIOD), how="anti")
+        sampled = pl.concat([alone, shared.select(alone.collect_schema().names())])
+    known = cases.join(sampled, on=list(PERIOD), how="left")
+    known = known.join(paid.lazy(), on=list(PERIOD), how="left")
     known = known.with_columns(pl.coalesce("_paid", "sampled_us").alias("_all")).collect().lazy()
     has = pl.col("sampled_us").is_not_null() & (pl.col("_all").fill_null(0) > 0)
     names = cases.collect_schema().names()

@@ -13,12 +13,13 @@ from finops_lab.allocation.dimensions import assign, derive, inputs, rule_column
 from finops_lab.allocation.idle import paid_gpu_us
 from finops_lab.allocation.overrides import override
 from finops_lab.allocation.periods import PERIOD
-from finops_lab.allocation.pooling import UNALLOCATED, pick, pooled
+from finops_lab.allocation.pooling import UNALLOCATED, check_match, pick, pooled
 from finops_lab.allocation.receipt import receipt
 from finops_lab.allocation.sharing import business_units, cluster_idle, share
+from finops_lab.allocation.spelling import spelled
 from finops_lab.allocation.steps import Step, stepped
 from finops_lab.allocation.totals import totals
-from finops_lab.allocation.usage import MEASURES, hourly
+from finops_lab.allocation.usage import MEASURES, counting, hourly
 from finops_lab.config import Dimensions, Override, Shared, Split
 from finops_lab.contracts import AMOUNTS, BILL_KEYS, DIMENSIONS
 from finops_lab.errors import ConfigError
@@ -72,6 +73,8 @@ def partial(
     known = dated.collect_schema().names()
     seen = [name for name in inputs(policy.dimensions) if name in known] or ["BillingCurrency"]
     extra = _split_keys(policy, known)
+    for one in policy.splits:
+        check_match(one, dated.collect_schema(), gpu_samples if one.by == "gpu_seconds" else requests)
     if policy.splits:
         dated = dated.with_columns(pick(policy.splits).alias("_split")).with_columns(extra.values())
     keys = list(dict.fromkeys([*BILL_KEYS, *seen, *extra, *(["_split"] if extra else [])]))
@@ -179,11 +182,14 @@ def _divided(
     gpu: pl.LazyFrame | None,
 ) -> pl.DataFrame:
     """Divide the cases of one pool; only use of the days they charge for is read."""
-    kept = {n: n.removeprefix("_is_") for n in pool.collect_schema() if n.startswith("_is_")}
+    # Columns to match keep a name of their own: a bill may have some that are called like dimensions.
+    same = [f"_is_{name}" for name in split.match]
+    needed = [*_TOKENS, *inputs(dimensions, virtual=True)]
+    kept = {f"_is_{name}": name for name in needed if f"_is_{name}" in pool.collect_schema()}
     more = [n for n in kept.values() if n not in BILL_KEYS]
     cases = (
         pool.with_columns(pl.col(own).alias(name) for own, name in kept.items())
-        .select(*BILL_KEYS, *PERIOD, "_paid_us", *more, *_DIMENSIONS, *AMOUNTS, "x_Rows")
+        .select(*BILL_KEYS, *PERIOD, "_paid_us", *same, *more, *_DIMENSIONS, *AMOUNTS, "x_Rows")
         .collect()
     )
     if cases.is_empty():
@@ -193,7 +199,7 @@ def _divided(
     assert isinstance(first, datetime) and isinstance(last, datetime)
     days = pl.col("day").is_between(first.date(), (last + timedelta(hours=1)).date())
     use = [None if table is None else table.filter(days) for table in (requests, gpu)]
-    done = pooled(cases.lazy(), split, use[0], use[1])
+    done = pooled(cases.lazy(), split, use[0], use[1], dimensions)
     # A virtual tag may know the team of a feature that the use names without one.
     nobody = pl.col("x_AllocationMethod") == "unallocated"
     done = done.with_columns(pl.when(~nobody).then("x_team").alias("x_team"))
@@ -219,7 +225,7 @@ def _moved(
     metered = {"requests", "tokens", "weighted_tokens", "engine_seconds"}
     usage = None
     if requests is not None and any(tier.by in metered for tier in policy.shared):
-        usage = _monthly_use(requests, entries["x_BillingMonth"].unique().to_list())
+        usage = _monthly_use(requests, entries["x_BillingMonth"].unique().to_list(), policy.dimensions)
     for tier in policy.shared:
         done = share(entries, tier, usage)
         entries = done.entries
@@ -232,13 +238,17 @@ def _moved(
     return entries
 
 
-def _monthly_use(requests: pl.LazyFrame, months: Sequence[str]) -> pl.DataFrame:
+def _monthly_use(requests: pl.LazyFrame, months: Sequence[str], dimensions: Dimensions) -> pl.DataFrame:
     month = pl.col("hour").dt.strftime("%Y-%m").alias("x_BillingMonth")
     days = requests.filter(
         pl.col("day").dt.strftime("%Y-%m").is_in(list(months)), pl.col("team").is_not_null()
     )
-    use = hourly(days, ["team"]).group_by(month, pl.col("team").alias("x_team"))
-    return use.agg(pl.col(MEASURES).sum()).collect()
+    named = spelled(hourly(days, ["team"]), ["team"], dimensions, pl.col("hour").dt.date())
+    use = named.drop_nulls("team").group_by(month, pl.col("team").alias("x_team"))
+    # In 128 bits, so that what leaves 64 is an error and no negative number.
+    sums = use.agg(pl.col(MEASURES).cast(pl.Int128).sum()).with_columns(pl.col(MEASURES).cast(pl.Int64))
+    with counting(requests):
+        return sums.collect()
 
 
 def _month_of_use() -> pl.Expr:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import polars as pl
 
-from finops_lab.allocation.dimensions import _named as named
-from finops_lab.allocation.idle import idle_apart
-from finops_lab.allocation.periods import PERIOD, within
+from finops_lab.allocation.idle import idle_apart, paid_time
+from finops_lab.allocation.periods import PERIOD, overlapping, within
+from finops_lab.allocation.spelling import spelled
 from finops_lab.allocation.splitting import split_amounts
 from finops_lab.allocation.totals import totals
-from finops_lab.allocation.usage import MEASURES, hourly, measures
-from finops_lab.config import Split, holds
+from finops_lab.allocation.usage import MEASURES, counting, hourly, measures
+from finops_lab.config import Dimensions, Split, holds
 from finops_lab.contracts import AMOUNTS
 from finops_lab.errors import ConfigError
 
-__all__ = ["UNALLOCATED", "pick", "pooled"]
+__all__ = ["UNALLOCATED", "check_match", "pick", "pooled"]
 
 UNALLOCATED = "unallocated"
 _USER = "_user_"
@@ -35,8 +35,30 @@ def pick(splits: Sequence[Split]) -> pl.Expr:
     )
 
 
+def check_match(split: Split, bills: Mapping[str, pl.DataType], use: pl.LazyFrame | None) -> None:
+    """Refuse a `match` of columns that cannot equal each other.
+
+    Raises
+    ------
+    ConfigError
+        Naming the split, the columns and what to do.
+    """
+    known = {} if use is None or not split.match else use.collect_schema()
+    for bill, name in split.match.items():
+        one, other = bills[bill], known.get(name, bills[bill])
+        if one != other or one.is_nested():
+            raise ConfigError(
+                f"split {split.name!r} matches {bill!r} of bills ({one}) with {name!r} of the use ({other})",
+                hint="match columns of the same type, best of text",
+            )
+
+
 def pooled(
-    cases: pl.LazyFrame, split: Split, requests: pl.LazyFrame | None, gpu: pl.LazyFrame | None
+    cases: pl.LazyFrame,
+    split: Split,
+    requests: pl.LazyFrame | None,
+    gpu: pl.LazyFrame | None,
+    dimensions: Dimensions | None = None,
 ) -> pl.LazyFrame:
     """Divide the bill rows of one pool among its users.
 
@@ -44,18 +66,20 @@ def pooled(
     ----------
     cases : polars.LazyFrame
         Bill rows of the pool, added up or not: ``_start`` and ``_end`` of the charge period,
-        ``_paid_us``, the bill columns of `match`, ``x_<dimension>`` as rules gave them, the amounts,
-        ``x_Rows``, and whatever else describes them.
+        ``_paid_us``, the bill columns of `match` as ``_is_<column>``, ``x_<dimension>`` as rules gave
+        them, the amounts, ``x_Rows``, and whatever else describes them.
     split : Split
         How to divide.
     requests, gpu : polars.LazyFrame or None
         `inference_requests` and `gpu_samples`.
+    dimensions : Dimensions, optional
+        Rules by which the names of users are spelled.
 
     Returns
     -------
     polars.LazyFrame
         The parts, periods alike in everything else added up: the columns of `cases` but the
-        period and ``_paid_us``, with the users' dimensions, ``x_AllocationMethod``
+        period, ``_paid_us`` and those of `match`, with the users' dimensions, ``x_AllocationMethod``
         (``telemetry``, ``idle``, ``dark``, ``unallocated`` where the use names no team),
         ``x_AllocationRule``, ``x_PoolId``, and amounts that add up to those of `cases` exactly.
         Of each case one part counts its ``x_Rows``.
@@ -65,10 +89,20 @@ def pooled(
     ConfigError
         When `usage`, `match` or `to` names a column that the use does not have.
     """
-    users = _users(split, requests, gpu)
-    every = cases.with_row_index("_case").collect()
+    users, rules = _users(split, requests, gpu), dimensions or Dimensions()
+    # A charge without an end goes by the hour that it starts in, as one without length.
+    every = cases.with_row_index("_case").with_columns(pl.col("_end").fill_null(pl.col("_start"))).collect()
+    paid = paid_time(every)
+    overlap = overlapping(paid) if split.idle_pool is not None else None
     done = [
-        _divided(part.lazy(), split, users, *[None if t is None else t.filter(days) for t in (requests, gpu)])
+        _divided(
+            part.lazy(),
+            split,
+            users,
+            rules,
+            (paid, overlap),
+            *[None if t is None else t.filter(days) for t in (requests, gpu)],
+        )
         for part, days in _batches(every, requests, gpu)
     ]
     return pl.concat(done).lazy()
@@ -106,13 +140,17 @@ def _divided(
     cases: pl.LazyFrame,
     split: Split,
     users: Sequence[str],
+    rules: Dimensions,
+    paid: tuple[pl.DataFrame, pl.DataFrame | None],
     requests: pl.LazyFrame | None,
     gpu: pl.LazyFrame | None,
 ) -> pl.DataFrame:
     """Divide some of the cases, and add up what falls to a user in periods of the same day."""
     periods = cases.select(*PERIOD).unique().collect().lazy()
-    use = within(periods, _use(split, users, requests, gpu), [*users, *split.match.values()]).collect()
-    busy, idle, dark = idle_apart(cases, periods, split, gpu)
+    hours = _use(split, users, rules, requests, gpu)
+    with counting(requests):
+        use = within(periods, hours, [*users, *_pairs(split).values()]).collect()
+    busy, idle, dark = idle_apart(cases, *paid, split, gpu)
     uncounted = pl.lit(0, dtype=pl.Int64).alias("x_Rows")
     idle, dark = idle.with_columns(uncounted), dark.with_columns(uncounted)
     parts = [_used(busy, use, split, users, method="telemetry"), dark.with_columns(**_said("dark", split))]
@@ -123,7 +161,9 @@ def _divided(
     else:
         own = pl.col("x_team").fill_null(UNALLOCATED)
         parts.append(idle.with_columns(**{**_said("idle", split), "x_team": own}))
-    columns = [n for n in parts[1].collect_schema() if n not in ("_case", "_paid_us", *PERIOD)]
+    columns = [
+        n for n in parts[1].collect_schema() if n not in ("_case", "_paid_us", *PERIOD, *_pairs(split))
+    ]
     keys = [n for n in columns if n not in (*AMOUNTS, "x_Rows")]
     every = pl.concat([part.select(columns) for part in parts])
     return totals(every, keys, pl.col("x_Rows").sum()).select(columns).collect()
@@ -146,20 +186,35 @@ def _users(split: Split, requests: pl.LazyFrame | None, gpu: pl.LazyFrame | None
     return [name for name in split.to if name in known]
 
 
+def _pairs(split: Split) -> dict[str, str]:
+    """Return the columns of the cases, and those of the use, that must be equal."""
+    return {f"_is_{bill}": f"_match_{place}" for place, bill in enumerate(split.match)}
+
+
 def _use(
-    split: Split, users: Sequence[str], requests: pl.LazyFrame | None, gpu: pl.LazyFrame | None
+    split: Split,
+    users: Sequence[str],
+    rules: Dimensions,
+    requests: pl.LazyFrame | None,
+    gpu: pl.LazyFrame | None,
 ) -> pl.LazyFrame:
     table = gpu if split.by == "gpu_seconds" else requests
     keys = list(dict.fromkeys([*users, *split.match.values()]))
     if table is None:
-        texts = dict.fromkeys(keys, pl.String())
+        texts = dict.fromkeys([*users, *_pairs(split).values()], pl.String())
         return pl.LazyFrame(
             schema={"hour": pl.Datetime("us", "UTC"), **texts, **dict.fromkeys(MEASURES, pl.Int64())}
         )
     used = table.filter(holds(split.usage)) if split.usage else table
     if split.by == "gpu_seconds" and split.idle_pool is not None:
         used = used.filter(pl.col("pool_id") == split.idle_pool)
-    return hourly(used, keys, gpu=split.by == "gpu_seconds")
+    used = hourly(used, keys, gpu=split.by == "gpu_seconds")
+    # What must match stays as it was told; who used it is spelled as bills spell it.
+    used = used.with_columns(
+        pl.col(name).alias(f"_match_{place}") for place, name in enumerate(split.match.values())
+    )
+    told = ["hour", *users, *_pairs(split).values(), *MEASURES]
+    return spelled(used, users, rules, pl.col("hour").dt.date()).select(told)
 
 
 def _used(
@@ -168,11 +223,10 @@ def _used(
     """Divide cases among the users of their period; a case that nobody used stays whole."""
     known = cases.collect_schema().names()
     said = {name: f"{_USER}{name}" for name in users}
-    pairs = {bill: f"_match_{place}" for place, bill in enumerate(split.match)}
+    pairs = _pairs(split)
     # Users are numbered in the order of their names: parts are many, names are wide.
     numbered = use.select(users).unique().sort(users, nulls_last=True).with_row_index("_user")
     found = use.lazy().join(numbered.lazy(), on=list(users), nulls_equal=True)
-    found = found.with_columns(pl.col(split.match[bill]).alias(name) for bill, name in pairs.items())
     weight = measures(split.by, split.weights, _direction(known))
     parts = (
         cases.join(
@@ -188,7 +242,7 @@ def _used(
         .lazy()
     )
     divided = split_amounts(parts, ["_case"], weight="_weight", order=["_user"])
-    team = named(pl.col(f"{_USER}team"))
+    team = pl.col(f"{_USER}team")
     # What the use does not tell, the bill row may.
     told = {f"x_{n}": pl.coalesce(column, f"x_{n}") for n, column in said.items() if n != "team"}
     unknown = pl.lit(method if method == "idle" else "unallocated")

@@ -14,6 +14,7 @@ from finops_lab.allocation.splitting import split_amounts
 from finops_lab.allocation.usage import MEASURES, measures
 from finops_lab.calendar import format_month
 from finops_lab.config import Shared, Split, holds
+from finops_lab.contracts import AMOUNTS
 from finops_lab.errors import ConfigError
 
 __all__ = ["Moved", "cluster_idle", "share"]
@@ -142,7 +143,9 @@ def _weights(
             list(named.items()), schema={"_team": pl.String, "_weight": pl.Int128}, orient="row"
         )
         return pot.select(keys).unique().join(teams, how="cross")
-    present = own.select(*keys, pl.col("x_team").alias("_team")).unique()
+    # An entry of nothing, such as the idle part of a pool that was all busy, makes nobody a carrier.
+    costs = own.group_by(*keys, pl.col("x_team").alias("_team")).agg(pl.col(AMOUNTS).sum())
+    present = costs.filter(pl.any_horizontal(pl.col(AMOUNTS) != 0)).drop(AMOUNTS)
     if named:
         present = pot.select(keys).unique().join(pl.DataFrame({"_team": list(named)}), how="cross")
     if tier.by == "even" or tier.by == "fixed":

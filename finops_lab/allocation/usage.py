@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from decimal import Decimal
 from math import gcd, lcm
 
 import polars as pl
 
 from finops_lab.config import Measure, TokenWeights
+from finops_lab.errors import InputError
 
-__all__ = ["MEASURES", "busy_time", "hourly", "measures"]
+__all__ = ["MEASURES", "busy_time", "counting", "hourly", "measures"]
 
 # What the use of an hour is counted in; every measure of a split is made of these.
 MEASURES = ("requests", "input", "cached_input", "output", "engine_us", "gpu_us")
 _US = 1_000_000
 # Requests may be a sample: each stands for a number of real ones, which need not be whole.
 _SAMPLED = 1_000
+_COUNTS = (
+    "sample_weight",
+    "n_requests",
+    "input_uncached_tokens",
+    "cache_write_tokens",
+    "cache_read_tokens",
+    "output_tokens",
+    "prefill_ms",
+    "decode_ms",
+    "latency_ms",
+)
 
 
 def hourly(
@@ -44,14 +57,61 @@ def hourly(
         microseconds. Each row is rounded by itself, so that the order of rows does not matter.
     """
     hour = pl.col(moment or ("ts" if gpu else "ts_start")).dt.truncate("1h").alias("hour")
-    counted = _gpu_time(usage) if gpu else usage.with_columns(**_of_requests())
-    return counted.group_by([hour, *keys]).agg(pl.col(name).sum() for name in MEASURES)
+    each = _gpu_time(usage) if gpu else usage.with_columns(**_of_requests())
+    # In 128 bits, so that what leaves 64 is an error (see `counting`) and no negative number.
+    sums = each.group_by([hour, *keys]).agg(pl.col(name).cast(pl.Int128).sum() for name in MEASURES)
+    return sums.with_columns(pl.col(MEASURES).cast(pl.Int64))
+
+
+@contextmanager
+def counting(requests: pl.LazyFrame | None) -> Iterator[None]:
+    """Say which row of the requests it is, when counts of `hourly` leave 64 bits on being collected.
+
+    Raises
+    ------
+    InputError
+        Naming the row, its value and the likely fix.
+    """
+    try:
+        yield
+    except (pl.exceptions.InvalidOperationError, pl.exceptions.ComputeError) as error:
+        absurd = None if requests is None else _absurd(requests)
+        if absurd is None:
+            raise
+        raise absurd from error
+
+
+def _absurd(requests: pl.LazyFrame) -> InputError | None:
+    """Return what is wrong with the requests whose counts leave 64 bits; None where nothing is."""
+    sizes = {n: pl.col(n).cast(pl.Float64).fill_null(0.0) for n in requests.collect_schema() if n in _COUNTS}
+    weight = sizes.pop("sample_weight", pl.lit(1.0))
+    # A count that is no number is as large as can be.
+    size = (pl.max_horizontal(pl.lit(1.0), *sizes.values()) * weight).fill_nan(float("inf"))
+    largest = requests.select(
+        size.alias("size"),
+        weight.alias("weight"),
+        *[value.alias(name) for name, value in sizes.items()],
+        *[n for n in ("source_file", "source_row") if n in requests.collect_schema()],
+    ).sort("size", descending=True).head(1).collect()  # fmt: skip
+    if largest.is_empty() or largest["size"].item() * _SAMPLED < 2**40:
+        return None
+    found = largest.row(0, named=True)
+    column = max(["weight", *sizes], key=lambda name: (found[name] != found[name], found[name]))
+    name = "sample_weight" if column == "weight" else column
+    return InputError(
+        f"inference_requests: {found[column]:g} cannot be counted: counts of an hour or a month must stay below 2^63",
+        file=found.get("source_file"),
+        row=found.get("source_row"),
+        column=name,
+        hint="sample_weight is how many calls a row stands for, 1 / the rate of sampling: mend the export, "
+        "or leave these rows out by `usage` of the split",
+    )
 
 
 def _of_requests() -> dict[str, pl.Expr]:
     stands_for = pl.col("sample_weight")
 
-    def counted(amount: pl.Expr, unit: int) -> pl.Expr:
+    def whole(amount: pl.Expr, unit: int) -> pl.Expr:
         return (amount * stands_for * unit).round(0).cast(pl.Int64).fill_null(0)
 
     engine_ms = pl.coalesce(
@@ -61,15 +121,15 @@ def _of_requests() -> dict[str, pl.Expr]:
         "latency_ms",
     )
     return {
-        "requests": counted(pl.col("n_requests"), _SAMPLED),
+        "requests": whole(pl.col("n_requests"), _SAMPLED),
         # A write to the cache reads the input as any other: what it costs more is the vendor's price.
-        "input": counted(
+        "input": whole(
             pl.sum_horizontal(pl.col("input_uncached_tokens", "cache_write_tokens").fill_null(0)), _SAMPLED
         ),
-        "cached_input": counted(pl.col("cache_read_tokens"), _SAMPLED),
-        "output": counted(pl.col("output_tokens"), _SAMPLED),
+        "cached_input": whole(pl.col("cache_read_tokens"), _SAMPLED),
+        "output": whole(pl.col("output_tokens"), _SAMPLED),
         # Durations are those of one call, tokens those of all calls of a row.
-        "engine_us": counted(engine_ms * pl.col("n_requests"), 1_000),
+        "engine_us": whole(engine_ms * pl.col("n_requests"), 1_000),
         "gpu_us": pl.lit(0, dtype=pl.Int64),
     }
 

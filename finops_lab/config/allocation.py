@@ -5,17 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import date
 from decimal import Decimal
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+import polars as pl
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from finops_lab.config._base import Exact, Model, Month, Names
-from finops_lab.config.dimensions import Dimension, check_patterns, normalise_tag_key
+from finops_lab.config.dimensions import Dimension, check_patterns, holds, normalise_tag_key, owner
 
 __all__ = ["Measure", "Override", "Shared", "Split", "TokenWeights"]
 
 Measure = Literal["requests", "tokens", "weighted_tokens", "engine_seconds", "gpu_seconds", "even"]
 _NOBODY = "unallocated"
+
+
+def _nobody_spelled(where: dict[str, Names]) -> dict[str, Names]:
+    return {n: tuple(map(owner, v)) if n == "x_team" else v for n, v in where.items()}
+
+
+Owner = Annotated[str, AfterValidator(owner)]
+# Conditions of ledger entries; a split's are those of bill rows, whose `x_team` is a column of their own.
+Entries = Annotated[dict[str, Names], AfterValidator(_nobody_spelled)]
 
 
 class TokenWeights(Model):
@@ -53,7 +63,7 @@ class Split(Model):
     to: tuple[Dimension, ...] = ("team", "feature", "customer", "model", "variant", "environment")
     idle: Literal["keep", "pool", "cluster", "owner"] = "keep"
     idle_pool: str | None = None
-    idle_owner: str | None = None
+    idle_owner: Owner | None = None
     cluster: str | None = None
 
     @field_validator("where", "match", mode="before")
@@ -88,7 +98,7 @@ class Shared(Model):
     """
 
     name: str
-    where: dict[str, Names] = Field(min_length=1)
+    where: Entries = Field(min_length=1)
     by: Literal["even", "direct", "fixed", "requests", "tokens", "weighted_tokens", "engine_seconds"] = (
         "direct"
     )
@@ -115,13 +125,20 @@ class Shared(Model):
             raise ValueError("the month in `to` is before the month in `from`")
         if any(not team.strip() or team.startswith("~") for team in self.carriers()):
             raise ValueError("name the teams that carry costs by name, not by a pattern")
-        if _NOBODY in self.carriers():
+        if _NOBODY in map(owner, self.carriers()):
             raise ValueError(f"{_NOBODY!r} cannot carry a share")
         return self
 
-    def sources(self) -> tuple[str, ...]:
-        """Return the teams whose costs the tier shares, where it names them."""
-        return tuple(t for t in self.where.get("x_team", ()) if not t.startswith("~") and t != _NOBODY)
+    def sources(self, known: Sequence[str] = ()) -> tuple[str, ...]:
+        """Return the teams whose costs the tier shares: those it names, and those of `known` it picks."""
+        if "x_team" not in self.where:
+            return ()
+        named = [team for team in self.where["x_team"] if not team.startswith("~")]
+        teams = pl.DataFrame({"x_team": [*named, *known]}, schema={"x_team": pl.String}).unique(
+            maintain_order=True
+        )
+        picked = teams.filter(holds({"x_team": self.where["x_team"]}), pl.col("x_team") != _NOBODY)
+        return tuple(picked["x_team"])
 
     def carriers(self) -> tuple[str, ...]:
         """Return the teams that carry the costs, where the tier names them."""
@@ -139,10 +156,10 @@ class Override(Model):
     author: str = Field(min_length=1)
     reason: str = Field(min_length=1)
     date: date
-    where: dict[str, Names] = Field(min_length=1)
+    where: Entries = Field(min_length=1)
     first: Month | None = Field(default=None, alias="from")
     last: Month | None = Field(default=None, alias="to")
-    set: dict[Dimension, str] = Field(min_length=1)
+    set: dict[Dimension, Owner] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _whole(self) -> Override:
@@ -155,7 +172,8 @@ class Override(Model):
 def loop(tiers: Sequence[Shared]) -> list[str] | None:
     """Return teams that pass their costs round in a circle, the first again at the end; else None.
 
-    A tier passes the costs of the teams it names in `where` to the teams it names as carriers.
+    A tier passes the costs of the teams it names in `where`, by name or by a ``~pattern``, to the
+    teams it names as carriers.
 
     Examples
     --------
@@ -165,8 +183,10 @@ def loop(tiers: Sequence[Shared]) -> list[str] | None:
     ['platform', 'data', 'platform']
     """
     passes: dict[str, list[str]] = {}
+    # Only who carries costs can pass them on: of the teams that a pattern picks, no others matter.
+    carriers = [team for tier in tiers for team in tier.carriers()]
     for tier in tiers:
-        for source in tier.sources():
+        for source in tier.sources(carriers):
             passes.setdefault(source, []).extend(tier.carriers())
     for start in passes:
         if found := _way(passes, start, [start]):

@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Annotated, Literal, get_args
 
 import polars as pl
-from pydantic import BeforeValidator, Field, StringConstraints, model_validator
+from pydantic import BeforeValidator, Field, StringConstraints, field_validator, model_validator
 
 from finops_lab.config._base import Model, Names
 from finops_lab.errors import ConfigError
@@ -26,6 +26,7 @@ __all__ = [
     "folded",
     "holds",
     "normalise_tag_key",
+    "owner",
     "with_accounts",
 ]
 
@@ -52,6 +53,17 @@ def _day(value: object) -> object:
     if isinstance(value, date) and not isinstance(value, datetime):
         return value
     raise ValueError(f"a day must be written like 2026-10-31, not {value!r}")
+
+
+def owner(name: str) -> str:
+    """Spell the name that says nobody owns it as the ledger does; others stay as they are.
+
+    Examples
+    --------
+    >>> owner(" Unallocated"), owner("Search")
+    ('unallocated', 'Search')
+    """
+    return "unallocated" if folded(name) == "unallocated" else name
 
 
 Day = Annotated[date, BeforeValidator(_day)]
@@ -96,6 +108,11 @@ class Rule(Model):
     last: Day | None = Field(default=None, alias="to")
     fold: bool = False
     map: dict[str, str] = Field(default_factory=dict)
+
+    @field_validator("value")
+    @classmethod
+    def _nobody_spelled(cls, value: str | None) -> str | None:
+        return None if value is None else owner(value)
 
     @model_validator(mode="after")
     def _one_source(self) -> Rule:

@@ -142,10 +142,15 @@ def data_files_of(lake: Path, table: str, as_of: date | None = None) -> list[str
     return sorted(Path(uri).relative_to(root).as_posix() for uri in opened.file_uris())
 
 
-def files(lake: Path, table: str) -> dict[str, FileEntry]:
-    """Return the ingestion log of a table: the newest entry of each file, by path."""
+def files(lake: Path, table: str, as_of: date | None = None) -> dict[str, FileEntry]:
+    """Return the ingestion log of a table: the newest entry of each file, by path.
+
+    With `as_of` as it stood before the first delivery later than this date.
+    """
     log: dict[str, FileEntry] = {}
     for number, entries in history(lake, table):
+        if as_of is not None and _later(entries, as_of):
+            break
         log |= {entry.path: replace(entry, lake_version=number) for entry in entries}
     return log
 
@@ -292,9 +297,13 @@ def _entry(values: dict[str, Any]) -> FileEntry:
 def _version_as_of(lake: Path, table: str, as_of: date) -> int:
     found = None
     for number, entries in history(lake, table):
-        if any(e.delivered_on is not None and e.delivered_on[:10] > as_of.isoformat() for e in entries):
+        if _later(entries, as_of):
             break
         found = number
     if found is None:
         raise NoDataError(f"the lake holds no {table} delivered by {as_of.isoformat()}")
     return found
+
+
+def _later(entries: Iterable[FileEntry], as_of: date) -> bool:
+    return any(e.delivered_on is not None and e.delivered_on[:10] > as_of.isoformat() for e in entries)
