@@ -35,7 +35,7 @@ _READ: _Schema = {
 _KEYS = tuple(name for name, dtype in GPU_DAYS.items() if dtype == pl.String)
 _US, _HOUR = 1_000_000, 3_600_000_000
 # Samples of a GPU are looked for twice in a slot of half a minute.
-_SLOTS = 60
+_SLOTS = 120
 
 
 def roll_up(samples: pl.LazyFrame) -> pl.DataFrame:
@@ -190,12 +190,10 @@ def _hourly(samples: pl.LazyFrame, keys: Sequence[str]) -> pl.DataFrame:
     rows, keys = _read(samples), ["gpu_uuid", "util_kind", *keys]
     moment = pl.col("ts").to_physical()
     rows = rows.with_columns(hour=moment // _HOUR)
-    half, slot = moment // (_HOUR // 2) % 2, moment % (_HOUR // 2) // (_HOUR // 2 // _SLOTS)
-    bit = pl.lit(2, pl.Int64).pow(slot)
-    bits = {
-        "_early": pl.when(half == 0).then(bit).otherwise(0),
-        "_late": pl.when(half == 1).then(bit).otherwise(0),
-    }
+    slot = moment % _HOUR // (_HOUR // _SLOTS)
+    late = slot // (_SLOTS // 2)
+    bit = pl.lit(2, pl.Int64).pow(slot - late * (_SLOTS // 2))
+    bits = {"_early": bit * (1 - late), "_late": bit * late}
     sums = ["sampled", "busy"]
     found = (
         rows.with_columns(**_times(pl.lit(1)), **bits)

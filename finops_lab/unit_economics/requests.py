@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
 
 import polars as pl
 
@@ -61,6 +62,12 @@ _EXACT = {
     "latency_p95_ms": ("latency_ms", 0.95),
     "latency_p99_ms": ("latency_ms", 0.99),
     "ttft_p95_ms": ("ttft_ms", 0.95),
+}
+_MAYBE = (*_TOKENS, "latency_ms", "cost_reported_usd")
+_STATES = {
+    "calls_failed": ("error", "timeout"),
+    "calls_cancelled": ("cancelled",),
+    "calls_pending": ("pending",),
 }
 _MILLIONTHS = 1_000_000
 # No bucket of a number lies as far out; the two special ones do.
@@ -151,11 +158,14 @@ def partial(requests: pl.LazyFrame, *, buckets: bool = True) -> Rolled:
 
 def combine(parts: Iterable[Rolled]) -> Rolled:
     """Put rolled up days together, in any order; each day must be in one part only."""
-    found = list(parts)
-    days = pl.concat([pl.DataFrame(schema=REQUEST_DAYS), *(part.days for part in found)])
-    held = pl.concat([pl.DataFrame(schema=HISTOGRAMS), *(part.histograms for part in found)])
-    merged = histogram.merge([held.lazy()]).select(list(HISTOGRAMS)).collect()
-    return Rolled(days.sort("day", *REQUEST_KEYS, nulls_last=True), merged)
+    found = [part for part in parts if part.days.height]
+    if not found:
+        return Rolled(pl.DataFrame(schema=REQUEST_DAYS), pl.DataFrame(schema=HISTOGRAMS))
+    days = pl.concat(part.days for part in sorted(found, key=lambda part: part.days["day"][0]))
+    if not days["day"].is_sorted():  # parts are sorted: only those of several days can lie across each other
+        days = days.sort("day", *REQUEST_KEYS, nulls_last=True)
+    held = histogram.merge([part.histograms.lazy() for part in found])
+    return Rolled(days, held.select(list(HISTOGRAMS)).collect())
 
 
 def months(days: pl.LazyFrame) -> pl.LazyFrame:
@@ -256,6 +266,16 @@ class _Weighed:
     alike: bool  # every row stands for as many calls
     whole: pl.DataType  # Int64; Int128 where sums might not fit
 
+    @cached_property
+    def full(self) -> set[str]:
+        """What every row knows."""
+        return {name for name in _MAYBE if not self.frame[name].null_count()}
+
+    @cached_property
+    def blank(self) -> set[str]:
+        """What no row knows."""
+        return {name for name in _MAYBE if self.frame[name].null_count() == self.frame.height}
+
 
 def _weighed(rows: pl.DataFrame) -> _Weighed:
     """Nearly every log has a row per call: nothing is multiplied then."""
@@ -290,47 +310,48 @@ def _weighed(rows: pl.DataFrame) -> _Weighed:
 
 
 def _sums(weighed: _Weighed) -> list[pl.Expr]:
+    """Return what is added up; what is known beforehand of all rows is left to `_finished`."""
     calls = pl.col("_calls")
 
     def counted(such: pl.Expr, name: str) -> pl.Expr:
         some = such.sum().cast(pl.Int64) if weighed.ones else (such.cast(weighed.whole) * calls).sum()
         return some.alias(name)
 
-    known = [pl.col(name).is_not_null() for name in _TOKENS[:4]]
-    states = {
-        "calls_failed": ("error", "timeout"),
-        "calls_cancelled": ("cancelled",),
-        "calls_pending": ("pending",),
-    }
+    timed, tokens = pl.col("latency_ms").is_not_null(), pl.col(_TOKENS[:4]).is_not_null()
+    sums = [pl.col(name).cast(weighed.whole).sum() for name in _TOKENS if name not in weighed.blank]
+    sums += [pl.col("_latency").sum().alias("latency_ms"), pl.col("cost_reported_usd").sum()]
+    sums += [] if weighed.ones else [calls.cast(weighed.whole).sum().alias("calls")]
+    sums += [] if "latency_ms" in weighed.full else [counted(timed, "calls_timed")]
+    if not weighed.full.intersection(_TOKENS[:4]):
+        sums.append((~pl.any_horizontal(tokens)).sum().cast(pl.Int64).alias("rows_without_tokens"))
+    told = [name for name in _MAYBE if name not in weighed.full | weighed.blank]
     return [
         pl.len().cast(pl.Int64).alias("rows"),
-        (~pl.any_horizontal(known)).sum().cast(pl.Int64).alias("rows_without_tokens"),
-        calls.cast(weighed.whole).sum().alias("calls"),
         counted(_OK, "calls_ok"),
-        *(counted(pl.col("status").is_in(names), name) for name, names in states.items()),
+        *(counted(pl.col("status").is_in(states), name) for name, states in _STATES.items()),
         counted(pl.col("is_retry"), "calls_retried"),
         counted(pl.col("served_from_cache"), "calls_cached"),
-        counted(pl.col("latency_ms").is_not_null(), "calls_timed"),
-        *(pl.col(name).cast(weighed.whole).sum() for name in _TOKENS),
-        *(
-            pl.col(name).count().alias(f"_known_{name}")
-            for name in (*_TOKENS, "latency_ms", "cost_reported_usd")
-        ),
-        pl.col("_latency").sum().alias("latency_ms"),
-        pl.col("cost_reported_usd").sum(),
+        *sums,
+        *(pl.col(name).count().alias(f"_known_{name}") for name in told),
     ]
 
 
 def _finished(weighed: _Weighed) -> dict[str, pl.Expr]:
     """Return sums as decimals; the sum of nothing but nulls is unknown, not zero."""
+    same = {"calls": "rows"} if weighed.ones else {}
+    if "latency_ms" in weighed.full:
+        same["calls_timed"] = same.get("calls", "calls")
     done = {}
     for name, dtype in SUMS.items():
-        if dtype != COUNTED:
-            value = pl.col(name)
-        else:
+        value = pl.col(same.get(name, name))
+        if name == "rows_without_tokens" and weighed.full.intersection(_TOKENS[:4]):
+            value = pl.lit(0)
+        if dtype == COUNTED and name not in weighed.blank:
             unit = 1 if name == "latency_ms" else weighed.unit
-            value = (pl.col(name).cast(pl.Int128) * unit).reinterpret(dtype=COUNTED)
-        if name in (*_TOKENS, "latency_ms", "cost_reported_usd"):
+            value = (value.cast(pl.Int128) * unit).reinterpret(dtype=COUNTED)
+        if name in weighed.blank:
+            value = pl.lit(None)
+        elif name in _MAYBE and name not in weighed.full:
             value = pl.when(pl.col(f"_known_{name}") > 0).then(value)
         done[name] = value
     return done
