@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from finops_lab.lab import Lab, explain_lab, open_lab
     from finops_lab.reconciling import matured, reconcile, restated
     from finops_lab.reporting import check_parameters, dashboard, review
-    from finops_lab.valuing import bridge, kpis, service_levels
+    from finops_lab.valuing import bridge, kpis, levels
 
 # Names are imported when first used, so that `import finops_lab` costs hardly more than nothing.
 _HOMES = {
@@ -43,6 +43,7 @@ _HOMES = {
     "forecast": "forecasting",
     "forecasting": "",
     "kpis": "valuing",
+    "levels": "valuing",
     "open_lab": "lab",
     "price_requests": "api",
     "chargeback": "",
@@ -51,7 +52,6 @@ _HOMES = {
     "reconcile": "reconciling",
     "restated": "reconciling",
     "review": "reporting",
-    "service_levels": "valuing",
     "spend": "api",
     "tradeoffs": "",
     "trace": "api",
@@ -73,6 +73,7 @@ __all__ = [
     "forecast",
     "forecasting",
     "kpis",
+    "levels",
     "matured",
     "open_lab",
     "price_requests",
@@ -80,7 +81,6 @@ __all__ = [
     "reconcile",
     "restated",
     "review",
-    "service_levels",
     "spend",
     "trace",
     "tradeoffs",

@@ -597,7 +597,8 @@ def test_a_lab_as_an_analyst_opens_it(tmp_path: Path) -> None:
         ("2026-09", None, Decimal("10.5"), "USD"),
         ("2026-10", None, Decimal("10.5"), "USD"),
     ]
-    assert lab.table("slos").collect().rows() == [("answers", "latency", 0.95, 200.0, 28)]
+    promised = ["service", "objective", "target", "threshold_ms", "window_days"]
+    assert lab.table("slos").select(promised).collect().rows() == [("answers", "latency", 0.95, 200.0, 28)]
     assert lab.table("inference_requests").collect().height == 0
     with pytest.raises(InputError, match="there is no table 'cost'"):
         lab.table("cost")

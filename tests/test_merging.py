@@ -598,6 +598,30 @@ reason = "r"
 date = 2026-11-02
 where = { x_team = "s" }
 set = { team = "t" }
+[[kpis]]
+kpi = "M5"
+measure = "error_rate"
+dimension = "feature"
+key = "f"
+at_most = "0.015"
+[[practice]]
+month = "2026-10"
+what = "rightsizing"
+realised_savings = "1200.50"
+hours = "12.5"
+rate_per_hour = "90"
+[[activities]]
+name = "a"
+activity = "training"
+where = { x_environment = "research" }
+[[ai_spend]]
+name = "vectors"
+kind = "vector database"
+text = ["pinecone"]
+certain = false
+[adoption]
+share_above = "0.2"
+teams_at_least = 3
 """
 
 

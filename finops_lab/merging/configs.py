@@ -20,7 +20,8 @@ Twins = Mapping[str, Mapping[str, str]]
 _HINT = "make them agree, or write the portal's finops.toml and give it as config"
 # What a value is said of: two labs that say different things of it contradict each other.
 _KEYS: dict[str, Callable[[Any], Hashable]] = {
-    "slos": lambda slo: (slo.service, slo.objective),
+    "slos": lambda slo: (slo.name, slo.dimension, slo.service, slo.objective, slo.metric, slo.table),
+    "kpis": lambda target: (target.kpi, target.measure, target.dimension, target.key),
     "rates": lambda rate: (rate.month, rate.source, rate.target),
     "pools": lambda pool: pool.id,
 }
@@ -35,6 +36,7 @@ _MERGED = {
     "budgets",
     "prices",
     "splits",
+    "practice",
 }
 
 
@@ -74,6 +76,8 @@ def merged_config(
         "budgets": _budgets(configs, notes),
         "prices": _prices(configs, notes),
         "splits": [_split(s, lab) for lab, x in configs.items() for s in x.splits],
+        # Work of two labs is twice the work, even where it is written alike.
+        "practice": [entry for x in configs.values() for entry in x.practice],
     }
     for name in Config.model_fields:
         if name in _KEYS:
@@ -283,7 +287,7 @@ def _same(configs: Mapping[str, Config], name: str) -> Any:
     for lab, other in others:
         if getattr(other, name) != getattr(config, name):
             raise ConfigError(
-                f"[[{name}]] of {first} and {lab} differ, and cannot be limited to one lab's charges",
+                f"{name} of {first} and {lab} differ, and cannot be limited to one lab's charges",
                 hint=_HINT,
             )
     return getattr(config, name)

@@ -1,7 +1,7 @@
 """A lab's value: its KPIs, bridges and service levels, worked out from ledger and roll-ups."""
 
 from finops_lab.valuing.bridging import bridge
-from finops_lab.valuing.levels import service_levels
+from finops_lab.valuing.promises import levels
 from finops_lab.valuing.scorecard import DEFINITIONS, figures, kpis
 
-__all__ = ["DEFINITIONS", "bridge", "figures", "kpis", "service_levels"]
+__all__ = ["DEFINITIONS", "bridge", "figures", "kpis", "levels"]

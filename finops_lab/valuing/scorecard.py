@@ -28,7 +28,7 @@ from finops_lab.unit_economics.kpis import kpis as put_together
 from finops_lab.unit_economics.schemas import FIGURES
 from finops_lab.unit_economics.targets import DEFAULTS, with_targets
 from finops_lab.valuing.frames import Frames
-from finops_lab.valuing.levels import level_events
+from finops_lab.valuing.promises import level_events
 
 __all__ = ["DEFINITIONS", "figures", "kpis"]
 

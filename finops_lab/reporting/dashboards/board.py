@@ -73,7 +73,7 @@ class Board:
     @cached_property
     def levels(self) -> ServiceLevels:
         """How the month's objectives were kept."""
-        return valuing.service_levels(self.review.lab, self.month)
+        return valuing.levels(self.review.lab, self.month)
 
     def nothing(self, key: str, finding: str) -> Section:
         """Return a section that says why it has nothing to show."""

@@ -15,10 +15,10 @@ from finops_lab.service_levels.judging import ServiceLevels, judge
 from finops_lab.service_levels.schemas import EVENTS
 from finops_lab.valuing.frames import Frames
 
-__all__ = ["level_events", "service_levels"]
+__all__ = ["level_events", "levels"]
 
 
-def service_levels(lab: Lab, month: str | date, *, at: datetime | None = None) -> ServiceLevels:
+def levels(lab: Lab, month: str | date, *, at: datetime | None = None) -> ServiceLevels:
     """Judge the lab's objectives in a calendar month: budgets, burn rates, alerts, actions.
 
     Parameters
