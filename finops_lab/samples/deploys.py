@@ -56,15 +56,13 @@ def deploys(seed: int, all_jobs: list[Job], plants: Plants) -> pl.DataFrame:
                 elif status == "succeeded":
                     current = version
             if plants.on and (feature.name, model) == (INCIDENT.service, INCIDENT.model):
-                newest = max(
-                    (trained, version) for trained, version, _ in ready if trained < INCIDENT.deployed
-                )
-                for kind, version, at in (
-                    ("deploy", newest[1], INCIDENT.deployed),
+                assert current is not None
+                newest = max((done, name) for done, name, _ in ready if done < INCIDENT.deployed)[1]
+                for kind, taken, at in (
+                    ("deploy", newest, INCIDENT.deployed),
                     ("rollback", current, INCIDENT.rolled_back),
                 ):
-                    assert version is not None
-                    rows += _roll(rng, feature.name, model, version, at, kind, "succeeded", apart=0)
+                    rows += _roll(rng, feature.name, model, taken, at, kind, "succeeded", apart=0)
         rows += _configs(seed, feature.name)
     return pl.DataFrame(rows).sort("ts", "service", "pool_id", "kind", nulls_last=True)
 
