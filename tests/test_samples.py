@@ -208,7 +208,7 @@ def test_config_loads_and_names_every_team_and_service(lab: Path) -> None:
         assert covered == months_from(date(2025, 1, 1), date(2026, 12, 1))
     assert {slo.service for slo in loaded.slos} == set(FEATURES)
     assert [(s.path, s.rate) for s in loaded.telemetry.sampling] == [("requests/litellm/**", 1 / 5000)]
-    assert {target.kpi for target in loaded.kpis} == {"M1", "M2", "M5", "M7", "M8", "M11", "M12"}
+    assert {target.kpi for target in loaded.kpis} == {"M1", "M2", "M4", "M5", "M7", "M8", "M11", "M12"}
 
 
 def test_months_are_complete_and_daily(bill: pl.DataFrame) -> None:

@@ -39,6 +39,7 @@ _SLOS = {
 _KPIS: tuple[tuple[str, str | None, str | None, str | None, str], ...] = (
     ("M1", None, None, "0.01", "USD a successful call"),
     ("M2", None, "0.60", "0.85", "GPU utilization"),
+    ("M4", None, None, "6000", "ms that 95 % of calls keep, batch aside"),
     ("M5", None, None, "0.015", "share of finished calls that failed"),
     ("M7", None, "0.95", None, "share of spend with an owner"),
     ("M8", None, None, "60000", "USD a month for retraining"),
