@@ -455,11 +455,18 @@ def test_the_sample_lab_loses_nothing() -> None:
     requests = lab.table("inference_requests")
     table = training.collect()
     paid = decimal_sum(table["cost_usd"])
-    # The sample has no deploys: nothing is known to have served, and nothing is spread.
-    undeployed = amortize(training, lab.table("deploys"), requests, last=LAST)
+    # Without deploys nothing is known to have served, and nothing is spread.
+    undeployed = amortize(training, lab.table("deploys").clear(), requests, last=LAST)
     assert undeployed.schedule.is_empty()
     assert decimal_sum(undeployed.never_served["never_served"]) == paid > 0
     assert undeployed.capitalised["attempts"].sum() == table.height
+    # The sample's services took about half of the versions; what was deployed is spread.
+    deployed = amortize(training, lab.table("deploys"), requests, last=LAST)
+    parts = [decimal_sum(deployed.capitalised[name]) for name in ("amortised", "remaining", "never_served")]
+    assert decimal_sum(parts) == paid
+    assert min(parts) > 0
+    assert parts[0] > parts[2]
+    assert decimal_sum(deployed.schedule["amount"]) == parts[0]
     # Were every retrained version put into service when it was done, most would serve a week.
     retrained = training.filter(pl.col("kind") == "retrain", pl.col("state") == "completed")
     events = retrained.select(

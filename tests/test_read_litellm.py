@@ -331,6 +331,23 @@ def test_regular_records_take_the_fast_road() -> None:
     assert _litellm_fast.road(ReadSettings(attributes={"team": ("status",)})) is None
 
 
+def test_a_lab_may_name_where_the_service_tier_stands(tmp_path: Path) -> None:
+    named = ReadSettings(attributes={"service_tier": ("variant", "tier")})
+    said = {"cost_breakdown": {"service_tier": "flex"}}
+    records = [
+        {**BASE, "request_tags": ["variant:Batch"], "metadata": said},
+        {**BASE, "request_tags": [], "metadata": {**said, "requester_metadata": {"tier": "default"}}},
+        {**BASE, "request_tags": [], "metadata": said},
+        {**BASE, "request_tags": [], "metadata": {}},
+    ]
+    texts = [json.dumps(record) for record in records]
+    (tmp_path / "lines").write_text("\n".join(texts))
+    (tmp_path / "one").write_text("[\n" + ",\n".join(texts) + "\n]")  # one document: the slow road
+    fast, slow = (litellm.read(tmp_path / name, named).collect() for name in ("lines", "one"))
+    assert fast["service_tier"].to_list() == ["batch", "standard", "flex", None]
+    assert fast.drop(RAW).equals(slow.drop(RAW))
+
+
 def test_blanks_are_those_of_python() -> None:
     assert "".join(c for c in map(chr, range(0x110000)) if c.isspace()) == _fast_values.WHITE
 

@@ -546,9 +546,30 @@ FULL: dict[str, object] = {
     "gen_ai.response.time_to_first_chunk": 0.1,
     "openai.response.service_tier": "default",
     "llm.cost.total": 0.25,
+    "gen_ai.latency.time_in_queue": 0.02,
+    "gen_ai.latency.time_in_model_prefill": 0.08,
+    "gen_ai.latency.time_in_model_decode": 0.9,
+    "http.request.body.size": 4321,
+    "http.response.body.size": 765,
     "http.request.resend_count": 1,
     "finops.team": "t",
 }
+
+
+def test_sizes_of_bodies_and_times_in_the_engine(tmp_path: Path) -> None:
+    columns = ("request_bytes", "response_bytes", "ttft_ms", "queue_ms", "prefill_ms", "decode_ms")
+    assert [one(tmp_path, FULL)[name] for name in columns] == [4321, 765, 100.0, 20.0, 80.0, 900.0]
+    assert [one(tmp_path, {})[name] for name in columns] == [None] * 6
+    wrong = one(tmp_path, {"http.request.body.size": -1, "gen_ai.latency.time_in_queue": "soon"})
+    assert wrong[REASONS] == ["queue_ms: 'soon' is not a number", "request_bytes: -1 is negative"]
+
+
+def test_a_lab_may_name_where_the_service_tier_stands(tmp_path: Path) -> None:
+    named = {"settings": {"attributes": {"service_tier": ("app.tier",)}}}
+    said = {"openai.response.service_tier": "flex"}
+    assert one(tmp_path, {**said, "app.tier": "Batch"}, **named)["service_tier"] == "batch"
+    assert one(tmp_path, said, resource={"app.tier": "default"}, **named)["service_tier"] == "standard"
+    assert one(tmp_path, said, **named)["service_tier"] == "flex"
 
 
 @settings(max_examples=150)

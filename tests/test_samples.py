@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,15 @@ from finops_lab.calendar import add_months, format_month, months_from
 from finops_lab.errors import InputError
 from finops_lab.money import MONEY
 from finops_lab.samples import generate
+from finops_lab.samples.capacity import capacity
 from finops_lab.samples.company import FEATURES, FIRST_DAY, LAST_DAY, MODELS, TEAMS, VARIANTS
+from finops_lab.samples.demand import demand
+from finops_lab.samples.deploys import deploys
+from finops_lab.samples.operations import Operations, told
+from finops_lab.samples.plants import Plants
+from finops_lab.samples.traces import traced
+from finops_lab.samples.traffic import sample
+from finops_lab.samples.training import jobs
 
 Spans = list[tuple[dict[str, Any], dict[str, Any]]]
 ROOT = Path(__file__).parents[1]
@@ -108,6 +116,12 @@ def lines(lab: Path, folder: str) -> Iterator[dict[str, Any]]:
                 yield json.loads(line)
 
 
+def busiest_hour(events: pl.DataFrame) -> int:
+    """Return the most changes of one pool within an hour."""
+    hours = events.group_by("pool_id", pl.col("ts_decision").dt.truncate("1h")).len()["len"]
+    return int(hours.max())  # type: ignore[arg-type]
+
+
 @pytest.fixture(scope="module")
 def spans(lab: Path) -> Spans:
     """Return every span with its resource's attributes."""
@@ -129,11 +143,20 @@ def test_another_seed_differs_and_stays_consistent(lab: Path, tmp_path: Path) ->
     generate(tmp_path, seed=2, plants=False)
     ours, theirs = digests(lab), digests(tmp_path)
     # The rules and budgets are the company's, not chance's; everything else is drawn anew.
-    assert {path for path in ours if ours[path] == theirs.get(path)} == {"finops.toml"}
+    assert {path for path in ours if ours[path] == theirs.get(path)} == set()
+    rules, prices = zip(
+        *[(folder / "finops.toml").read_text().split("# The list prices") for folder in (lab, tmp_path)],
+        strict=True,
+    )  # fmt: skip
+    assert rules[0] == rules[1]
+    assert [text.count("[[prices]]") for text in prices] == [19, 18]
     found = json.loads((tmp_path / "truth.json").read_text())
     assert found["anomalies"] == []
     planted = ("runaway_retrain", "mis_tagged_team", "price_change", "launch", "restated_month", "correction")
-    assert [found[name] for name in planted] == [None] * 6
+    planted += ("incident", "thrashing_pool", "over_provisioned_pool")
+    assert [found[name] for name in planted] == [None] * 9
+    assert not any("template_error" in json.dumps(line) for line in lines(tmp_path, "otlp"))
+    assert busiest_hour(pl.read_parquet(tmp_path / "exports/capacity/scale_events.parquet")) < 6
     assert not any("delivered=" in path for path in theirs)
     restored = pl.read_csv(tmp_path / "exports/model-vendor/focus_2026-10.csv", infer_schema=False)
     assert restored["ChargeClass"].null_count() == restored.height
@@ -185,6 +208,7 @@ def test_config_loads_and_names_every_team_and_service(lab: Path) -> None:
         assert covered == months_from(date(2025, 1, 1), date(2026, 12, 1))
     assert {slo.service for slo in loaded.slos} == set(FEATURES)
     assert [(s.path, s.rate) for s in loaded.telemetry.sampling] == [("requests/litellm/**", 1 / 5000)]
+    assert {target.kpi for target in loaded.kpis} == {"M1", "M2", "M4", "M5", "M7", "M8", "M11", "M12"}
 
 
 def test_months_are_complete_and_daily(bill: pl.DataFrame) -> None:
@@ -344,6 +368,10 @@ def test_tags_have_the_dirt_of_real_exports(bill: pl.DataFrame) -> None:
     ("table", "path"),
     [
         ("gpu_samples", "gpu/gpu_samples.parquet"),
+        ("capacity_series", "capacity/capacity_series.parquet"),
+        ("scale_events", "capacity/scale_events.parquet"),
+        ("latency_histograms", "latency/latency_histograms.parquet"),
+        ("deploys", "deploys/deploys.csv"),
         ("accuracy_samples", "evaluations/accuracy_samples.parquet"),
         ("training_jobs", "training/training_jobs.csv"),
         ("spot_evictions", "spot/spot_evictions.csv"),
@@ -399,6 +427,8 @@ def test_requests_cover_every_model_variant_and_feature(lab: Path, spans: Spans)
         assert log["startTime"] <= log["completionStartTime"] <= log["endTime"]
     for resource, span in spans:
         attributes = {a["key"]: next(iter(a["value"].values())) for a in span["attributes"]}
+        if "gen_ai.request.model" not in attributes:
+            continue  # around calls
         rows += 1
         missing += "finops.feature" not in resource
         model = attributes["gen_ai.request.model"]
@@ -414,7 +444,7 @@ def test_requests_cover_every_model_variant_and_feature(lab: Path, spans: Spans)
 
 
 def test_kept_spans_pass_their_sampling_threshold(spans: Spans) -> None:
-    traces = set()
+    traces, ids = set(), set()
     for _, span in spans:
         threshold = span["traceState"].removeprefix("ot=th:").ljust(14, "0")
         assert re.fullmatch(r"[0-9a-f]{32}", span["traceId"]) and re.fullmatch(
@@ -423,7 +453,42 @@ def test_kept_spans_pass_their_sampling_threshold(spans: Spans) -> None:
         assert int(span["traceId"][-14:], 16) >= int(threshold, 16)
         assert int(span["startTimeUnixNano"]) <= int(span["endTimeUnixNano"])
         traces.add(span["traceId"])
-    assert len(traces) == len(spans)
+        ids.add(span["spanId"])
+    assert len(ids) == len(spans)
+    assert len(traces) > 0.95 * len(spans)
+
+
+def test_calls_of_a_trace_lie_inside_the_span_that_made_them(spans: Spans) -> None:
+    by_id = {span["spanId"]: span for _, span in spans}
+    kinds: dict[str, int] = {}
+    for _, span in spans:
+        if (parent := by_id.get(span.get("parentSpanId", ""))) is None:
+            assert "parentSpanId" not in span
+            continue
+        assert parent["traceId"] == span["traceId"]
+        assert int(parent["startTimeUnixNano"]) < int(span["startTimeUnixNano"])
+        assert int(span["endTimeUnixNano"]) < int(parent["endTimeUnixNano"])
+        kind = "retry" if "http.request.resend_count" in json.dumps(span) else span["name"].split()[0]
+        kinds[kind] = kinds.get(kind, 0) + 1
+    assert kinds["retrieval"] > 150 and kinds["retry"] > 150 and kinds["chat"] > 400
+
+
+def test_spans_of_the_newest_month_tell_sizes_and_times_in_the_engine(spans: Spans) -> None:
+    for _, span in spans:
+        told = {a["key"]: next(iter(a["value"].values())) for a in span["attributes"]}
+        new = int(span["startTimeUnixNano"]) >= 1_790_812_800_000_000_000  # 2026-10-01
+        if "gen_ai.request.model" not in told:
+            assert new
+            continue
+        assert ("http.request.body.size" in told) == ("http.response.body.size" in told) == new
+        engine = [told.get(f"gen_ai.latency.time_in_{n}") for n in ("queue", "model_prefill", "model_decode")]
+        assert (None not in engine) == (new and "error.type" not in told)
+        if None not in engine:
+            took = int(span["endTimeUnixNano"]) - int(span["startTimeUnixNano"])
+            first = told["gen_ai.response.time_to_first_chunk"]
+            assert sum(engine) * 1e9 == pytest.approx(took)
+            assert engine[0] + engine[1] == pytest.approx(first)
+            assert int(told["http.request.body.size"]) > int(told["gen_ai.usage.input_tokens"])
 
 
 def test_weighted_logs_match_the_token_bill_up_to_sampling(lab: Path, bill: pl.DataFrame) -> None:
@@ -475,3 +540,132 @@ def test_gpu_samples_keep_the_two_kinds_apart(lab: Path) -> None:
         samples.filter(~pl.col("allocated"))["pod"].null_count()
         == samples.filter(~pl.col("allocated")).height
     )
+
+
+# --- operations --------------------------------------------------------------------------------------
+
+
+def test_the_incident_stands_out_in_the_spans(spans: Spans, truth: dict[str, Any]) -> None:
+    known = truth["incident"]
+    begin, end = (int(datetime.fromisoformat(known[k]["ts"]).timestamp()) for k in ("deploy", "rollback"))
+    counts = {True: [0.0, 0.0], False: [0.0, 0.0]}
+    planted = 0
+    for resource, span in spans:
+        if resource.get("finops.feature") != known["feature"] or span["name"] != f"chat {known['model']}":
+            continue
+        start = int(span["startTimeUnixNano"]) / 1e9
+        threshold = int(span["traceState"].removeprefix("ot=th:").ljust(14, "0"), 16)
+        weight = 2**56 / (2**56 - threshold)
+        failed = span["status"].get("code") == 2
+        planted += failed and weight == known["calls_per_span"]
+        assert not failed or weight != known["calls_per_span"] or begin - 60 <= start < end
+        inside = counts[begin <= start < end]
+        inside[failed] += weight
+    assert planted == known["failed_spans"] > 300
+    assert counts[True][True] > 0.3 * sum(counts[True])
+    assert counts[False][True] < 0.03 * sum(counts[False])
+    assert known["failed_calls"] == known["failed_spans"] * known["calls_per_span"]
+
+
+def test_deploys_name_versions_that_were_trained_before(lab: Path, truth: dict[str, Any]) -> None:
+    found = pl.read_csv(lab / "exports/deploys/deploys.csv", infer_schema=False)
+    trained = pl.read_csv(lab / "exports/training/training_jobs.csv", infer_schema=False)
+    done = dict(trained.filter(pl.col("state") == "completed").select("model_version", "ts_end").rows())
+    for version, ts in found.select("model_version", "ts").drop_nulls().rows():
+        assert done[version] < ts
+    assert set(found["service"]) == set(FEATURES)
+    assert dict(found.group_by("kind").len().rows()).keys() == {"deploy", "rollback", "config"}
+    known = truth["incident"]
+    own = found.filter(pl.col("service") == known["service"], pl.col("kind") != "config")
+    own = own.filter(pl.col("ts") >= "2026-10-14")
+    assert own.select("ts", "kind", "model_version", "commit").unique().sort("ts").rows() == [
+        (known[kind]["ts"], kind, known[kind]["model_version"], known[kind]["commit"])
+        for kind in ("deploy", "rollback")
+    ]
+    assert known["deploy"]["model_version"] != known["rollback"]["model_version"]
+    assert set(own["pool_id"]) == set(known["pools"])
+
+
+def test_hours_of_capacity_are_what_the_scale_events_made_them(lab: Path, truth: dict[str, Any]) -> None:
+    series = pl.read_parquet(lab / "exports/capacity/capacity_series.parquet")
+    events = pl.read_parquet(lab / "exports/capacity/scale_events.parquet")
+    pools = pl.read_parquet(lab / "exports/gpu/gpu_samples.parquet", columns=["pool_id"])["pool_id"].unique()
+    assert set(series["pool_id"]) == set(pools)
+    assert series.group_by("pool_id").len()["len"].unique().to_list() == [92 * 24]
+    assert (series["least"] <= series["desired"]).all() and (series["desired"] <= series["most"]).all()
+    for (pool,), hours in series.partition_by("pool_id", as_dict=True).items():
+        own = events.filter(pl.col("pool_id") == pool).sort("ts_decision")
+        assert (own["from_units"][1:] == own["to_units"][:-1]).all()
+        for column, moment in (("desired", "ts_decision"), ("ready", "ts_ready")):
+            # An hour without a change keeps the number it began with; one with a change has a mean between.
+            changes = own.group_by(pl.col(moment).dt.truncate("1h").alias("ts")).agg(
+                (pl.col("to_units") - pl.col("from_units")).sum().alias("net"),
+                (
+                    (pl.col("to_units") - pl.col("from_units"))
+                    * (3600 - (pl.col(moment) - pl.col(moment).dt.truncate("1h")).dt.total_seconds())
+                ).sum().alias("second_units"),
+            )  # fmt: skip
+            joined = hours.join(changes, on="ts", how="left").sort("ts").fill_null(0)
+            first = own["from_units"][0] if own.height else joined[column][0]
+            begin = first + joined["net"].cum_sum() - joined["net"]
+            assert ((begin + joined["second_units"] / 3600) - joined[column]).abs().max() < 1e-9
+    flapping = truth["thrashing_pool"]
+    busy = events.filter(pl.col("pool_id") == flapping["pool_id"])
+    assert busiest_hour(busy) >= 8
+    assert busiest_hour(events.filter(pl.col("pool_id") != flapping["pool_id"])) < 6
+    large = series.filter(pl.col("pool_id") == truth["over_provisioned_pool"]["pool_id"])
+    assert large["needed"].sum() < 0.5 * large["ready"].sum()
+    others = series.filter(pl.col("pool_id") != truth["over_provisioned_pool"]["pool_id"])
+    shares = others.group_by("pool_id").agg(pl.col("needed").sum() / pl.col("ready").sum())["needed"]
+    assert shares.min() > 0.5  # type: ignore[operator]
+
+
+def test_histograms_tell_the_durations_of_the_sampled_calls(lab: Path, spans: Spans) -> None:
+    buckets = pl.read_parquet(lab / "exports/latency/latency_histograms.parquet")
+    key = ["pool_id", "metric", "ts"]
+    ordered = buckets.sort(*key, "le_ms")
+    steps = ordered.select(pl.col("cumulative_count").diff().over(key)).to_series().drop_nulls()
+    assert steps.min() == 0
+    last = ordered.group_by(key).agg(pl.all().last())
+    assert last["le_ms"].is_infinite().all() and last["sum_ms"].null_count() == 0
+    assert last.height == 9 * 2 * 92 * 4
+    measured: dict[str, list[int]] = {}
+    for resource, span in spans:
+        if not span["status"] and span["name"].startswith("chat"):
+            took = int(span["endTimeUnixNano"]) - int(span["startTimeUnixNano"])
+            measured.setdefault(resource["k8s.deployment.name"], []).append(took)
+    for (pool,), rows in buckets.filter(metric="latency").partition_by("pool_id", as_dict=True).items():
+        counted = rows.group_by("le_ms").agg(pl.col("cumulative_count").sum()).sort("le_ms")
+        total = int(counted["cumulative_count"][-1])
+        own = sorted(measured[pool])
+        for le, count in counted.filter(pl.col("le_ms").is_between(1000, 15_000)).rows():
+            share = sum(took <= le * 1e6 for took in own) / len(own)
+            assert count / total == pytest.approx(share, abs=2.5 / len(own) ** 0.5)
+
+
+@pytest.mark.parametrize("seed", [2, 3])
+def test_operations_of_other_seeds_hold_what_the_truth_says(seed: int) -> None:
+    plants = Plants()
+    volume, training = demand(seed, plants), jobs(seed, plants)
+    plain = sample(seed, volume, api=False)
+    calls = traced(seed, plain, volume, plants)
+    series, events = capacity(seed, volume, plants)
+    said = told(Operations(calls, series, events, deploys(seed, training, plants)), plants)
+    # The calls of before are all there, on their days, with their tokens; only failures were added.
+    added = calls.filter(pl.col("number") >= 900_000)
+    kept = calls.filter(pl.col("number") < 900_000)
+    same = ["feature", "model", "variant", "customer", "input_tokens", "output_tokens", "latency_ms", "error"]
+    day = (pl.col("start_ms") // 86_400_000).alias("day")
+    assert kept.select(day, *same).sort(pl.all()).equals(plain.select(day, *same).sort(pl.all()))
+    assert added.height == said["incident"]["failed_spans"] > 300 and added["error"].null_count() == 0
+    assert added["output_tokens"].sum() == 0
+    window = calls.filter(
+        pl.col("feature") == "reply-drafts",
+        pl.from_epoch("start_ms", time_unit="ms").is_between(
+            datetime(2026, 10, 21, 9), datetime(2026, 10, 21, 15)
+        ),
+    )
+    assert window["error"].count() > 0.8 * window.height
+    assert busiest_hour(events.filter(pl.col("pool_id") == said["thrashing_pool"]["pool_id"])) >= 8
+    large = said["over_provisioned_pool"]
+    assert large["needed_hours"] < 0.5 * large["ready_hours"]

@@ -23,11 +23,13 @@ class Telemetry(Model):
     """`[telemetry]`: where requests carry their context, and how they were sampled.
 
     `attributes` adds names of span attributes or metadata keys per context column, tried before
-    the built-in ``finops.*`` names.
+    the built-in ``finops.*`` names. ``service_tier`` is for gateways that keep the tier under a
+    name of their own.
     """
 
     attributes: dict[
-        Literal["team", "feature", "customer", "environment", "variant", "region", "model"], Names
+        Literal["team", "feature", "customer", "environment", "variant", "region", "model", "service_tier"],
+        Names,
     ] = Field(default_factory=dict)
     sampling: tuple[Sampling, ...] = ()
 

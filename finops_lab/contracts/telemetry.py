@@ -67,6 +67,8 @@ class InferenceRequests(dy.Schema):
     queue_ms = number("waiting in the engine", min=0)
     prefill_ms = number("reading the input", min=0)
     decode_ms = number("writing the output", min=0)
+    request_bytes = count("size of the body that was sent")
+    response_bytes = count("size of the body that came back")
     status = text("how it ended", nullable=False, allowed=REQUEST_STATES)
     error_type = text("kind of error, as the source names it")
     served_from_cache = flag("answered from a gateway's own cache, without a model")

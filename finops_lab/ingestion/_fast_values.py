@@ -11,7 +11,7 @@ import polars as pl
 
 from finops_lab.money import excess_digits, parse
 
-__all__ = ["WHITE", "Memo", "amounts", "bare", "coalesce", "first", "literals", "mapped", "moments", "once"]
+__all__ = ["WHITE", "Memo", "amounts", "bare", "coalesce", "first", "literals", "moments", "once"]
 
 # What str.strip() takes away; polars leaves \x1c to \x1f.
 WHITE = (
@@ -37,11 +37,6 @@ class Memo(dict[Any, Any]):
             self.clear()
         found = self[key] = self._function(key)
         return found
-
-
-def mapped(values: Iterable[Any], memo: Memo, dtype: pl.DataType) -> pl.Series:
-    """Return the memo's values as a column."""
-    return pl.Series(list(map(memo.__getitem__, values)), dtype=dtype)
 
 
 def moments(texts: pl.Series) -> pl.Series:

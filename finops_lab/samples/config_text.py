@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from finops_lab.samples.company import FEATURES, PLATFORM, REGIONS, TEAMS
+from datetime import timedelta
+
+from finops_lab.samples.charges import decimal
+from finops_lab.samples.company import API_PRICES, DIRECTIONS, FEATURES, PLATFORM, PRICE_CUT, REGIONS, TEAMS
+from finops_lab.samples.plants import Plants
 from finops_lab.samples.traffic import API_SAMPLING
 
 __all__ = ["BUDGETS", "render"]
@@ -31,9 +35,25 @@ _SLOS = {
 }
 
 
-def render() -> str:
+# The range that each KPI should be in: at least, at most; and of a feature, where it names one.
+_KPIS: tuple[tuple[str, str | None, str | None, str | None, str], ...] = (
+    ("M1", None, None, "0.01", "USD a successful call"),
+    ("M2", None, "0.60", "0.85", "GPU utilization"),
+    ("M4", None, None, "6000", "ms that 95 % of calls keep, batch aside"),
+    ("M5", None, None, "0.015", "share of finished calls that failed"),
+    ("M7", None, "0.95", None, "share of spend with an owner"),
+    ("M8", None, None, "60000", "USD a month for retraining"),
+    ("M11", None, "0.70", None, "needed against provided capacity"),
+    ("M12", None, "0.50", None, "margin"),
+)
+# The units of the price book, in the order of the directions of `API_PRICES`.
+_UNITS = ("input_mtok", "cache_read_mtok", "output_mtok")
+
+
+def render(plants: Plants) -> str:
     """Return the text of `finops.toml`."""
-    return "\n".join([_HEAD.format(rate=f"{1 / API_SAMPLING}"), _dimensions(), _budgets(), _slos()])
+    head = _HEAD.format(rate=f"{1 / API_SAMPLING}")
+    return "\n".join([head, _dimensions(), _budgets(), _slos(), _kpis(), _prices(plants)])
 
 
 _HEAD = """\
@@ -48,6 +68,8 @@ note = "Synthetic data: a made-up company with planted truths, see README.md and
 # Costs and requests speak of the same three regions.
 region = ["finops.region"]
 environment = ["env"]
+# The gateway keeps the vendor's tier of a call in the tag `variant`; prices go by it.
+service_tier = ["variant"]
 
 [[telemetry.sampling]]
 # The gateway logs one call in 5,000. OTLP spans carry their own sampling probability.
@@ -172,3 +194,34 @@ def _slos() -> str:
             "",
         ]
     return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _kpis() -> str:
+    lines = ["# What the company asks of its KPIs, month by month."]
+    for kpi, feature, least, most, unit in _KPIS:
+        lines += [f"[[kpis]]  # {unit}", f'kpi = "{kpi}"']
+        lines += [] if feature is None else ['dimension = "feature"', f'key = "{feature}"']
+        lines += [] if least is None else [f'at_least = "{least}"']
+        lines += [] if most is None else [f'at_most = "{most}"']
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _prices(plants: Plants) -> str:
+    """Return the vendor's price list; what it bills is 5 % lower, as agreed."""
+    since, *cut, (listed, _) = PRICE_CUT
+    lines = ["# The list prices of the model vendor, USD a million tokens, by tier."]
+    for (model, variant), prices in API_PRICES.items():
+        for unit, direction, (price, _) in zip(_UNITS, DIRECTIONS, prices, strict=True):
+            eras = [(price, "")]
+            if plants.on and [model, variant, direction] == cut:
+                eras = [(price, f"to = {since - timedelta(days=1)}"), (listed, f"from = {since}")]
+            for amount, dated in eras:
+                lines += [
+                    "[[prices]]",
+                    'provider = "example_models"',
+                    f'model = "{model}"',
+                    f'unit = "{unit}"',
+                ]
+                lines += [f'rate_usd = "{decimal(amount, 4)}"', f'context = "{variant}"', dated, ""]
+    return "\n".join(lines).replace("\n\n\n", "\n\n").rstrip("\n") + "\n"

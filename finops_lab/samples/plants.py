@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 
-__all__ = ["ANOMALIES", "CORRECTION", "CREDITS_END", "MISTAG", "RESTATED", "RUNAWAY", "Anomaly", "Plants"]
+__all__ = [
+    "ANOMALIES",
+    "CORRECTION",
+    "CREDITS_END",
+    "INCIDENT",
+    "MISTAG",
+    "OVER_PROVISIONED",
+    "RESTATED",
+    "RUNAWAY",
+    "THRASHING",
+    "Anomaly",
+    "Incident",
+    "Plants",
+]
 
 
 @dataclass(frozen=True)
@@ -48,6 +61,33 @@ CREDIT_CENTS = 1_200_000
 RESTATED = (date(2026, 9, 1), date(2026, 9, 29), "europe-west4", date(2026, 10, 3), date(2026, 10, 12))
 # A refund in the bill of the second month for usage in the first.
 CORRECTION = (date(2026, 8, 14), date(2026, 10, 1), "support", 384_617)
+
+
+@dataclass(frozen=True)
+class Incident:
+    """A bad deploy of a service: calls fail until it is rolled back.
+
+    One call in ``2**bits`` of those that fail is kept: collectors that sample at the tail keep
+    more of the failed traces than of the others.
+    """
+
+    service: str
+    model: str
+    deployed: datetime
+    rolled_back: datetime
+    failed_share: float
+    error: str
+    bits: int
+
+
+INCIDENT = Incident(
+    "reply-drafts", "alder-34b", datetime(2026, 10, 21, 9, tzinfo=UTC), datetime(2026, 10, 21, 15, tzinfo=UTC),
+    1 / 3, "template_error", 7,
+)  # fmt: skip
+# A pool of feature, model and variant whose autoscaler flaps on these days, both included.
+THRASHING = (("search-answers", "larch-7b", "int8"), date(2026, 10, 5), date(2026, 10, 11))
+# A pool that is never smaller than this, whatever its load.
+OVER_PROVISIONED = (("doc-summaries", "alder-34b", "int8"), 8)
 
 
 @dataclass(frozen=True)

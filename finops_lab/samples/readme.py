@@ -24,20 +24,23 @@ Made by `finops-lab sample --out DIR --seed {seed}`. The same seed writes the sa
 
 | path | what |
 |---|---|
-| `finops.toml` | dimension rules, budgets, service level objectives, sampling rates |
+| `finops.toml` | dimension rules, budgets, service level objectives, targets of KPIs, the vendor's list prices, sampling rates |
 | `exports/aws/` | FOCUS 1.0, CSV.gz, a file a month: GPU instances, SageMaker, Bedrock, storage, data transfer, support, tax, two commitments with covered and unused usage |
 | `exports/gcp/` | FOCUS 1.2, Parquet: GPU instances, Vertex AI, storage, credits. 2026-09 was delivered twice: the folders `delivered=...` hold both |
 | `exports/model-vendor/` | FOCUS 1.2, CSV: tokens by project, model, variant and direction, with tax and a correction |
 | `exports/requests/litellm/` | LiteLLM spend logs of calls to the model vendor, one call in 5,000 |
-| `exports/requests/otlp/` | OTLP/JSON traces of calls to self-hosted models, one call in 4,096 or 16,384: each span says which |
+| `exports/requests/otlp/` | OTLP/JSON traces of calls to self-hosted models, one call in 4,096 or 16,384 (of the incident's failed calls one in 128): each span says which. Spans of 2026-10 carry the sizes of both bodies and the times in the engine; some traces have several calls, a retrieval or a retry |
 | `exports/gpu/` | GPU samples every two hours of a few dozen GPUs, two kinds of utilization |
+| `exports/capacity/` | wanted, ready and needed replicas of the same pools by hour, a GPU each, and every decision of the autoscaler |
+| `exports/latency/` | latency and time to first token of the same pools in the buckets of Prometheus, six hours a window |
+| `exports/deploys/` | a year of deploys, rollbacks and changes of configuration; versions are those of the training jobs |
 | `exports/training/`, `exports/spot/` | training job attempts since 2025-11; spot interruptions since 2026-05 |
 | `exports/evaluations/` | a year of monthly accuracy evaluations, two data sets |
 | `exports/value/` | revenue and units per feature and month |
 | `truth.json` | what was planted, with dates and exact amounts, and the exact totals of every month |
 
 Bills cover 2024-05 to 2026-10 day by day (tax, support, credits and commitment fees by month);
-requests and GPU samples cover 2026-08 to 2026-10.
+requests, GPU samples, capacity and latency cover 2026-08 to 2026-10, deploys 2025-11 to 2026-10.
 
 ## How the parts fit together
 
@@ -46,7 +49,12 @@ price, rounded to 1,000 tokens a day; the request logs are a random sample of th
 weighted tokens of the logs match the bill up to sampling error (a percent or two a month in total,
 more for rare variants), and exactly never. Calls that failed or that the gateway answered from its
 own cache are in the logs and not in the bill. The gateway reckons `spend` at list price; the bill
-is 5 % lower. GPU pools follow the calls: calls x GPU seconds per call / target utilization.
+is 5 % lower. GPU pools follow the calls: calls x GPU seconds per call / target utilization; so do
+the needed replicas, and histograms count the same calls with durations of the same distribution.
+Only the failed calls of the planted incident come on top: they are in the logs and on no bill.
+
+The vendor bills its tiers (standard, batch, mini) apart. The gateway keeps the tier in the tag
+`variant`; with the list prices of `finops.toml`, priced calls cost what the gateway reckons.
 
 The dirt is deliberate: one row in twenty says `Team` for `team`, one in fifty lost its tags, the
 shared gateway, data transfer, support, tax and credits have no team, and some requests lack their

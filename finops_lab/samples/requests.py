@@ -24,6 +24,18 @@ from finops_lab.samples.traffic import sampling_bits
 
 __all__ = ["write_lines", "write_litellm", "write_otlp"]
 
+# vLLM's names of the time a call spends in the engine.
+_ENGINE = (
+    ("gen_ai.latency.time_in_queue", "queue_ms"),
+    ("gen_ai.latency.time_in_model_prefill", "prefill_ms"),
+    ("gen_ai.latency.time_in_model_decode", "decode_ms"),
+)
+_OF_CALL = (
+    ("http.request.body.size", "request_bytes"),
+    ("http.response.body.size", "response_bytes"),
+    ("http.request.resend_count", "resent"),
+)
+
 
 def write_lines(path: Path, lines: Sequence[str]) -> None:
     """Write lines as gzip whose bytes depend on nothing but the lines."""
@@ -105,10 +117,11 @@ def write_otlp(folder: Path, calls: pl.DataFrame) -> None:
 
     A line holds the spans of one service and day. The sampling probability is in each span's
     ``traceState`` as ``ot=th:``, the rejection threshold of OpenTelemetry's consistent sampling.
+    `calls` are those of `finops_lab.samples.traces.traced`.
     """
     for month, part in _months(calls):
         resources: dict[tuple[Any, ...], list[str]] = {}
-        for number, row in enumerate(part.iter_rows(named=True)):
+        for row in part.iter_rows(named=True):
             known = row["context"]
             key = (
                 _day(row["start_ms"]),
@@ -120,7 +133,10 @@ def write_otlp(folder: Path, calls: pl.DataFrame) -> None:
                 _team_region(row),
                 row["feature"] if not row["gateway"] else "gateway",
             )
-            resources.setdefault(key, []).append(_span(month, number, row))
+            spans = resources.setdefault(key, [])
+            if row["root_start_ms"] is not None:
+                spans += _around(month, row)
+            spans.append(_span(month, row))
         lines = [
             _batch(key, spans) for key, spans in sorted(resources.items(), key=lambda item: str(item[0]))
         ]
@@ -153,12 +169,62 @@ def _batch(key: tuple[Any, ...], spans: Iterable[str]) -> str:
     )
 
 
-def _span(month: str, number: int, row: dict[str, Any]) -> str:
-    bits = sampling_bits(row["model"])
-    threshold = (1 << 56) - (1 << (56 - bits))
+def _serial(month: str, number: int) -> int:
+    return int(month.replace("-", "")) * 1_000_000 + number
+
+
+def _ids(month: str, row: dict[str, Any], bits: int) -> dict[str, str]:
+    """Return the trace of a call and the state that says how it was sampled."""
     # Kept spans have randomness (the last 56 bits of the trace id) at or above the threshold.
-    serial = int(month.replace("-", "")) * 1_000_000 + number
-    trace = f"{serial:018x}{threshold + number:014x}"
+    number = row["number"] if row["trace_number"] is None else row["trace_number"]
+    least = _threshold(row["trace_bits"] or bits) + number
+    return {
+        "traceId": f"{_serial(month, number):018x}{least:014x}",
+        "traceState": f"ot=th:{_threshold(bits):014x}".rstrip("0"),
+    }
+
+
+def _threshold(bits: int) -> int:
+    return (1 << 56) - (1 << (56 - bits))
+
+
+def _root(month: str, row: dict[str, Any]) -> str:
+    return f"f{_serial(month, row['root']):015x}"
+
+
+def _around(month: str, row: dict[str, Any]) -> list[str]:
+    """Return the server's span around the calls of a trace, and the retrieval that came before them."""
+    ids = _ids(month, row, row["trace_bits"])
+    root = {
+        "traceId": ids["traceId"],
+        "spanId": _root(month, row),
+        "traceState": ids["traceState"],
+        "name": f"POST /v1/{row['feature']}",
+        "kind": 2,
+        **_times(row["root_start_ms"], row["root_end_ms"]),
+        "attributes": [_text("http.request.method", "POST"), _text("url.path", f"/v1/{row['feature']}")],
+        "status": {},
+    }
+    if row["retrieval_end_ms"] is None:
+        return [_compact(root)]
+    retrieval = {
+        **root,
+        "spanId": f"e{_root(month, row)[1:]}",
+        "parentSpanId": root["spanId"],
+        "name": "retrieval",
+        "kind": 3,
+        **_times(row["root_start_ms"] + 1, row["retrieval_end_ms"]),
+        "attributes": [_text("gen_ai.operation.name", "retrieval")],
+    }
+    return [_compact(root), _compact(retrieval)]
+
+
+def _times(start_ms: int, end_ms: int) -> dict[str, str]:
+    return {"startTimeUnixNano": f"{start_ms}000000", "endTimeUnixNano": f"{end_ms}000000"}
+
+
+def _span(month: str, row: dict[str, Any]) -> str:
+    ids = _ids(month, row, row["bits"] or sampling_bits(row["model"]))
     attributes = [
         _text("gen_ai.operation.name", "chat"),
         _text("gen_ai.provider.name", "self_hosted"),
@@ -174,17 +240,19 @@ def _span(month: str, number: int, row: dict[str, Any]) -> str:
             _count("gen_ai.usage.input_tokens", row["input_tokens"]),
             _count("gen_ai.usage.output_tokens", row["output_tokens"]),
             _count("gen_ai.usage.cache_read.input_tokens", row["cached_tokens"]),
-            {"key": "gen_ai.response.time_to_first_chunk", "value": {"doubleValue": row["ttft_ms"] / 1000}},
+            _seconds("gen_ai.response.time_to_first_chunk", row["ttft_ms"]),
         ]
+    attributes += [_seconds(name, row[column]) for name, column in _ENGINE if row[column] is not None]
+    attributes += [_count(name, row[column]) for name, column in _OF_CALL if row[column] is not None]
     return _compact(
         {
-            "traceId": trace,
-            "spanId": f"{serial:016x}",
-            "traceState": f"ot=th:{threshold:014x}".rstrip("0"),
+            "traceId": ids["traceId"],
+            "spanId": f"{_serial(month, row['number']):016x}",
+            **({} if row["root"] is None else {"parentSpanId": _root(month, row)}),
+            "traceState": ids["traceState"],
             "name": f"chat {row['model']}",
             "kind": 3,
-            "startTimeUnixNano": f"{row['start_ms']}000000",
-            "endTimeUnixNano": f"{row['start_ms'] + row['latency_ms']}000000",
+            **_times(row["start_ms"], row["start_ms"] + row["latency_ms"]),
             "attributes": attributes,
             "status": {"code": 2} if row["error"] else {},
         }
@@ -197,6 +265,10 @@ def _text(name: str, value: str) -> dict[str, Any]:
 
 def _count(name: str, value: int) -> dict[str, Any]:
     return {"key": name, "value": {"intValue": str(value)}}
+
+
+def _seconds(name: str, value_ms: int) -> dict[str, Any]:
+    return {"key": name, "value": {"doubleValue": value_ms / 1000}}
 
 
 def _months(calls: pl.DataFrame) -> list[tuple[str, pl.DataFrame]]:

@@ -27,13 +27,13 @@ from finops_lab.samples.compute import pool_name
 from finops_lab.samples.demand import Demand, Route
 from finops_lab.samples.seeds import stream
 
-__all__ = ["ACCURACY", "accuracy", "feature_value", "gpu_samples"]
+__all__ = ["ACCURACY", "WATCHED", "accuracy", "canonical", "feature_value", "gpu_samples"]
 
 _INTERVAL_S = 7200
 # What ingestion adds, and what no export of the sample tells.
 _EXPORT_ONLY = ("day", "source_file", "source_row", "mig_id")
 # Watched GPUs per pool: a few dozen of the fleet.
-_WATCHED = (
+WATCHED = (
     (Route("search-answers", "larch-7b", "int8"), 4),
     (Route("search-answers", "larch-70b", "int8"), 4),
     (Route("semantic-index", "alder-13b", "int4"), 3),
@@ -66,7 +66,7 @@ def gpu_samples(seed: int) -> pl.DataFrame:
     hour = (ticks.astype(np.int64) // 3600) % 24
     weekend = (ticks.astype("datetime64[D]").astype(np.int64) + 3) % 7 >= 5
     frames, number = [], 0
-    for route, gpus in _WATCHED:
+    for route, gpus in WATCHED:
         kind = SERVING[route.model]
         feature = FEATURES[route.feature]
         for gpu in range(gpus):
@@ -109,7 +109,7 @@ def gpu_samples(seed: int) -> pl.DataFrame:
                         ),
                     )
                 )
-    return _canonical("gpu_samples", pl.concat(frames).with_columns(pl.col("ts").dt.replace_time_zone("UTC")))
+    return canonical("gpu_samples", pl.concat(frames).with_columns(pl.col("ts").dt.replace_time_zone("UTC")))
 
 
 def _if_held(value: str, name: str) -> pl.Expr:
@@ -143,7 +143,7 @@ def accuracy(seed: int) -> pl.DataFrame:
                             "higher_is_better": True,
                         }
                     )
-    return _canonical("accuracy_samples", pl.DataFrame(rows))
+    return canonical("accuracy_samples", pl.DataFrame(rows))
 
 
 def feature_value(seed: int, demand: Demand) -> pl.DataFrame:
@@ -177,7 +177,7 @@ def feature_value(seed: int, demand: Demand) -> pl.DataFrame:
     return pl.DataFrame(rows, schema_overrides={"customer": pl.String, "revenue_usd": pl.String})
 
 
-def _canonical(table: str, frame: pl.DataFrame) -> pl.DataFrame:
+def canonical(table: str, frame: pl.DataFrame) -> pl.DataFrame:
     """Bring a frame to the contract's columns and dtypes, less what ingestion adds."""
     return frame.select(
         pl.col(name).cast(dtype) if name in frame.columns else pl.lit(None, dtype).alias(name)

@@ -19,7 +19,7 @@ from finops_lab.samples.company import (
 from finops_lab.samples.demand import CACHE_HITS, ERROR_RATE, Demand, Route
 from finops_lab.samples.seeds import Floats, Ints, index_of, stream
 
-__all__ = ["API_SAMPLING", "sample", "sampling_bits"]
+__all__ = ["API_SAMPLING", "day_share", "durations", "sample", "sampling_bits"]
 
 # One call in 5,000 to the model vendor is logged; self-hosted calls are sampled per model.
 API_SAMPLING = 5000
@@ -37,6 +37,31 @@ def sampling_bits(model: str) -> int:
     12
     """
     return SERVING[model].sampling_bits
+
+
+def day_share(first_hour: float, last_hour: float) -> float:
+    """Return the share of a day's calls between two hours, as they usually are.
+
+    Examples
+    --------
+    >>> day_share(0, 24)
+    1.0
+    >>> round(day_share(9, 15), 2)
+    0.36
+    """
+    hours = (np.arange(_BINS) + 0.5) / 6
+    usual = _usual(hours)
+    return float(usual[(hours > first_hour) & (hours < last_hour)].sum() / usual.sum())
+
+
+def _usual(hours: Floats) -> Floats:
+    return np.asarray(1 + 0.55 * np.cos(2 * np.pi * (hours - 14) / 24), dtype=np.float64)
+
+
+def durations(rng: np.random.Generator, route: Route, hour: Ints) -> tuple[Floats, Floats]:
+    """Draw time to the first token and latency, in ms, of a route's calls at some hours of the day."""
+    which = np.zeros(len(hour), dtype=np.int64)
+    return _latency(rng, [route], which, _tokens(rng, [route], which), hour)
 
 
 def sample(seed: int, demand: Demand, *, api: bool) -> pl.DataFrame:
@@ -97,7 +122,7 @@ def sample(seed: int, demand: Demand, *, api: bool) -> pl.DataFrame:
 
 def _times(rng: np.random.Generator, demand: Demand, day: Ints) -> Ints:
     hours = (np.arange(_BINS) + 0.5) / 6
-    usual = 1 + 0.55 * np.cos(2 * np.pi * (hours - 14) / 24)
+    usual = _usual(hours)
     inside = np.empty(len(day), dtype=np.int64)
     for number in np.unique(day):
         bursts = rng.gamma(1 / BURSTINESS**2, BURSTINESS**2, _BINS)

@@ -13,6 +13,7 @@ from finops_lab.samples.company import FEATURES, PRICE_CUT
 from finops_lab.samples.compute import pool_name
 from finops_lab.samples.demand import Route
 from finops_lab.samples.focus import PROVIDERS
+from finops_lab.samples.operations import Operations, told
 from finops_lab.samples.overhead import credit_amount
 from finops_lab.samples.plants import (
     ANOMALIES,
@@ -30,7 +31,7 @@ from finops_lab.samples.traffic import API_SAMPLING
 __all__ = ["render"]
 
 
-def render(seed: int, charges: pl.DataFrame, plants: Plants) -> str:
+def render(seed: int, charges: pl.DataFrame, plants: Plants, operations: Operations) -> str:
     """Return the text of `truth.json`; amounts are decimal strings in USD."""
     truth: dict[str, Any] = {
         "note": "Synthetic. What the generator planted, computed from the charges it wrote.",
@@ -53,6 +54,7 @@ def render(seed: int, charges: pl.DataFrame, plants: Plants) -> str:
         if plants.on
         else None,
         "correction": _correction(charges) if plants.on else None,
+        **told(operations, plants),
         "gateway_without_team": _gateway(charges),
         "gateway_spend_at_list_price": "LiteLLM spend is at list price; the vendor's bill is 5 % lower.",
         "commitments": [_commitment(charges, c.id) for c in COMMITMENTS],

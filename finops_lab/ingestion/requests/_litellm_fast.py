@@ -21,7 +21,6 @@ from finops_lab.ingestion._fast_values import (
     coalesce,
     first,
     literals,
-    mapped,
     moments,
     once,
 )
@@ -64,7 +63,9 @@ def road(settings: ReadSettings) -> _fast_json.Road | None:
 def _names(settings: ReadSettings) -> dict[str, tuple[str, ...]]:
     """Return the names that the lab gives a column, and those of the column itself."""
     own = {column: (column, f"finops.{column}") for column in _litellm_records.CONTEXT}
-    first = {f"lab {column}": settings.attributes.get(column, ()) for column in (*own, "model")}
+    first = {
+        f"lab {column}": settings.attributes.get(column, ()) for column in (*own, "model", "service_tier")
+    }
     return {**own, **first, "pool_id": _litellm_records.POOL}
 
 
@@ -130,7 +131,6 @@ class _Road:
             "usage": ["prompt", "completion", "cache_read", "cache_creation"],
         }
         self._hosting = Memo(lambda provider: _calls.hosting(_json.text(provider)))
-        self._tier = Memo(_calls.tier)
         self._memos = {name: Memo(function) for name, function in _FEW.items()}
         self._tags = Memo(self._read_tags)
         self._tag_rows: list[list[str | None]] = []
@@ -271,8 +271,6 @@ class _Road:
             moments(raw[name]) for name in ("startTime", "endTime", "completionStartTime")
         )
         raw["cost"], raw["rounded"], raw["vouched"] = amounts(raw["spend"])
-        if "service_tier" in raw:
-            raw["service_tier"] = mapped(raw["service_tier"].to_list(), self._tier, _TEXT)
         tags = self._tag_columns(raw[_TAG])
         self._tags.clear()
         self._tag_rows = []
@@ -318,6 +316,8 @@ class _Road:
                 [*self._lookup(f"lab {column}", held), *own, *self._lookup(column, held)], _TEXT
             )
         model = coalesce([*self._lookup("lab model", held), group, deployed], _TEXT)
+        tiers = self._lookup("lab service_tier", held)
+        tiers += [pl.col("service_tier")] if "service_tier" in held else []
         done |= {
             "model": model,
             "response_model": pl.when(group.is_not_null()).then(deployed),
@@ -338,7 +338,7 @@ class _Road:
             "cache_write_tokens": written,
             "output_tokens": pl.col("completion_tokens"),
             "reasoning_tokens": pl.col("reasoning"),
-            "service_tier": first(["service_tier"], held, _TEXT),
+            "service_tier": once(coalesce(tiers, _TEXT), _calls.tier) if tiers else pl.lit(None, _TEXT),
             "latency_ms": pl.coalesce(logged.cast(pl.Float64), (end - start) / 1000),
             "ttft_ms": pl.when((start <= token) & (token < end)).then((token - start) / 1000),
             "status": pl.when(failed).then(once("error", _calls.failure)).otherwise(pl.lit("ok")),

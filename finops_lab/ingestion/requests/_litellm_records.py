@@ -74,7 +74,10 @@ def request(record: Mapping[str, Any], settings: ReadSettings, weight: float) ->
         "n_requests": 1,
         "sample_weight": weight,
         **_tokens(record, metadata, faults),
-        "service_tier": _calls.tier(_inside(metadata, "cost_breakdown").get("service_tier")),
+        "service_tier": _calls.tier(
+            _lookup(holders, settings.attributes.get("service_tier", ()))
+            or _inside(metadata, "cost_breakdown").get("service_tier")
+        ),
         "latency_ms": latency,
         "ttft_ms": (first - start) / 1000 if streamed and first is not None and start is not None else None,
         "status": status,

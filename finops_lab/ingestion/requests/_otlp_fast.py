@@ -85,12 +85,6 @@ class _Road:
             & (end.is_not_null() | pl.col(TIMES[1]).is_null()),
             "provider": first(names.PROVIDER, held, _TEXT),
             "error": first(names.ERROR, held, _TEXT),
-            "first": coalesce(
-                [pl.col(n).cast(_SIZE, strict=False) for n in names.FIRST_CHUNK if n in held], _SIZE
-            ),
-            "first said": pl.any_horizontal(
-                [pl.lit(False), *[pl.col(n).is_not_null() for n in names.FIRST_CHUNK if n in held]]
-            ),
             **{
                 column: first(several, held, _COUNT)
                 for column, several in (
@@ -100,6 +94,8 @@ class _Road:
                     ("output", names.OUTPUT),
                     ("reasoning", names.REASONING),
                     ("resent", [names.RETRIES]),
+                    ("sent", names.REQUEST_BYTES),
+                    ("returned", names.RESPONSE_BYTES),
                 )
             },
             "total": pl.any_horizontal(
@@ -127,12 +123,22 @@ class _Road:
         uncached = pl.col("input") - read - written
         failed = pl.col("failed") | error.is_not_null()
         utc, texts = pl.Datetime("us", "UTC"), pl.List(pl.String)
-        wait = pl.col("first") * 1000
+        taken = {
+            column: [pl.col(n).cast(_SIZE, strict=False) for n in several if n in held]
+            for column, several in names.SECONDS.items()
+        }
+        taken = {column: found for column, found in taken.items() if found}
+        times = {column: coalesce(found, _SIZE) * 1000 for column, found in taken.items()}
+        told = {
+            column: pl.any_horizontal(pl.col(n).is_not_null() for n in names.SECONDS[column] if n in held)
+            for column in times
+        }
         done = {
             column: coalesce(self._lookup(several, held), _TEXT) for column, several in self._lookups.items()
         }
         server_pool = coalesce(self._lookup([names.SERVER_POOL], held), _TEXT)
-        tiers = [pl.col(name) for name in names.TIER if name in held]
+        tiers = self._lookup(self._lookups["service_tier"], held)
+        tiers += [pl.col(name) for name in names.TIER if name in held]
         done |= {
             "ts_start": (start // 1000).cast(utc),
             "ts_end": (end // 1000).cast(utc),
@@ -156,7 +162,9 @@ class _Road:
             "reasoning_tokens": pl.col("reasoning"),
             "service_tier": once(coalesce(tiers, _TEXT), _calls.tier) if tiers else pl.lit(None, _TEXT),
             "latency_ms": (end - start) / 1e6,
-            "ttft_ms": wait,
+            **times,
+            "request_bytes": pl.col("sent"),
+            "response_bytes": pl.col("returned"),
             "status": pl.when(failed).then(once("error", _calls.failure)).otherwise(pl.lit("ok")),
             "error_type": error,
             "is_retry": pl.col("resent") > 0,
@@ -166,7 +174,7 @@ class _Road:
             "cost_reported_usd": pl.col("cost"),
             "source_row": pl.col("source_row"),
         }
-        counts = ("input", "read", "written", "output", "reasoning", "resent")
+        counts = ("input", "read", "written", "output", "reasoning", "resent", "sent", "returned")
         good = pl.all_horizontal(
             (start > 0).fill_null(False),
             (end > 0).fill_null(True),
@@ -178,7 +186,10 @@ class _Road:
             pl.col("vouched"),
             # A total is looked at where there is no input to go with it.
             ~pl.col("total") | pl.col("input").is_not_null(),
-            ~pl.col("first said") | (wait.is_finite() & (wait >= 0)).fill_null(False),
+            *[
+                ~told[column] | (time.is_finite() & (time >= 0)).fill_null(False)
+                for column, time in times.items()
+            ],
             (uncached >= 0).fill_null(True),
             (pl.col("reasoning") <= pl.col("output")).fill_null(True),
             *[(pl.col(name) >= 0).fill_null(True) for name in counts],

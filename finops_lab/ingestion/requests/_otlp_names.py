@@ -66,6 +66,13 @@ REASONING = (
     "llm.token_count.completion_details.reasoning",
 )
 FIRST_CHUNK = ("gen_ai.response.time_to_first_chunk", "gen_ai.latency.time_to_first_token")
+# vLLM tells where the time of a call went, in seconds.
+QUEUE = ("gen_ai.latency.time_in_queue",)
+PREFILL = ("gen_ai.latency.time_in_model_prefill",)
+DECODE = ("gen_ai.latency.time_in_model_decode",)
+SECONDS = {"ttft_ms": FIRST_CHUNK, "queue_ms": QUEUE, "prefill_ms": PREFILL, "decode_ms": DECODE}
+REQUEST_BYTES = ("http.request.body.size",)
+RESPONSE_BYTES = ("http.response.body.size",)
 TIER = (
     "openai.response.service_tier",
     "gen_ai.openai.response.service_tier",
@@ -113,6 +120,7 @@ def lookups(settings: ReadSettings) -> Mapping[str, Sequence[str]]:
         for column in _CONTEXT
     }
     names["model"] = (*settings.attributes.get("model", ()), *MODEL, *RESPONSE_MODEL)
+    names["service_tier"] = settings.attributes.get("service_tier", ())  # before those of `TIER`
     names["project_id"] = ("finops.project_id", "openinference.project.name")
     names["api_key_id"] = ("finops.api_key_id",)
     return names

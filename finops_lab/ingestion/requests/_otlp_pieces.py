@@ -27,8 +27,10 @@ COUNTS = (
     *names.CACHE_WRITE,
     *names.REASONING,
     names.RETRIES,
+    *names.REQUEST_BYTES,
+    *names.RESPONSE_BYTES,
 )
-NUMBERS = (*names.FIRST_CHUNK, *names.COST)
+NUMBERS = (*[name for several in names.SECONDS.values() for name in several], *names.COST)
 IDS = ("traceId", "spanId", "parentSpanId")
 TIMES = ("startTimeUnixNano", "endTimeUnixNano")
 OTHER = "other"  # marks a span with a value of another type

@@ -117,7 +117,10 @@ def request(
     status = span.get("status")
     code = status.get("code") if isinstance(status, dict) else None
     failed = error is not None or code in (2, "STATUS_CODE_ERROR")
-    first_chunk = _json.number(_first(own, names.FIRST_CHUNK), "ttft_ms", faults)
+    seconds = {
+        column: _json.number(_first(own, several), column, faults)
+        for column, several in names.SECONDS.items()
+    }
     kind = (_json.text(own.get(names.KIND)) or "").upper()
     said = _text(own, (names.OPERATION, names.REQUEST_TYPE)) or kind
     operation = names.OPERATIONS.get(said, "other")
@@ -147,10 +150,12 @@ def request(
             _first(own, names.REASONING),
             faults,
         ),
-        "service_tier": _calls.tier(_first(own, names.TIER)),
+        "service_tier": _calls.tier(context["service_tier"] or _first(own, names.TIER)),
         # A negative span breaks the contract's rule on ts_end, once is enough.
         "latency_ms": (end - start) / 1e6 if start is not None and end is not None and end >= start else None,
-        "ttft_ms": None if first_chunk is None else first_chunk * 1000,
+        **{column: None if taken is None else taken * 1000 for column, taken in seconds.items()},
+        "request_bytes": _json.count(_first(own, names.REQUEST_BYTES), "request_bytes", faults),
+        "response_bytes": _json.count(_first(own, names.RESPONSE_BYTES), "response_bytes", faults),
         "status": _calls.failure(error) if failed else "ok",
         "error_type": error,
         "is_retry": None if resent is None else resent > 0,

@@ -108,6 +108,9 @@ def _request(record: Mapping[str, Any], settings: ReadSettings) -> dict[str, Any
         "hosting": _calls.hosting(provider),
         "n_requests": 1,
         **_tokens(record, faults, notes),
+        "service_tier": _calls.tier(
+            _records.lookup([properties], settings.attributes.get("service_tier", ()))
+        ),
         "latency_ms": _json.number(_first(record, "delay_ms", "latency"), "latency_ms", faults),
         "ttft_ms": _json.number(own("time_to_first_token"), "ttft_ms", faults),
         "status": status,

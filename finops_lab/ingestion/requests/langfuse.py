@@ -202,7 +202,10 @@ def _request(
         "hosting": _calls.hosting(provider),
         "n_requests": 1,
         **usage,
-        "service_tier": _calls.tier(parameters.get("service_tier")),
+        "service_tier": _calls.tier(
+            _records.lookup(holders, settings.attributes.get("service_tier", ()))
+            or parameters.get("service_tier")
+        ),
         **_durations(observation, start, end, faults),
         "status": status,
         "error_type": error,

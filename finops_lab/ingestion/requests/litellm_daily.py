@@ -111,6 +111,7 @@ def _requests(record: Mapping[str, Any], settings: ReadSettings) -> Iterator[dic
         "operation": "tool" if tool else _calls.operation(_json.text(own("endpoint"))),
         "hosting": _calls.hosting(provider),
         "sample_weight": 1.0,
+        "service_tier": _calls.tier(_records.lookup([record], settings.attributes.get("service_tier", ()))),
         **_calls.token_buckets(
             own("prompt_tokens"),
             own("cache_read_input_tokens"),
