@@ -150,22 +150,34 @@ def read_requests(data: Path, out: Path, answer: Path) -> None:
     _form.timed(work, answer)
 
 
-def our_requests(data: Path, out: Path, answer: Path, *, buckets: bool = False) -> None:
+def our_requests(data: Path, out: Path, answer: Path) -> None:
     """Roll calls up as the library does."""
     from finops_lab.unit_economics import requests
 
     def work() -> Mapping[str, Any]:
-        parts = [requests.partial(_requests(path), buckets=buckets) for path in _files(data / "requests")]
-        done = requests.combine(parts)
+        files = _files(data / "requests")
+        done = requests.combine(requests.partial(_requests(path), buckets=False) for path in files)
         done.days.write_parquet(out)
-        return {"groups": done.days.height, "buckets": done.histograms.height}
+        return {"groups": done.days.height}
 
     _form.timed(work, answer)
 
 
 def bucketed_requests(data: Path, out: Path, answer: Path) -> None:
-    """Roll calls up with buckets that merge, as a lab keeps them."""
-    our_requests(data, out, answer, buckets=True)
+    """Roll calls up with buckets that merge, each day written by itself, as a lab keeps them."""
+    from finops_lab.unit_economics import histogram, requests
+
+    def work() -> Mapping[str, Any]:
+        kept = out.with_suffix("")
+        kept.mkdir(exist_ok=True)
+        for number, path in enumerate(_files(data / "requests")):
+            part = requests.partial(_requests(path))
+            part.days.write_parquet(kept / f"days-{number}.parquet", compression="lz4")
+            part.histograms.write_parquet(kept / f"buckets-{number}.parquet", compression="lz4")
+        histogram.merge([pl.scan_parquet(kept / "buckets-*.parquet")]).sink_parquet(out)
+        return {}
+
+    _form.timed(work, answer)
 
 
 def _duckdb(folder: Path) -> Any:

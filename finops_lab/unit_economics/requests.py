@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
-from functools import cached_property
 
 import polars as pl
 
@@ -22,6 +21,7 @@ from finops_lab.errors import InputError
 from finops_lab.money import MONEY
 from finops_lab.unit_economics import histogram
 from finops_lab.unit_economics._codes import PLACE, Coded, coded
+from finops_lab.unit_economics._weighed import OK, TOKENS, Weighed, finished, sums, weighed
 from finops_lab.unit_economics.histogram import QUANTILES, share
 from finops_lab.unit_economics.schemas import (
     BY,
@@ -42,16 +42,9 @@ _NEEDED: dict[str, pl.DataType | type[pl.DataType]] = {
     "n_requests": pl.Int64,
     "sample_weight": pl.Float64,
 }
-_TOKENS = (
-    "input_uncached_tokens",
-    "cache_read_tokens",
-    "cache_write_tokens",
-    "output_tokens",
-    "reasoning_tokens",
-)
 _READ: dict[str, pl.DataType | type[pl.DataType]] = {
     **dict.fromkeys(REQUEST_KEYS, pl.String),
-    **dict.fromkeys(_TOKENS, pl.Int64),
+    **dict.fromkeys(TOKENS, pl.Int64),
     **dict.fromkeys((f"{name}_ms" for name in LATENCIES), pl.Float64),
     **dict.fromkeys(("served_from_cache", "is_retry"), pl.Boolean),
     "cost_reported_usd": MONEY,
@@ -63,16 +56,8 @@ _EXACT = {
     "latency_p99_ms": ("latency_ms", 0.99),
     "ttft_p95_ms": ("ttft_ms", 0.95),
 }
-_MAYBE = (*_TOKENS, "latency_ms", "cost_reported_usd")
-_STATES = {
-    "calls_failed": ("error", "timeout"),
-    "calls_cancelled": ("cancelled",),
-    "calls_pending": ("pending",),
-}
-_MILLIONTHS = 1_000_000
 # No bucket of a number lies as far out; the two special ones do.
 _EDGE = 65_535
-_OK = pl.col("status") == "ok"
 
 
 @dataclass(frozen=True)
@@ -149,11 +134,11 @@ def partial(requests: pl.LazyFrame, *, buckets: bool = True) -> Rolled:
     day = rows["day"][0]
     if rows["day"].min() != rows["day"].max() or day is None:
         raise InputError("a part holds the calls of one day")
-    weighed = _weighed(rows)
-    calls = coded(weighed.frame, REQUEST_KEYS)
-    sums = _summed(calls, weighed)
-    held = _buckets(calls, weighed, sums, day) if buckets else pl.DataFrame(schema=HISTOGRAMS)
-    return Rolled(_days(calls, weighed, sums, day), held)
+    stands = weighed(rows)
+    calls = coded(stands.frame, REQUEST_KEYS)
+    summed = _summed(calls, stands)
+    held = _buckets(calls, stands, summed, day) if buckets else pl.DataFrame(schema=HISTOGRAMS)
+    return Rolled(_days(calls, stands, summed, day), held)
 
 
 def combine(parts: Iterable[Rolled]) -> Rolled:
@@ -231,7 +216,7 @@ def pooled(
     calls = (pl.col("n_requests") * pl.col("sample_weight") * 1000).round(0).cast(pl.Int64)
     month = pl.col("day").dt.month_start().alias("month")
     keys = ["month", *by]
-    rows = _read(requests).filter(_OK, pl.col(value).is_not_null())
+    rows = _read(requests).filter(OK, pl.col(value).is_not_null())
     frame = rows.select(month, *by, pl.col(value), calls.alias("_calls")).filter(pl.col("_calls") > 0)
     alike = frame.select(pl.col("_calls").min() == pl.col("_calls").max()).collect().item() is not False
     named = [
@@ -256,138 +241,36 @@ def _read(requests: pl.LazyFrame) -> pl.LazyFrame:
     )
 
 
-@dataclass(frozen=True)
-class _Weighed:
-    """Rows with what they stand for: ``_calls`` and sums in whole numbers, `unit` thousandths each."""
-
-    frame: pl.DataFrame
-    unit: int
-    ones: bool  # every row is one call
-    alike: bool  # every row stands for as many calls
-    whole: pl.DataType  # Int64; Int128 where sums might not fit
-
-    @cached_property
-    def full(self) -> set[str]:
-        """What every row knows."""
-        return {name for name in _MAYBE if not self.frame[name].null_count()}
-
-    @cached_property
-    def blank(self) -> set[str]:
-        """What no row knows."""
-        return {name for name in _MAYBE if self.frame[name].null_count() == self.frame.height}
-
-
-def _weighed(rows: pl.DataFrame) -> _Weighed:
-    """Nearly every log has a row per call: nothing is multiplied then."""
-    n, weight = pl.col("n_requests"), pl.col("sample_weight")
-    most = [pl.col(name).max().alias(name) for name in (*_TOKENS, "latency_ms")]
-    seen = rows.select(
-        ((n == 1) & (weight == 1)).all().alias("ones"),
-        (weight == 1).all().alias("unsampled"),
-        n.max().alias("n"),
-        weight.max().alias("weight"),
-        pl.max_horizontal(most).alias("most"),
-    ).row(0, named=True)
-    largest = max(seen["most"] or 0, 1) * max(seen["n"] or 0, 1) * max(seen["weight"] or 0, 1)
-    whole: pl.DataType = pl.Int128() if largest * rows.height * 1000 > 2**62 else pl.Int64()
-    latency = (pl.col("latency_ms") * 1000).round(0).cast(whole)
-    if seen["unsampled"]:
-        frame = rows.with_columns(n.alias("_calls"), (latency * n).alias("_latency"))
-        unit, alike = 1000, seen["ones"] or rows["n_requests"].n_unique() == 1
-    else:
-        sampled = [(pl.col(name) * weight * 1000).round(0).cast(whole).alias(name) for name in _TOKENS]
-        calls = (n * weight * 1000).round(0).cast(whole)
-        # Eighteen decimals times millionths: exact up to 1e11 dollars a row.
-        units = pl.col("cost_reported_usd").to_physical() * (weight * _MILLIONTHS).round(0).cast(pl.Int128)
-        frame = rows.with_columns(
-            *sampled,
-            calls.alias("_calls"),
-            (pl.col("latency_ms") * n * weight * 1000).round(0).cast(whole).alias("_latency"),
-            (units // _MILLIONTHS).reinterpret(dtype=MONEY).alias("cost_reported_usd"),
-        )
-        unit, alike = 1, frame["_calls"].n_unique() == 1
-    return _Weighed(frame, unit, bool(seen["ones"]), alike, whole)
-
-
-def _sums(weighed: _Weighed) -> list[pl.Expr]:
-    """Return what is added up; what is known beforehand of all rows is left to `_finished`."""
-    calls = pl.col("_calls")
-
-    def counted(such: pl.Expr, name: str) -> pl.Expr:
-        some = such.sum().cast(pl.Int64) if weighed.ones else (such.cast(weighed.whole) * calls).sum()
-        return some.alias(name)
-
-    timed, tokens = pl.col("latency_ms").is_not_null(), pl.col(_TOKENS[:4]).is_not_null()
-    sums = [pl.col(name).cast(weighed.whole).sum() for name in _TOKENS if name not in weighed.blank]
-    sums += [pl.col("_latency").sum().alias("latency_ms"), pl.col("cost_reported_usd").sum()]
-    sums += [] if weighed.ones else [calls.cast(weighed.whole).sum().alias("calls")]
-    sums += [] if "latency_ms" in weighed.full else [counted(timed, "calls_timed")]
-    if not weighed.full.intersection(_TOKENS[:4]):
-        sums.append((~pl.any_horizontal(tokens)).sum().cast(pl.Int64).alias("rows_without_tokens"))
-    told = [name for name in _MAYBE if name not in weighed.full | weighed.blank]
-    return [
-        pl.len().cast(pl.Int64).alias("rows"),
-        counted(_OK, "calls_ok"),
-        *(counted(pl.col("status").is_in(states), name) for name, states in _STATES.items()),
-        counted(pl.col("is_retry"), "calls_retried"),
-        counted(pl.col("served_from_cache"), "calls_cached"),
-        *sums,
-        *(pl.col(name).count().alias(f"_known_{name}") for name in told),
-    ]
-
-
-def _finished(weighed: _Weighed) -> dict[str, pl.Expr]:
-    """Return sums as decimals; the sum of nothing but nulls is unknown, not zero."""
-    same = {"calls": "rows"} if weighed.ones else {}
-    if "latency_ms" in weighed.full:
-        same["calls_timed"] = same.get("calls", "calls")
-    done = {}
-    for name, dtype in SUMS.items():
-        value = pl.col(same.get(name, name))
-        if name == "rows_without_tokens" and weighed.full.intersection(_TOKENS[:4]):
-            value = pl.lit(0)
-        if dtype == COUNTED and name not in weighed.blank:
-            unit = 1 if name == "latency_ms" else weighed.unit
-            value = (value.cast(pl.Int128) * unit).reinterpret(dtype=COUNTED)
-        if name in weighed.blank:
-            value = pl.lit(None)
-        elif name in _MAYBE and name not in weighed.full:
-            value = pl.when(pl.col(f"_known_{name}") > 0).then(value)
-        done[name] = value
-    return done
-
-
-def _summed(calls: Coded, weighed: _Weighed) -> pl.DataFrame:
+def _summed(calls: Coded, stands: Weighed) -> pl.DataFrame:
     numbers = calls.numbers(REQUEST_KEYS)
     names = pl.col(calls.varying(REQUEST_KEYS)).first()
     return (
-        calls.frame.lazy()
-        .with_columns(**numbers)
-        .group_by(list(numbers))
-        .agg(*_sums(weighed), names)
-        .collect()
+        calls.frame.lazy().with_columns(**numbers).group_by(list(numbers)).agg(*sums(stands), names).collect()
     )
 
 
-def _days(calls: Coded, weighed: _Weighed, sums: pl.DataFrame, day: date) -> pl.DataFrame:
+def _days(calls: Coded, stands: Weighed, summed: pl.DataFrame, day: date) -> pl.DataFrame:
     numbers = calls.numbers(REQUEST_KEYS)
     on = list(numbers)
-    counts = calls.frame.lazy().filter(_OK, pl.col("_calls") > 0)
+    counts = calls.frame.lazy().filter(OK, pl.col("_calls") > 0)
     # Quantiles of many groups are the in-memory engine's strength, sums the streaming engine's.
     exact = (
         counts.select(**numbers, **{name: pl.col(name) for name in ("latency_ms", "ttft_ms", "_calls")})
         .group_by(on)
         .agg(
-            (_plain(value, q) if weighed.alike else _weighted(value, "_calls", q)).alias(name)
+            (_plain(value, q) if stands.alike else _weighted(value, "_calls", q)).alias(name)
             for name, (value, q) in _EXACT.items()
         )
         .collect(engine="in-memory")
     )
-    groups = calls.groups(REQUEST_KEYS, sums)
+    groups = calls.groups(REQUEST_KEYS, summed)
     done = (
-        sums.drop(calls.varying(REQUEST_KEYS)).join(exact, on=on, how="left").join(groups, on=on).sort(PLACE)
+        summed.drop(calls.varying(REQUEST_KEYS))
+        .join(exact, on=on, how="left")
+        .join(groups, on=on)
+        .sort(PLACE)
     )
-    columns = {"day": pl.lit(day), **_finished(weighed)}
+    columns = {"day": pl.lit(day), **finished(stands)}
     return done.with_columns(**columns).select(pl.col(name).cast(kind) for name, kind in REQUEST_DAYS.items())
 
 
@@ -404,11 +287,11 @@ def _weighted(value: str, calls: str, quantile: float) -> pl.Expr:
     return values.sort().filter(up_to * whole >= weights.sum() * part).first()
 
 
-def _buckets(calls: Coded, weighed: _Weighed, sums: pl.DataFrame, day: date) -> pl.DataFrame:
-    groups, numbers = calls.groups(_HELD, sums), calls.numbers(_HELD)
-    counts = calls.frame.lazy().filter(_OK, pl.col("_calls") > 0)
+def _buckets(calls: Coded, stands: Weighed, summed: pl.DataFrame, day: date) -> pl.DataFrame:
+    groups, numbers = calls.groups(_HELD, summed), calls.numbers(_HELD)
+    counts = calls.frame.lazy().filter(OK, pl.col("_calls") > 0)
     durations = {metric: histogram.bucket(pl.col(f"{metric}_ms")) for metric in LATENCIES}
-    rows = counts.select(**numbers, _calls=pl.col("_calls").cast(weighed.whole), **durations)
+    rows = counts.select(**numbers, _calls=pl.col("_calls").cast(stands.whole), **durations)
     rows = rows.join(groups.select(*numbers, PLACE).lazy(), on=list(numbers))
     # Group and bucket in one number, which sorts as the two do: runs of it are what is counted.
     small = {metric: pl.col(metric).cast(pl.Int64).clip(-_EDGE, _EDGE) + _EDGE for metric in LATENCIES}
@@ -417,7 +300,7 @@ def _buckets(calls: Coded, weighed: _Weighed, sums: pl.DataFrame, day: date) -> 
     found = []
     for metric in LATENCIES:
         known = spots.select("_calls", spot=metric).drop_nulls()
-        if weighed.ones:
+        if stands.ones:
             counted = known["spot"].sort().rle().struct.unnest().select(spot="value", calls="len")
         else:
             counted = known.group_by("spot").agg(pl.col("_calls").sum().alias("calls")).sort("spot")
@@ -427,7 +310,7 @@ def _buckets(calls: Coded, weighed: _Weighed, sums: pl.DataFrame, day: date) -> 
     columns = {
         PLACE: place.cast(groups.schema[PLACE]),
         "bucket": bucket.replace(special),
-        "calls": (pl.col("calls") * weighed.unit).reinterpret(dtype=COUNTED),
+        "calls": (pl.col("calls") * stands.unit).reinterpret(dtype=COUNTED),
         "month": pl.lit(day.replace(day=1)),
     }
     done = pl.concat(found).with_columns(**columns).sort(PLACE, "metric", "bucket")
