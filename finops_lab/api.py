@@ -11,7 +11,8 @@ import polars as pl
 
 from finops_lab import allocation, bookkeeping, exploring, pricing, tradeoffs
 from finops_lab import doctor as _doctor
-from finops_lab.calendar import format_month, parse_month
+from finops_lab.calendar import parse_month
+from finops_lab.errors import CurrencyError
 from finops_lab.lab import Lab
 
 if TYPE_CHECKING:
@@ -133,21 +134,32 @@ def explore(lab: Lab, by: str = "team") -> Explorer:
     ------
     NoDataError
         When the lab holds no bills.
+    CurrencyError
+        When the charges are in several currencies.
+    InputError
+        When `by` is none of `finops_lab.exploring.GROUPS`.
     """
     from finops_lab.lab import sample_lab
     from finops_lab.widgets import Explorer
 
     kept = entries(lab)
-    months = kept.select(pl.col("x_ChargeMonth").unique().sort()).collect().to_series().to_list()
+    names = ("x_ChargeMonth", "BillingCurrency")
+    months, codes = kept.select(pl.col(names).unique().sort().implode()).collect().row(0)
+    if len(codes) > 1:
+        raise CurrencyError(
+            f"charges are in {', '.join(codes)} and are never added",
+            hint="give dated [[rates]] in finops.toml",
+        )
     folder = None if lab.folder.resolve() == sample_lab().resolve() else str(lab.folder)
+    policy = bookkeeping.policy(lab)
 
     def rows(entry: dict[str, Any]) -> pl.DataFrame:
-        day = entry["x_ChargeDate"]
-        same = [pl.col(name) == entry[name] for name in ("ProviderName", "ServiceName") if entry[name]]
-        same.append(pl.col("ChargePeriodStart").dt.date() == day)
-        return trace(lab, entry["x_team"], format_month(day)).filter(*same).collect()
+        found = exploring.bill_rows(lab.costs(), entry, policy).collect()
+        if found.is_empty() and lab.config.rates:
+            return exploring.bill_rows(lab.costs(), entry, policy, converted=True).collect()
+        return found
 
-    return Explorer(kept, lab.currency, months, rows, folder=folder, by=by)
+    return Explorer(kept, codes[0], months, rows, folder=folder, by=by)
 
 
 def trace(lab: Lab, team: str, month: str) -> pl.LazyFrame:

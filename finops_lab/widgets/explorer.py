@@ -2,36 +2,53 @@
 
 from __future__ import annotations
 
-import base64
 import html
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from finops_lab.calendar import add_months, format_month, parse_month
 from finops_lab.charts import ranked_bars, spend_trend
-from finops_lab.exploring import GROUPS, METRICS, View, as_code, behind, over_time, spend, values
+from finops_lab.errors import FinopsError, InputError
+from finops_lab.exploring import (
+    GROUPS,
+    METRICS,
+    View,
+    as_code,
+    behind,
+    explained,
+    over_time,
+    spend,
+    values,
+)
 from finops_lab.exploring.views import column
+from finops_lab.money import format_money
 from finops_lab.tables import money_table
+from finops_lab.widgets import drawn
 
 if TYPE_CHECKING:
-    import altair as alt
     import ipywidgets
 
 __all__ = ["Explorer"]
 
-_SHOWN = 25
+# Lines of the table; lines to look behind and values to filter by; entries; bill rows.
+_SHOWN, _CHOICES, _ENTRIES, _ROWS = 25, 500, 100, 200
+# Beside its table a chart has half the width; a trend needs all of it.
+_NARROW = 440
 # To a selection of ipywidgets, None is "nothing chosen": the unknown value needs a name of its own.
 _UNKNOWN = "(unknown)"
-_ALL = "—"
+_ALL = "(nothing)"
 _WORDS = {
     "effective": "effective (amortised)",
     "billed": "billed (invoiced)",
     "list": "list",
     "contracted": "contracted",
-    "allocated": "allocated (effective, with an owner)",
+    "allocated": "allocated (with an owner)",
 }
-_COMPARISONS = ("nothing", "the period before", "the same months a year ago")
+_NOTHING, _BEFORE, _YEAR_AGO = _COMPARISONS = ("nothing", "the period before", "a year before")
+_TABS = ("Ledger entries", "Bill rows and rule", "Show as code", "Export")
 
 
 class Explorer:
@@ -47,7 +64,8 @@ class Explorer:
     months : sequence of str
         Months there are, such as ``2026-10``, in order.
     rows : callable
-        Takes a ledger entry (a dict) and returns the bill rows behind it.
+        Takes a ledger entry (a dict) and returns the bill rows behind it, as
+        `finops_lab.exploring.bill_rows` does.
     folder : str, optional
         The lab's folder, for the code shown.
     by : str
@@ -56,7 +74,15 @@ class Explorer:
     Attributes
     ----------
     controls : dict of str to ipywidgets.Widget
-        Its controls by name, for tests and for notebooks that set them.
+        Its controls by name, for tests and for notebooks that set them: ``metric``, ``by``,
+        ``first``, ``last``, ``against``, ``filter``, ``values``, ``clear``, ``drill``, ``entry``.
+    parts : dict of str to ipywidgets.HTML
+        What it shows: ``said``, ``chart``, ``table``, ``entries``, ``bill``, ``code``, ``export``.
+
+    Raises
+    ------
+    InputError
+        When charges cannot be told by `by`.
     """
 
     def __init__(
@@ -71,44 +97,43 @@ class Explorer:
     ) -> None:
         import ipywidgets as w
 
+        groups = [name for name in GROUPS if name != "day"]
+        if by not in groups:
+            raise InputError(f"the explorer cannot begin with {by!r}", hint=f"groups: {', '.join(groups)}")
         self._entries, self._currency, self._months = entries, currency, list(months)
         self._rows, self._folder = rows, folder
         self._where: dict[str, tuple[str | None, ...]] = {}
+        self._lines: dict[str, str | None] = {}
         self._listed: list[dict[str, Any]] = []
-        self._busy = False
-        groups = [name for name in GROUPS if name != "day"]
+        self._quiet = 0
         last = self._months[-1]
-        wide = w.Layout(width="98%")
         self.controls: dict[str, Any] = {
-            "metric": w.Dropdown(options=[(_WORDS[m], m) for m in METRICS], description="Cost", layout=wide),
-            "by": w.Dropdown(options=groups, value=by, description="By", layout=wide),
-            "first": w.Dropdown(options=self._months, value=last, description="From", layout=wide),
-            "last": w.Dropdown(options=self._months, value=last, description="To", layout=wide),
-            "against": w.Dropdown(
-                options=_COMPARISONS, value=_COMPARISONS[1], description="Against", layout=wide
-            ),
-            "filter": w.Dropdown(options=[_ALL, *groups], description="Filter by", layout=wide),
-            "values": w.SelectMultiple(options=[], description="is", rows=6, layout=wide),
-            "clear": w.Button(description="Clear filters", icon="times", layout=wide),
-            "drill": w.Dropdown(options=[_ALL], description="Look behind", layout=wide),
-            "entry": w.Dropdown(options=[_ALL], description="Bill rows of", layout=wide),
+            "metric": w.Dropdown(options=[(_WORDS[m], m) for m in METRICS], description="Cost"),
+            "by": w.Dropdown(options=groups, value=by, description="By"),
+            "first": w.Dropdown(options=self._months, value=last, description="From"),
+            "last": w.Dropdown(options=self._months, value=last, description="To"),
+            "against": w.Dropdown(options=_COMPARISONS, value=_BEFORE, description="Compare with"),
+            "filter": w.Dropdown(options=[_ALL, *groups], description="Filter by"),
+            "values": w.SelectMultiple(options=[], description="Only these (Ctrl adds)", rows=4),
+            "clear": w.Button(description="Clear all filters", icon="times"),
+            "drill": w.Select(options=[], description="Look behind", rows=6),
+            "entry": w.Select(options=[], description="Bill rows of", rows=6),
         }
         self.parts: dict[str, ipywidgets.HTML] = {
             name: w.HTML() for name in ("said", "chart", "table", "entries", "bill", "code", "export")
         }
-        side = [self.controls[name] for name in ("metric", "by", "first", "last", "against")]
-        side += [self.controls[name] for name in ("filter", "values", "clear", "drill", "entry")]
-        beside = w.HBox(
-            [self.parts["chart"], self.parts["table"]], layout=w.Layout(flex_flow="row wrap", gap="24px")
-        )
-        more = w.Tab([self.parts[name] for name in ("entries", "bill", "code", "export")])
-        more.titles = ("Ledger entries", "Bill rows and rule", "Show as code", "Export")
-        main = w.VBox([self.parts["said"], beside, more], layout=w.Layout(flex="1 1 0%", min_width="0"))
-        left = w.VBox(side, layout=w.Layout(flex="0 0 300px"))
-        self.box = w.HBox([left, main], layout=w.Layout(align_items="flex-start"))
+        self._tabs = w.Tab([self.parts[name] for name in ("entries", "bill", "code", "export")])
+        self._tabs.titles = _TABS
+        choose = w.Box([c for name, c in self.controls.items() if name not in ("drill", "entry")])
+        choose.add_class("finops-controls")
+        beside = w.Box([self.parts["chart"], self.parts["table"]])
+        beside.add_class("finops-shown")
+        deeper = w.Box([self.controls["drill"], self.controls["entry"]])
+        deeper.add_class("finops-deeper")
+        self.box = w.VBox([w.HTML(drawn.STYLE), choose, self.parts["said"], beside, deeper, self._tabs])
         self.box.add_class("finops-explorer")
         self._listen()
-        self._redraw()
+        self._draw()
 
     def __repr__(self) -> str:
         return f"Explorer({self.view}; .view .table .code)"
@@ -142,190 +167,221 @@ class Explorer:
         return as_code(self.view, self._folder)
 
     def _against(self, first: str, last: str) -> tuple[str, str] | None:
-        """Return the months to compare with; None where the lab has nothing of them."""
+        """Return the months to compare with; None where the ledger begins later."""
         how = self.controls["against"].value
-        if how == _COMPARISONS[0]:
+        if how == _NOTHING:
             return None
-        places = {month: place for place, month in enumerate(self._months)}
-        length = places[last] - places[first] + 1
-        back = length if how == _COMPARISONS[1] else 12
-        if places[first] < back:
-            return None
-        return self._months[places[first] - back], self._months[places[last] - back]
+        begin, end = parse_month(first), parse_month(last)
+        length = (end.year - begin.year) * 12 + end.month - begin.month + 1
+        back = length if how == _BEFORE else 12
+        ends = format_month(add_months(begin, -back)), format_month(add_months(end, -back))
+        return ends if ends[0] >= self._months[0] else None
+
+    # --- what happens when a control changes -----------------------------------------------------
 
     def _listen(self) -> None:
         for name in ("metric", "by", "first", "last", "against"):
-            self.controls[name].observe(self._changed, "value")
-        self.controls["filter"].observe(self._choose_filter, "value")
-        self.controls["values"].observe(self._filtered, "value")
-        self.controls["clear"].on_click(self._clear)
-        self.controls["drill"].observe(self._drill, "value")
-        self.controls["entry"].observe(self._look_behind, "value")
+            self.controls[name].observe(self._heard(self._changed), "value")
+        self.controls["filter"].observe(self._heard(self._choose_filter), "value")
+        self.controls["values"].observe(self._heard(self._filtered), "value")
+        self.controls["clear"].on_click(self._heard(self._clear))
+        self.controls["drill"].observe(self._heard(self._drill), "value")
+        self.controls["entry"].observe(self._heard(self._look_behind), "value")
+
+    def _heard(self, act: Callable[[Any], None]) -> Callable[[Any], None]:
+        """Act on what the user changes, not on what follows it; what goes wrong is said in place."""
+
+        def acting(change: Any) -> None:
+            if not self._quiet:
+                try:
+                    act(change)
+                except FinopsError as error:
+                    self.parts["said"].value = drawn.note(str(error), alert=True)
+
+        return acting
+
+    @contextmanager
+    def _quietly(self) -> Iterator[None]:
+        self._quiet += 1
+        try:
+            yield
+        finally:
+            self._quiet -= 1
 
     def _changed(self, change: dict[str, Any]) -> None:
-        if self._busy:
-            return
         first, last = self.controls["first"], self.controls["last"]
         if last.value < first.value:  # the other end follows the one that was moved
-            self._quietly(last if change["owner"] is first else first, change["new"])
-        self._redraw()
+            with self._quietly():
+                (last if change["owner"] is first else first).value = change["new"]
+        self._draw()
 
     def _choose_filter(self, change: dict[str, Any]) -> None:
         name = change["new"]
-        found = [] if name == _ALL else values(self._entries, name)
+        found = [] if name == _ALL else values(self._entries, name, _CHOICES)
+        self._choices = _named(found)
         chosen = self._where.get(name, ())
-        self._busy = True
-        self.controls["values"].options = [_UNKNOWN if value is None else value for value in found]
-        self.controls["values"].value = tuple(_UNKNOWN if v is None else v for v in found if v in chosen)
-        self._busy = False
+        with self._quietly():
+            self.controls["values"].options = list(self._choices)
+            self.controls["values"].value = tuple(k for k, v in self._choices.items() if v in chosen)
 
     def _filtered(self, change: dict[str, Any]) -> None:
-        if not self._busy and self.controls["filter"].value != _ALL:
-            wanted = tuple(None if value == _UNKNOWN else value for value in change["new"])
-            self._where[self.controls["filter"].value] = wanted
-            self._redraw()
+        if self.controls["filter"].value != _ALL:
+            self._where[self.controls["filter"].value] = tuple(self._choices[key] for key in change["new"])
+            self._draw()
 
     def _clear(self, _: object) -> None:
         self._where = {}
-        self._quietly(self.controls["filter"], _ALL)
+        with self._quietly():
+            self.controls["filter"].value = _ALL
         self._choose_filter({"new": _ALL})
-        self._redraw()
+        self._draw()
 
-    def _quietly(self, control: Any, value: object) -> None:
-        self._busy = True
-        control.value = value
-        self._busy = False
+    def _drill(self, _: object) -> None:
+        self._tabs.selected_index = 0
+        self._show_entries()
 
-    def _redraw(self) -> None:
+    def _look_behind(self, change: dict[str, Any]) -> None:
+        if change["new"] is None:
+            return
+        self._tabs.selected_index = 1
+        entry = self._listed[change["new"]]
+        rows = self._rows(entry)
+        said = f"Owner {entry['x_team']}, by {entry['x_AllocationRule'] or 'no rule'} ({entry['x_AllocationMethod']})."
+        more = f" The first {_ROWS} are listed." if rows.height > _ROWS else ""
+        told = drawn.note(f"{said} {explained(rows, entry, self.view.amount)}{more}")
+        self.parts["bill"].value = told + (
+            drawn.grid(_filled(rows.head(_ROWS)), "bill rows") if rows.height else ""
+        )
+
+    # --- what is shown ---------------------------------------------------------------------------
+
+    def _draw(self) -> None:
         view = self.view
         table = spend(self._entries, view)
-        key = column(view.by)
+        keep = self._lines.get(self.controls["drill"].value or "", _ALL)
+        self._lines = _named(table[column(view.by)].cast(pl.String).to_list()[:_CHOICES])
+        amounts = table["amount"].to_list()
+        labels = [
+            f"{key}: {format_money(a, self._currency)}" for key, a in zip(self._lines, amounts, strict=False)
+        ]
+        with self._quietly():
+            drill = self.controls["drill"]
+            drill.options = list(zip(labels, self._lines, strict=True))
+            drill.value = next((key for key, value in self._lines.items() if value == keep), None)
         self.parts["said"].value = self._sentence(view, table)
-        names = table[key].fill_null(_UNKNOWN).to_list()[:200]
-        self._busy = True
-        keep = self.controls["drill"].value
-        self.controls["drill"].options = [_ALL, *names]
-        self.controls["drill"].value = keep if keep in names else _ALL
-        self._busy = False
         self.parts["chart"].value, self.parts["table"].value = self._drawn(view, table)
-        self.parts["code"].value = f"<pre>{html.escape(as_code(view, self._folder))}</pre>"
-        self.parts["export"].value = _download(table, f"{view.by}-{view.first}-{view.last}.csv")
+        self.parts["code"].value = drawn.code(as_code(view, self._folder))
+        months = view.first if view.first == view.last else f"{view.first}-to-{view.last}"
+        name = f"{view.metric}-by-{view.by.replace(' ', '-')}-{months}.csv"
+        self.parts["export"].value = drawn.download(table, name)
         self._show_entries()
 
     def _sentence(self, view: View, table: pl.DataFrame) -> str:
-        months = view.first if view.first == view.last else f"{view.first} to {view.last}"
-        told = [f"<b>{html.escape(_WORDS[view.metric])}</b> cost of {months} by {html.escape(view.by)}"]
-        told.append(f"{table.height:,} lines of {table['rows'].sum():,} bill rows")
+        cost, months = html.escape(_WORDS[view.metric]).capitalize(), _span(view.first, view.last)
+        parts = [f"<b>{cost}</b> cost of {months} by {view.by}"]
+        if table["amount"].count():
+            total = html.escape(format_money(table["amount"].sum(), self._currency))
+            lines, rows = _count(table.height, "line"), _count(table["rows"].sum(), "bill row")
+            parts.append(f"<b>{total}</b> in {lines} of {rows}")
         for name, wanted in view.where.items():
             said = ", ".join(_UNKNOWN if value is None else value for value in wanted)
-            told.append(f"only {html.escape(name)} {html.escape(said)}")
-        if self.controls["against"].value != _COMPARISONS[0]:
-            ends = view.against
-            told.append(
-                "there is nothing to compare with"
-                if ends is None
-                else f"against {ends[0] if ends[0] == ends[1] else ' to '.join(ends)}"
-            )
-        return f'<div class="mathjax_ignore">{"; ".join(told)}.</div>'
+            parts.append(f"only {html.escape(name)} {html.escape(said)}")
+        if view.against:
+            parts.append(f"compared with {_span(*view.against)}")
+        elif self.controls["against"].value != _NOTHING:
+            parts.append("nothing to compare with: the ledger begins later")
+        if table.height > _CHOICES:
+            parts.append(f"the largest {_CHOICES} can be looked behind")
+        return f'<div class="mathjax_ignore" role="status" style="margin:8px 0">{"; ".join(parts)}.</div>'
 
     def _drawn(self, view: View, table: pl.DataFrame) -> tuple[str, str]:
+        if table.is_empty():
+            return drawn.note("There are no such charges in these months."), ""
+        title = f"{view.metric.capitalize()} cost by {view.by}"
+        words = {"title": title, "unit": self._currency, "value_title": "Cost"}
+        named = table.with_columns(pl.col(column(view.by)).fill_null(_UNKNOWN))
         if table["amount"].is_null().all():
-            nothing = "<p>There are no such charges, or nobody knows their cost.</p>"
-            return nothing, ""
-        title = f"{_WORDS[view.metric].partition(' (')[0].capitalize()} cost by {view.by}"
-        named = table.with_columns(pl.col(column(view.by)).fill_null("unknown"))
-        if view.first == view.last:
+            chart = drawn.note("Nobody knows this cost of these charges.")
+        elif view.first == view.last:
             bars = named.select(label=column(view.by), amount="amount")
-            chart = ranked_bars(bars, title=title, unit=self._currency, value_title="Cost")
+            chart = drawn.picture(ranked_bars(bars, **words), _NARROW)
+        elif (trend := over_time(self._entries, view))["amount"].count():
+            chart = drawn.picture(spend_trend(trend, **words))
         else:
-            chart = spend_trend(
-                over_time(self._entries, view), title=title, unit=self._currency, value_title="Cost"
-            )
-        money = [name for name in ("amount", "before", "change") if name in table.columns]
-        shares = [name for name in ("share", "change_share") if name in table.columns]
+            chart = drawn.note("There are no such charges in these months, only in those before.")
+        compared = ["before", "change"] if view.against else []
+        shares = ["change_share" if view.against else "share"]
         shown = money_table(
-            named.select(column(view.by), *money, *shares, "rows").head(_SHOWN),
+            named.select(column(view.by), "amount", *compared, *shares, *([] if compared else ["rows"])).head(
+                _SHOWN
+            ),
             title=f"{title}, {self._currency}",
-            subtitle=f"The first {_SHOWN} of {table.height:,}" if table.height > _SHOWN else None,
+            subtitle=f"The first {_SHOWN} of {table.height:,}; Export has all"
+            if table.height > _SHOWN
+            else None,
             id="explored",
             currency=self._currency,
-            money_columns=money,
+            money_columns=["amount", *compared],
             percent_columns=shares,
-            number_columns=["rows"],
-            labels={"rows": "Bill rows", "share": "Share"}
-            | ({"change_share": "Change, %"} if shares[1:] else {}),
+            number_columns=[] if compared else ["rows"],
+            labels={
+                column(view.by): view.by.capitalize(),
+                **({"change_share": "Change, %"} if compared else {"rows": "Bill rows"}),
+            },
             unknown="unknown, or nothing to compare with",
         )
-        return _picture(chart), shown.html
-
-    def _drill(self, _: object) -> None:
-        if not self._busy:
-            self._show_entries()
+        return chart, shown.html
 
     def _show_entries(self) -> None:
-        value = self.controls["drill"].value
-        if value == _ALL:
+        chosen = self.controls["drill"].value
+        if chosen is None:
             self._listed = []
-            self.parts["entries"].value = "<p>Choose a line under <i>Look behind</i>.</p>"
+            self.parts["entries"].value = drawn.note("Choose a line under “Look behind”.")
         else:
-            found = behind(self._entries, self.view, None if value == _UNKNOWN else value, 100)
-            self._listed = found.to_dicts()
-            shown = found[[c.name for c in found if c.null_count() < found.height]]
-            self.parts["entries"].value = _grid(shown)
-        self._busy = True
-        self.controls["entry"].options = [
-            (_ALL, -1),
-            *(
-                (f"{n + 1}: {row['x_ChargeDate']}, {row['ServiceName']}", n)
-                for n, row in enumerate(self._listed)
-            ),
-        ]
-        self.controls["entry"].value = -1
-        self._busy = False
-        self.parts["bill"].value = "<p>Choose an entry under <i>Bill rows of</i>.</p>"
+            found = behind(self._entries, self.view, self._lines[chosen], _ENTRIES + 1)
+            more = found.height > _ENTRIES
+            self._listed = found.head(_ENTRIES).to_dicts()
+            said = (
+                f"{chosen}: the {_ENTRIES} largest entries; there are more."
+                if more
+                else f"{chosen}: {_count(found.height, 'entry')}."
+            )
+            self.parts["entries"].value = drawn.note(said) + drawn.grid(
+                _filled(found.head(_ENTRIES)), "ledger entries"
+            )
+        name = self.view.amount
+        with self._quietly():
+            self.controls["entry"].options = [
+                (self._line(row, name), n) for n, row in enumerate(self._listed)
+            ]
+            self.controls["entry"].value = None
+        self.parts["bill"].value = drawn.note("Choose an entry under “Bill rows of”.")
 
-    def _look_behind(self, change: dict[str, Any]) -> None:
-        if self._busy or change["new"] is None or change["new"] < 0:
-            return
-        entry = self._listed[change["new"]]
-        rule = entry.get("x_AllocationRule") or "no rule"
-        said = f"<p>Owner <b>{html.escape(str(entry['x_team']))}</b>, by {html.escape(rule)}.</p>"
-        self.parts["bill"].value = said + _grid(self._rows(entry).head(100))
-
-
-def _picture(chart: alt.LayerChart) -> str:
-    """Draw a chart as an image with its alt text: nothing is asked of any server."""
-    import vl_convert
-
-    spec = chart.to_dict()
-    data = base64.b64encode(vl_convert.vegalite_to_svg(spec).encode()).decode()
-    name = html.escape(str(spec.get("description", "")), quote=True)
-    return f'<img alt="{name}" src="data:image/svg+xml;base64,{data}" style="max-width:100%">'
+    def _line(self, entry: dict[str, Any], name: str) -> str:
+        what = entry["ServiceName"] or entry["ProviderName"]
+        return f"{entry['x_ChargeDate']}, {what}: {format_money(entry[name], self._currency)}"
 
 
-def _grid(frame: pl.DataFrame) -> str:
-    """Write a frame as a plain table that scrolls."""
-    if frame.is_empty():
-        return "<p>None.</p>"
-    head = "".join(f'<th scope="col">{html.escape(name.removeprefix("x_"))}</th>' for name in frame.columns)
-    texts = frame.with_columns(
-        pl.selectors.decimal().round(6).cast(pl.String).str.strip_chars_end("0").str.strip_chars_end(".")
-    )
-    rows = "".join(
-        "<tr>" + "".join(f"<td>{html.escape('' if v is None else str(v))}</td>" for v in row) + "</tr>"
-        for row in texts.iter_rows()
-    )
+def _named(found: Sequence[str | None]) -> dict[str, str | None]:
+    """Give each value a text of its own: to a control, None is nothing."""
+    unknown = _UNKNOWN
+    while unknown in found:
+        unknown = f"({unknown})"
+    return {unknown if value is None else value: value for value in found}
+
+
+def _filled(frame: pl.DataFrame) -> pl.DataFrame:
+    """Leave out columns in which nothing is known."""
+    return frame[[one.name for one in frame if one.null_count() < frame.height]]
+
+
+def _span(first: str, last: str) -> str:
+    return first if first == last else f"{first} to {last}"
+
+
+def _count(number: int, what: str) -> str:
     return (
-        '<div class="mathjax_ignore" tabindex="0" role="group" aria-label="rows" '
-        'style="overflow:auto;max-height:360px">'
-        f'<table class="dataframe"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
-    )
-
-
-def _download(table: pl.DataFrame, name: str) -> str:
-    """Return a link that saves the table, exact to the last digit, without asking a server."""
-    data = base64.b64encode(table.write_csv().encode()).decode()
-    return (
-        f'<p><a download="{html.escape(name, quote=True)}" href="data:text/csv;base64,{data}">'
-        f"Save {table.height:,} lines as CSV</a>, with exact amounts.</p>"
+        f"{number:,} {what}"
+        if number == 1
+        else f"{number:,} {what.removesuffix('y')}{'ies' if what.endswith('y') else 's'}"
     )
