@@ -151,20 +151,23 @@ def read_requests(data: Path, out: Path, answer: Path) -> None:
 
 
 def our_requests(data: Path, out: Path, answer: Path) -> None:
-    """Roll calls up as the library does."""
+    """Roll calls up as the library does; each day is written by itself, as a lab keeps them."""
     from finops_lab.unit_economics import requests
 
     def work() -> Mapping[str, Any]:
-        files = _files(data / "requests")
-        done = requests.combine(requests.partial(_requests(path), buckets=False) for path in files)
-        done.days.write_parquet(out)
-        return {"groups": done.days.height}
+        groups = 0
+        out.mkdir(exist_ok=True)
+        for number, path in enumerate(_files(data / "requests")):
+            days = requests.partial(_requests(path), buckets=False).days
+            days.write_parquet(out / f"{number:03d}.parquet", compression="lz4")
+            groups += days.height
+        return {"groups": groups}
 
     _form.timed(work, answer)
 
 
 def bucketed_requests(data: Path, out: Path, answer: Path) -> None:
-    """Roll calls up with buckets that merge, each day written by itself, as a lab keeps them."""
+    """Roll calls up with buckets that merge, and merge the days."""
     from finops_lab.unit_economics import histogram, requests
 
     def work() -> Mapping[str, Any]:
@@ -323,7 +326,7 @@ def same_requests(mine: Path, theirs: Path) -> None:
     peer = peer.select(pl.col(name).cast(kind) for name, kind in REQUEST_DAYS.items()).sort(
         keys, nulls_last=True
     )
-    own = pl.read_parquet(mine)
+    own = pl.read_parquet(mine / "*.parquet")
     if not own.equals(peer):
         wrong = [name for name in own.columns if not own[name].equals(peer[name])]
         raise SystemExit(f"roll-ups of calls differ from DuckDB's in {', '.join(wrong)}")
@@ -350,7 +353,7 @@ def write_months(days: Path, out: Path) -> None:
     """Write twelve months of roll-ups, each like the one that was made."""
     from finops_lab.unit_economics import requests
 
-    month = requests.months(pl.scan_parquet(days)).collect()
+    month = requests.months(pl.scan_parquet(days / "*.parquet")).collect()
     month = month.filter(pl.col("month") == month["month"].min())
     pl.concat([month.with_columns(pl.col("month").dt.offset_by(f"-{n}mo")) for n in range(12)]).write_parquet(
         out
