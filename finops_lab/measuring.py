@@ -1,8 +1,8 @@
 """What a lab's telemetry adds up to, kept day by day: only days that changed are rolled up again.
 
 Each roll-up is a file below ``lake/rollups`` that is named after everything it was worked out from:
-the day's data files, the contract, the release of this package, the coverage plans that act. Calls
-are also kept added up by month, since figures are told by the month.
+the day's data files, the contract, the release of this package, the coverage plans that act, the
+rules that spell owners. Calls are also kept added up by month, since figures are told by the month.
 """
 
 from __future__ import annotations
@@ -19,7 +19,11 @@ from pathlib import Path
 import polars as pl
 
 from finops_lab import contracts
+from finops_lab.allocation import spelled
 from finops_lab.bookkeeping import _alive, _digest, _values
+from finops_lab.config import Dimensions
+from finops_lab.config.dimensions import with_accounts
+from finops_lab.contracts import DIMENSIONS
 from finops_lab.ingestion import lake
 from finops_lab.lab import Lab
 from finops_lab.unit_economics import gpus, histogram, requests
@@ -135,7 +139,14 @@ class _Shelf:
 
     @cached_property
     def rows(self) -> pl.LazyFrame:
-        return self.lab.table(self.table)
+        # Owners are spelled as the ledger spells them, or a team's calls would not find its money.
+        rows = self.lab.table(self.table)
+        names = [name for name in DIMENSIONS if name in contracts.dtypes(self.table)]
+        return spelled(rows, names, self.rules)
+
+    @cached_property
+    def rules(self) -> Dimensions:
+        return with_accounts(self.lab.config.dimensions, self.lab.config.accounts)
 
     @cached_property
     def digests(self) -> dict[str, str]:
@@ -148,6 +159,7 @@ class _Shelf:
             contracts.version(self.table),
             package_version("finops-lab"),
             repr(self.lab.plans(self.table)),
+            repr(self.rules),
             # Names of data files are used once in the life of a table.
             str(lake.identity(home, self.table)),
             *(repr(_SCHEMAS[kind]) for kind in self.kinds),

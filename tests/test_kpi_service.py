@@ -394,7 +394,7 @@ def test_error_rate_counts_finished_calls_by_their_weight() -> None:
     months = rows_of(
         REQUEST_MONTHS,
         {"month": OCTOBER, "model": "a", "rows": 3, "calls": 110, "calls_ok": 90, "calls_failed": 10,
-         "calls_cancelled": 6, "calls_pending": 4, "calls_retried": 11},
+         "calls_cancelled": 6, "calls_pending": 4, "calls_retried": 11, "calls_retry_told": 44},
         {"month": OCTOBER, "model": "b", "rows": 1, "calls": 10, "calls_pending": 10},
         {"month": NOVEMBER, "model": "a", "rows": 1, "calls": 8, "calls_ok": 8},
     )  # fmt: skip
@@ -403,7 +403,7 @@ def test_error_rate_counts_finished_calls_by_their_weight() -> None:
     assert (whole["value"], whole["numerator"], whole["denominator"]) == (Decimal("0.1"), 10, 100)
     assert (whole["rows"], whole["coverage"]) == (4, pytest.approx(106 / 120))
     assert value_of(found, "cancelled_share")["value"] == ratio(6, 106)
-    assert value_of(found, "retry_share")["value"] == ratio(11, 120)
+    assert value_of(found, "retry_share")["value"] == ratio(11, 44)
     pending = value_of(found, "error_rate", "b", "model")
     assert (pending["value"], pending["reason"]) == (None, "no call finished")
     assert value_of(found, "error_rate", month=NOVEMBER)["value"] == 0

@@ -70,6 +70,7 @@ def test_a_day_by_hand() -> None:
         "calls_cancelled": 1,
         "calls_pending": 1,
         "calls_retried": 1,
+        "calls_retry_told": 1,
         "calls_cached": 1,
         "calls_timed": 5,
     }

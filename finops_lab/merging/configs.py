@@ -286,8 +286,9 @@ def _same(configs: Mapping[str, Config], name: str) -> Any:
     (first, config), *others = configs.items()
     for lab, other in others:
         if getattr(other, name) != getattr(config, name):
+            table = f"[{name}]" if name == "adoption" else f"[[{name}]]"
             raise ConfigError(
-                f"{name} of {first} and {lab} differ, and cannot be limited to one lab's charges",
+                f"{table} of {first} and {lab} differ, and cannot be limited to one lab's charges",
                 hint=_HINT,
             )
     return getattr(config, name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from finops_lab.config import AiSpendRule
 
 __all__ = ["DEFAULTS", "NOT_AI", "TEXTS"]
@@ -86,10 +88,12 @@ def _rule(
     *text: str,
     look_in: tuple[str, ...] = (),
     certain: bool = True,
-    **where: tuple[str, ...],
+    where: Mapping[str, tuple[str, ...]] | None = None,
+    **columns: tuple[str, ...],
 ) -> AiSpendRule:
+    picked = columns | dict(where or {})
     return AiSpendRule(
-        name=f"default: {name}", kind=kind, certain=certain, where=where, text=text, look_in=look_in
+        name=f"default: {name}", kind=kind, certain=certain, where=picked, text=text, look_in=look_in
     )
 
 
@@ -116,7 +120,7 @@ DEFAULTS: tuple[AiSpendRule, ...] = (
             "GPU",
             *_GRAPHICS,
             ServiceCategory=_MACHINES,
-            **{column: (r"~\S",)},
+            where={column: (r"~\S",)},
         )
         for column in _MODEL
     ),

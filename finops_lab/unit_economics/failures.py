@@ -49,10 +49,10 @@ _MEASURES = (
     _Measure(
         Definition(
             "M5", "retry_share", "Retries", "ratio", "calls", "calls",
-            "calls that repeat a failed one / all calls; a source that does not mark retries has none",
-            _REQUESTS, "lower", "there were no calls",
+            "calls that repeat a failed one / calls whose source says whether they do",
+            _REQUESTS, "lower", "no source says which calls repeat a failed one",
         ),
-        ("calls_retried",), ("calls",),
+        ("calls_retried",), ("calls_retry_told",),
     ),
 )  # fmt: skip
 _LABELLED = Definition(
@@ -87,11 +87,21 @@ def error_rates(
     --------
     >>> from datetime import date
     >>> calls = pl.DataFrame({"month": [date(2026, 10, 1)], "rows": [10], "calls": [100], "calls_ok": [90],
-    ...     "calls_failed": [5], "calls_cancelled": [3], "calls_pending": [2], "calls_retried": [4]})
+    ...     "calls_failed": [5], "calls_cancelled": [3], "calls_pending": [2], "calls_retried": [4],
+    ...     "calls_retry_told": [80]})
     >>> error_rates(calls, by=()).select("measure", pl.col("value").round(4).cast(pl.Float64)).rows()
-    [('error_rate', 0.0526), ('cancelled_share', 0.0306), ('retry_share', 0.04)]
+    [('error_rate', 0.0526), ('cancelled_share', 0.0306), ('retry_share', 0.05)]
     """
-    names = ("rows", "calls", "calls_ok", "calls_failed", "calls_cancelled", "calls_pending", "calls_retried")
+    names = (
+        "rows",
+        "calls",
+        "calls_ok",
+        "calls_failed",
+        "calls_cancelled",
+        "calls_pending",
+        "calls_retried",
+        "calls_retry_told",
+    )
     rows = monthly(requests).select("month", *dict.fromkeys(by), *names).collect()
     parts = []
     for dimension in whole_and_by(by):

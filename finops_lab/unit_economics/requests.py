@@ -49,7 +49,7 @@ _READ: dict[str, pl.DataType | type[pl.DataType]] = {
     **dict.fromkeys(("served_from_cache", "is_retry"), pl.Boolean),
     "cost_reported_usd": MONEY,
 }
-_HELD = (*BY, "pool_id")
+_HELD = (*BY, "pool_id", "service_tier")
 _EXACT = {
     "latency_p50_ms": ("latency_ms", 0.5),
     "latency_p95_ms": ("latency_ms", 0.95),

@@ -42,6 +42,7 @@ SUMS: _Schema = {
     "calls_cancelled": COUNTED,
     "calls_pending": COUNTED,
     "calls_retried": COUNTED,  # calls that repeat a failed one
+    "calls_retry_told": COUNTED,  # calls whose source says whether they do
     "calls_cached": COUNTED,  # answered from a gateway's own cache, without a model
     "input_uncached_tokens": COUNTED,
     "cache_read_tokens": COUNTED,
@@ -67,7 +68,7 @@ REQUEST_MONTHS: _Schema = {"month": pl.Date, **_KEYS, **SUMS}
 LATENCIES = ("latency", "ttft")
 HISTOGRAMS: _Schema = {
     "month": pl.Date,
-    **dict.fromkeys((*BY, "pool_id"), pl.String),
+    **dict.fromkeys((*BY, "pool_id", "service_tier"), pl.String),
     "metric": pl.String,
     "bucket": pl.Int32,
     "calls": COUNTED,
