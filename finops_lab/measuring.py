@@ -26,10 +26,12 @@ from finops_lab.config.dimensions import with_accounts
 from finops_lab.contracts import DIMENSIONS
 from finops_lab.ingestion import lake
 from finops_lab.lab import Lab
+from finops_lab.service_levels.events import events
+from finops_lab.service_levels.schemas import EVENTS
 from finops_lab.unit_economics import gpus, histogram, requests
 from finops_lab.unit_economics.schemas import GPU_DAYS, HISTOGRAMS, REQUEST_DAYS, REQUEST_MONTHS
 
-__all__ = ["FOLDER", "gpu_days", "histograms", "request_days", "request_months"]
+__all__ = ["FOLDER", "call_events", "gpu_days", "histograms", "request_days", "request_months"]
 
 FOLDER = "rollups"
 _SCHEMAS: Mapping[str, Mapping[str, pl.DataType | type[pl.DataType]]] = {
@@ -38,6 +40,7 @@ _SCHEMAS: Mapping[str, Mapping[str, pl.DataType | type[pl.DataType]]] = {
     "histogram_days": HISTOGRAMS,
     "histogram_months": HISTOGRAMS,
     "gpu_days": GPU_DAYS,
+    "call_events": EVENTS,
 }
 
 
@@ -106,6 +109,25 @@ def gpu_days(lab: Lab, *, store: bool = True) -> pl.LazyFrame:
     return _Shelf(lab, "gpu_samples", _gpu_day, ("gpu_days",), store).days("gpu_days")
 
 
+def call_events(lab: Lab, *, store: bool = True) -> pl.LazyFrame:
+    """Return the good and bad calls of the lab's objectives, in slots of five minutes.
+
+    Parameters are those of `request_days`.
+
+    Returns
+    -------
+    polars.LazyFrame
+        `finops_lab.service_levels.schemas.EVENTS`, sorted by day; empty without calls or objectives.
+    """
+    slos = lab.slos()
+
+    def of_day(rows: pl.LazyFrame) -> dict[str, pl.DataFrame]:
+        return {"call_events": events(rows, slos).select(list(EVENTS)).collect()}
+
+    settled = (repr(slos.rows()),)
+    return _Shelf(lab, "inference_requests", of_day, ("call_events",), store, settled).days("call_events")
+
+
 def _calls(lab: Lab, store: bool) -> _Shelf:
     return _Shelf(lab, "inference_requests", _request_day, ("request_days", "histogram_days"), store)
 
@@ -128,6 +150,7 @@ class _Shelf:
     work: Callable[[pl.LazyFrame], Mapping[str, pl.DataFrame]]
     kinds: tuple[str, ...]  # what `work` makes of a day
     store: bool
+    settled: tuple[str, ...] = ()  # what `work` depends on besides the rows
 
     @property
     def folder(self) -> Path:
@@ -160,6 +183,7 @@ class _Shelf:
             package_version("finops-lab"),
             repr(self.lab.plans(self.table)),
             repr(self.rules),
+            *self.settled,
             # Names of data files are used once in the life of a table.
             str(lake.identity(home, self.table)),
             *(repr(_SCHEMAS[kind]) for kind in self.kinds),

@@ -37,7 +37,7 @@ ROOMS: dict[str, set[str]] = {
     "reconciliation": {"allocation"},
     "unit_economics": {"allocation"},  # coverage and amortization of the ledger
     "service_levels": {"contracts", "config", "unit_economics"},  # economic limits of features
-    "measuring": {"bookkeeping", "unit_economics"},  # stored roll-ups of a lab
+    "measuring": {"bookkeeping", "unit_economics", "service_levels"},  # stored roll-ups of a lab
     "valuing": {"measuring", "pricing", "service_levels"},  # a lab's KPIs, bridges, service levels
     "exploring": {"allocation"},  # views of a ledger
     "anomalies": {"contracts", "unit_economics", "forecasting"},

@@ -65,7 +65,7 @@ class Frames:
     @cached_property
     def request_days(self) -> pl.DataFrame:
         """Calls of the months, rolled up by day."""
-        return measuring.request_days(self.lab).filter(self._days("day")).collect()
+        return measuring.request_days(self.lab).filter(self.within("day")).collect()
 
     @cached_property
     def histograms(self) -> pl.DataFrame:
@@ -75,7 +75,7 @@ class Frames:
     @cached_property
     def gpu_days(self) -> pl.DataFrame:
         """GPU time of the months, by day."""
-        return measuring.gpu_days(self.lab).filter(self._days("day")).collect()
+        return measuring.gpu_days(self.lab).filter(self.within("day")).collect()
 
     @cached_property
     def jobs(self) -> pl.DataFrame:
@@ -107,11 +107,12 @@ class Frames:
 
     def table(self, name: str, moment: str) -> pl.LazyFrame:
         """Return the rows of a table whose `moment` lies in the months."""
-        return self.lab.table(name).filter(self._days(moment))
+        return self.lab.table(name).filter(self.within(moment))
 
     def _month(self) -> pl.Expr:
         return pl.col("month").is_between(self.first, self.last)
 
-    def _days(self, column: str) -> pl.Expr:
+    def within(self, column: str) -> pl.Expr:
+        """Tell which rows of a day or moment lie in the months."""
         day = pl.col(column).cast(pl.Date)
         return (day >= self.first) & (day < self.end)

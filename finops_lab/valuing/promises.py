@@ -6,11 +6,12 @@ from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
 
+from finops_lab import measuring
 from finops_lab.calendar import add_months, parse_month
 from finops_lab.lab import Lab
 from finops_lab.service_levels import daily
 from finops_lab.service_levels.coincidences import served_by
-from finops_lab.service_levels.events import added, events
+from finops_lab.service_levels.events import added
 from finops_lab.service_levels.judging import ServiceLevels, judge
 from finops_lab.service_levels.schemas import EVENTS
 from finops_lab.valuing.frames import Frames
@@ -63,7 +64,7 @@ def level_events(frames: Frames, slos: pl.DataFrame) -> pl.DataFrame:
     if slos.is_empty():
         return pl.DataFrame(schema=EVENTS)
     lab, objectives = frames.lab, set(slos["objective"])
-    parts = [events(frames.table("inference_requests", "day"), slos)]
+    parts = [measuring.call_events(lab).filter(frames.within("slot"))]
     if "cost_per_inference" in objectives:
         parts.append(daily.cost_events(frames.entries, frames.request_days, slos))
     if "accuracy" in objectives:

@@ -85,7 +85,7 @@ def figures(frames: Frames, *, metric: str = "EffectiveCost") -> pl.DataFrame:
         add_months(frames.first, n) for n in range(TREND_MONTHS) if add_months(frames.first, n) < frames.end
     ]
     models = utilization.pool_models(lab.pools(), frames.requests)
-    paid = utilization.paid_gpu_hours(lab.costs().filter(frames._days("ChargePeriodStart")))
+    paid = utilization.paid_gpu_hours(lab.costs().filter(frames.within("ChargePeriodStart")))
     parts = [
         inference_cost.inference_cost(
             frames.entries,
