@@ -10,6 +10,7 @@ from contextlib import suppress
 from datetime import timedelta
 from hashlib import sha256
 from importlib.metadata import version as package_version
+from itertools import groupby
 from pathlib import Path
 
 import polars as pl
@@ -72,23 +73,32 @@ def ledger(lab: Lab, *, store: bool = True) -> Ledger:
     settled += [str(lake.identity(lab.folder / "lake", table)) for table in ("costs", *_METERED)]
     whole = folder / f"{_WHOLE}-{_digest([settled, months, sorted(use.items())])[:16]}"
     places = {month: folder / f"{month}-{_digest([settled, files])[:16]}" for month, files in months.items()}
-    if kept and (found := _frames(whole, _FRAMES[1:])) is not None:
+    if kept and (found := _frames([whole], _FRAMES[1:])) is not None:
         # The months' entries are sorted, and the month comes first in their order.
         entries = _frame([place / "entries.parquet" for place in places.values()])
         if entries is not None:
             return Ledger(entries, found[0], found[1], found[2], inputs)
-    parts = []
-    for month, place in places.items():
-        part = _read(place, use) if kept else None
-        if part is None:
-            part, days = _month(lab, rules, month)
-            if kept:
-                _write(
-                    {name: getattr(part, name) for name in _FRAMES},
-                    place,
-                    {"days": days, "use": _used(use, days)},
-                )
-        parts.append(part)
+    parts: list[Partial] = []
+    for fresh, some in groupby(places.items(), lambda item: not kept or not _fits(item[1], use)):
+        several = dict(some)
+        # Months in a row are read at once: of many small files each costs more than what is in it.
+        together = None if fresh else _frames(list(several.values()))
+        if together is not None:
+            parts.append(Partial(*together))
+            continue
+        for month, place in several.items():
+            found = None if fresh else _frames([place])
+            if found is None:
+                part, days = _month(lab, rules, month)
+                if kept:
+                    _write(
+                        {name: getattr(part, name) for name in _FRAMES},
+                        place,
+                        {"days": days, "use": _used(use, days)},
+                    )
+            else:
+                part = Partial(*found)
+            parts.append(part)
     done = allocation.put_together(parts, rules, inputs)
     if kept:
         _forget(folder, set(months))
@@ -194,20 +204,17 @@ def _month(lab: Lab, rules: Policy, month: str) -> tuple[Partial, list[str]]:
     return part, [first.isoformat(), (last + timedelta(days=1)).isoformat()]
 
 
-def _read(place: Path, use: Mapping[str, Sequence[str]]) -> Partial | None:
-    """Read what is kept; None where there is none, or where other use was metered since."""
+def _fits(place: Path, use: Mapping[str, Sequence[str]]) -> bool:
+    """Tell whether a month is kept, and no other use was metered since."""
     try:
         known = json.loads((place / "use.json").read_text(encoding="utf-8"))
-        if known["use"] != _used(use, known["days"]):
-            return None
+        return bool(known["use"] == _used(use, known["days"]))
     except (OSError, ValueError, KeyError):
-        return None
-    found = _frames(place)
-    return None if found is None else Partial(*found)
+        return False
 
 
-def _frames(place: Path, names: Sequence[str] = _FRAMES) -> list[pl.DataFrame] | None:
-    found = [_frame([place / f"{name}.parquet"]) for name in names]
+def _frames(places: Sequence[Path], names: Sequence[str] = _FRAMES) -> list[pl.DataFrame] | None:
+    found = [_frame([place / f"{name}.parquet" for place in places]) for name in names]
     whole = [frame for frame in found if frame is not None]
     return whole if len(whole) == len(names) else None
 

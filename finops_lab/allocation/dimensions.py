@@ -13,7 +13,7 @@ from finops_lab.config.dimensions import folded
 from finops_lab.contracts import DIMENSIONS
 from finops_lab.errors import ConfigError, InputError
 
-__all__ = ["assign", "derive", "inputs", "rule_column", "rule_report"]
+__all__ = ["assign", "derive", "inputs", "outcomes", "rule_column", "rule_report"]
 
 # Ways exports spell "nobody" (billing facts, trap 29), compared lower-cased.
 _NOBODY = (
@@ -32,6 +32,7 @@ _NOBODY = (
 )
 _ACCOUNT = ("SubAccountId", "BillingAccountId")
 _DAY = "x_ChargeDate"
+_BITS = 62
 # While dimensions are being assigned their values stand apart: a bill may bring an x_team of its own.
 _OWN = "_new_x_"
 
@@ -165,6 +166,38 @@ def _with_values(frame: pl.LazyFrame, dimensions: Dimensions) -> pl.LazyFrame:
             columns.append(pl.coalesce(*[s.rule for s in chain], nothing).alias(rule_column(dimension)))
         frame = frame.with_columns(columns)
     return frame
+
+
+def outcomes(costs: pl.LazyFrame, dimensions: Dimensions, keys: Sequence[str]) -> pl.LazyFrame:
+    """Say all that rules make of each row: rows of the same outcome differ in nothing to any rule.
+
+    Parameters
+    ----------
+    costs, dimensions
+        As `assign`.
+    keys : sequence of str
+        Columns that tell the rows apart.
+
+    Returns
+    -------
+    polars.LazyFrame
+        `keys`, ``x_<dimension>`` and ``_rule_<dimension>`` as `assign`, and ``_held_<n>``: which
+        rules would have given a value had no other gone before them.
+    """
+    assigned = _with_values(_complete(costs, dimensions, "bills"), dimensions)
+    steps = [step for dimension in DIMENSIONS for step in _chain(getattr(dimensions, dimension), _OWN)]
+    held = [step.rule for step in steps if len(step.rules) > 1]
+    alone = [step.rule.is_not_null().cast(pl.Int64) for step in steps if len(step.rules) == 1]
+    # Rules may be hundreds: they are told by the bits of a few numbers.
+    for begin in range(0, len(alone), _BITS):
+        bits = enumerate(alone[begin : begin + _BITS])
+        held.append(pl.sum_horizontal(bit * 2**place for place, bit in bits))
+    return assigned.select(
+        *keys,
+        *[pl.col(f"{_OWN}{d}").alias(f"x_{d}") for d in DIMENSIONS],
+        *[rule_column(d) for d in DIMENSIONS],
+        *[expr.alias(f"_held_{place}") for place, expr in enumerate(held)],
+    )
 
 
 def derive(entries: pl.LazyFrame, dimensions: Dimensions) -> pl.LazyFrame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
+from finops_lab import contracts
 from finops_lab.allocation.sharing import Moved
 from finops_lab.calendar import format_month
 from finops_lab.config import Override, holds
@@ -32,12 +33,13 @@ def override(entries: pl.DataFrame, decision: Override) -> Moved:
     ConfigError
         When `where` names a column that the ledger does not have.
     """
+    known = contracts.dtypes("ledger")
     for name in decision.where:
-        if name not in entries.columns:
+        if name not in known:
             raise ConfigError(
                 f"the override of {decision.date} by {decision.author} looks at column {name!r}, "
                 "which the ledger does not have",
-                hint=f"columns: {', '.join(entries.columns)}",
+                hint=f"columns: {', '.join(known)}",
             )
     month = pl.col("x_ChargeMonth")
     meant = holds(decision.where)

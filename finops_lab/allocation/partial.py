@@ -9,7 +9,9 @@ from datetime import datetime, timedelta
 import polars as pl
 
 from finops_lab import contracts
-from finops_lab.allocation.dimensions import assign, derive, inputs, rule_column, rule_report
+from finops_lab.allocation.codes import CODE, codes
+from finops_lab.allocation.compact import ATTRIBUTES, DAY, OWNER, Compact
+from finops_lab.allocation.dimensions import assign, derive, inputs, outcomes, rule_column, rule_report
 from finops_lab.allocation.idle import paid_gpu_us
 from finops_lab.allocation.overrides import override
 from finops_lab.allocation.periods import PERIOD
@@ -27,7 +29,6 @@ from finops_lab.errors import ConfigError
 __all__ = ["Partial", "Policy", "finish", "partial"]
 
 _DIMENSIONS = [f"x_{name}" for name in DIMENSIONS]
-_OWNER = [*_DIMENSIONS, "x_AllocationMethod", "x_AllocationRule"]
 _LEDGER_KEYS = [n for n in contracts.dtypes("ledger") if n not in (*AMOUNTS, "x_Rows")]
 _TOKENS = ("x_TokenDirection", "x_TokenCacheAction")
 
@@ -77,48 +78,69 @@ def partial(
         check_match(one, dated.collect_schema(), gpu_samples if one.by == "gpu_seconds" else requests)
     if policy.splits:
         dated = dated.with_columns(pick(policy.splits).alias("_split")).with_columns(extra.values())
-    keys = list(dict.fromkeys([*BILL_KEYS, *seen, *extra, *(["_split"] if extra else [])]))
-    paid = [_paid(known)] if extra else []
-    cases = totals(dated, keys, pl.len(), paid).collect(engine="streaming").lazy()
-    # A bill may have columns named like dimensions: what rules make of a row is kept apart from it.
-    distinct = cases.select(seen).unique().with_row_index("_seen").collect().lazy()
-    ruled = assign(distinct, policy.dimensions).with_columns(
-        pl.col("x_team").fill_null(UNALLOCATED),
-        _method(policy.dimensions).alias("x_AllocationMethod"),
-        pl.col(rule_column("team")).alias("x_AllocationRule"),
+    bill, looked_at, *pool = codes(dated, [ATTRIBUTES, seen, *([[*extra, "_split"]] if extra else [])])
+    bills = bill.values.with_row_index("_bill")
+    cases, owners = _cases(looked_at.values, policy.dimensions)
+    coded = dated.with_columns(
+        bill.code.alias("_attributes"),
+        looked_at.code.alias("_seen"),
+        *[each.code.alias("_pool") for each in pool],
     )
-    owners = ruled.select(_OWNER).unique().with_row_index("_owner").collect().lazy()
-    ruled = ruled.join(owners, on=_OWNER, nulls_equal=True).select("_seen", "_owner")
-    mapped = distinct.join(ruled, on="_seen").drop("_seen").collect().lazy()
-    plain = cases.filter(pl.col("_split").is_null()) if extra else cases
-    owned = plain.join(mapped, on=seen, how="left", nulls_equal=True)
-    first = (
-        totals(owned, [*BILL_KEYS, "_owner"], pl.col("x_Rows").sum())
-        .join(owners, on="_owner", how="left")
-        .with_columns(_month_of_use(), pl.lit(None, dtype=pl.String).alias("x_PoolId"))
-        .select(*contracts.dtypes("ledger"))
+    keys, paid = [DAY, "_attributes", "_case"], []
+    if pool:
+        keys += ["_pool", "_apart"]
+        # Rows of a pool that rules tell apart are divided apart: what is rounded stays what it was.
+        coded = coded.with_columns(pl.when(pl.col("_split").is_not_null()).then("_seen").alias("_apart"))
+        paid = [_paid(known)]
+    coded = coded.drop("_case", "_owner", strict=False)  # as bills may call columns of their own
+    grouped = totals(coded.join(cases.lazy().select("_seen", "_case"), on="_seen"), keys, pl.len(), paid)
+    numbers = bills.lazy().select("_bill", pl.col(CODE).alias("_attributes"), "BillingCurrency")
+    added = grouped.collect(engine="streaming").lazy().join(numbers, on="_attributes")
+    added = added.join(cases.lazy().select("_case", "_owner").unique(), on="_case")
+    if pool:
+        added = added.join(pool[0].values.lazy().rename({CODE: "_pool"}), on="_pool").collect().lazy()
+    plain = added.filter(pl.col("_split").is_null()) if pool else added
+    first = totals(plain, [DAY, "_bill", "_owner"], pl.col("x_Rows").sum()).collect()
+    parts = []
+    for place, rule in enumerate(policy.splits):
+        own = added.filter(pl.col("_split") == place).join(
+            bills.lazy().select("_bill", *ATTRIBUTES), on="_bill"
+        )
+        own = own.join(owners.lazy().select("_owner", *_DIMENSIONS), on="_owner")
+        parts.append(_divided(own, rule, policy.dimensions, requests, gpu_samples))
+    booked, steps = _moved(Compact(first, bills, owners), parts, policy, requests)
+    caught = totals(added, ["_case", "BillingCurrency"], pl.col("x_Rows").sum())
+    met = cases.lazy().unique("_case", keep="first", maintain_order=True)
+    met = met.drop("BillingCurrency", strict=False).join(caught, on="_case")
+    caught = met.select(*dict.fromkeys([*seen, "BillingCurrency"]), *AMOUNTS, "x_Rows")
+    return Partial(booked, receipt(costs, booked, delivered), caught.collect(), stepped(steps))
+
+
+def _cases(looked_at: pl.DataFrame, dimensions: Dimensions) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Run the rules on all that they look at.
+
+    Returns what they look at with its code (``_seen``), its case (``_case``: of one, every rule says
+    the same) and its owner (``_owner``), and the owners.
+    """
+    # The report of the rules is by currency: where rules look at it, cases are of one.
+    currency = [name for name in looked_at.columns if name == "BillingCurrency"]
+    ruled = (
+        outcomes(looked_at.lazy(), dimensions, [CODE, *currency])
+        .with_columns(
+            pl.col("x_team").fill_null(UNALLOCATED),
+            _method(dimensions).alias("x_AllocationMethod"),
+            pl.col(rule_column("team")).alias("x_AllocationRule"),
+            pl.lit(None, dtype=pl.String).alias("x_PoolId"),
+        )
+        .rename({CODE: "_seen"})
         .collect()
     )
-    steps = [Step("rules", "dimension rules", "tags, accounts and rules in order", first)]
-    split = [cases.filter(pl.col("_split") == n) for n in range(len(policy.splits))]
-    parts = [first]
-    for rule, pool in zip(policy.splits, split, strict=True):
-        assigned = pool.join(mapped, on=seen, how="left", nulls_equal=True)
-        assigned = assigned.drop(_DIMENSIONS, strict=False).join(
-            owners.select("_owner", *_DIMENSIONS), on="_owner", how="left"
-        )
-        done = _divided(assigned, rule, policy.dimensions, requests, gpu_samples)
-        parts.append(done)
-        steps.append(Step("split", rule.name, f"by {rule.by.replace('_', ' ')}, idle: {rule.idle}", done))
-    entries = pl.concat(parts)
-    units = entries.select("x_team", "x_business_unit").unique()
-    entries = _moved(entries, policy, requests, steps)
-    joined = entries.lazy()
-    if policy.splits or policy.shared or policy.overrides:  # else every entry is one of its kind already
-        joined = totals(business_units(entries, units).lazy(), _LEDGER_KEYS, pl.col("x_Rows").sum())
-    booked = joined.select(*contracts.dtypes("ledger")).sort(_LEDGER_KEYS, nulls_last=True).collect()
-    caught = totals(cases, list(dict.fromkeys([*seen, "BillingCurrency"])), pl.col("x_Rows").sum())
-    return Partial(booked, receipt(costs, booked, delivered), caught.collect(), stepped(steps))
+    case = codes(ruled.lazy(), [[name for name in ruled.columns if name != "_seen"]])[0]
+    owners = case.values.select(OWNER).unique().sort(OWNER, nulls_last=True).with_row_index("_owner")
+    known = case.values.join(owners, on=OWNER, nulls_equal=True).select(pl.col(CODE).alias("_case"), "_owner")
+    told = ruled.lazy().select("_seen", case.code.alias("_case")).join(known.lazy(), on="_case").collect()
+    found = looked_at.rename({CODE: "_seen"}).join(told, on="_seen", maintain_order="left")
+    return found, owners
 
 
 def finish(parts: Sequence[Partial], policy: Policy) -> Partial:
@@ -215,27 +237,41 @@ def _divided(
 
 
 def _moved(
-    entries: pl.DataFrame, policy: Policy, requests: pl.LazyFrame | None, steps: list[Step]
-) -> pl.DataFrame:
-    """Carry out what comes after rules and splits."""
+    first: Compact, parts: Sequence[pl.DataFrame], policy: Policy, requests: pl.LazyFrame | None
+) -> tuple[pl.DataFrame, list[Step]]:
+    """Carry out what comes after rules; `parts` is what the splits made."""
+    looks = {"x_BillingMonth", "BillingCurrency", "ChargeCategory", "x_PoolId"}
+    changed = {"x_team", "x_business_unit", "x_AllocationMethod", "x_AllocationRule"}
+    looks |= {name for tier in policy.shared for name in (*tier.where, *tier.within)}
+    if policy.overrides:
+        looks |= {"x_ChargeMonth", *(name for decision in policy.overrides for name in decision.where)}
+        changed |= {f"x_{name}" for decision in policy.overrides for name in decision.set}
+    opened = first.opened(changed, looks, parts)
+    steps = [Step("rules", "dimension rules", "tags, accounts and rules in order", opened.plain)]
+    for rule, done in zip(policy.splits, opened.parts, strict=True):
+        steps.append(Step("split", rule.name, f"by {rule.by.replace('_', ' ')}, idle: {rule.idle}", done))
+    if not (policy.splits or policy.shared or policy.overrides):
+        return first.spelled(), steps  # every entry is one of its kind already
+    entries = pl.concat([opened.plain, *opened.parts])
+    units = entries.select("x_team", "x_business_unit").unique()
     if any(split.idle == "cluster" for split in policy.splits):
-        done = cluster_idle(entries, policy.splits)
-        entries = done.entries
-        steps.append(Step("idle", "cluster idle", "by what the clusters' users cost", done.moved))
+        moved = cluster_idle(entries, policy.splits)
+        entries = moved.entries
+        steps.append(Step("idle", "cluster idle", "by what the clusters' users cost", moved.moved))
     metered = {"requests", "tokens", "weighted_tokens", "engine_seconds"}
     usage = None
     if requests is not None and any(tier.by in metered for tier in policy.shared):
         usage = _monthly_use(requests, entries["x_BillingMonth"].unique().to_list(), policy.dimensions)
     for tier in policy.shared:
-        done = share(entries, tier, usage)
-        entries = done.entries
-        steps.append(Step("shared", tier.name, f"by {tier.by.replace('_', ' ')}", done.moved))
+        moved = share(entries, tier, usage)
+        entries = moved.entries
+        steps.append(Step("shared", tier.name, f"by {tier.by.replace('_', ' ')}", moved.moved))
     for decision in policy.overrides:
-        done = override(entries, decision)
-        entries = done.entries
+        moved = override(entries, decision)
+        entries = moved.entries
         told = f"{decision.author}, {decision.date:%Y-%m-%d}: {decision.reason}"
-        steps.append(Step("override", f"to {decision.set.get('team', 'the same team')}", told, done.moved))
-    return entries
+        steps.append(Step("override", f"to {decision.set.get('team', 'the same team')}", told, moved.moved))
+    return opened.closed(business_units(entries, units)), steps
 
 
 def _monthly_use(requests: pl.LazyFrame, months: Sequence[str], dimensions: Dimensions) -> pl.DataFrame:

@@ -39,10 +39,11 @@ def receipt(
         When a sum or a number of rows differs.
     """
     nobody = pl.col("x_team") == UNALLOCATED
-    booked = entries.lazy().group_by(_KEYS).agg(
+    sums = entries.lazy().group_by(*_KEYS, nobody.alias("_nobody")).agg(pl.col("x_Rows", *AMOUNTS).sum())
+    booked = sums.group_by(_KEYS).agg(
         pl.col("x_Rows").sum().alias("rows_out"),
-        *[pl.col(name).filter(~nobody).sum().alias(f"{name}_allocated") for name in AMOUNTS],
-        *[pl.col(name).filter(nobody).sum().alias(f"{name}_unallocated") for name in AMOUNTS],
+        *[pl.col(name).filter(~pl.col("_nobody")).sum().alias(f"{name}_allocated") for name in AMOUNTS],
+        *[pl.col(name).filter("_nobody").sum().alias(f"{name}_unallocated") for name in AMOUNTS],
     )  # fmt: skip
     both = _sums(costs).join(booked, on=_KEYS, how="full", coalesce=True).collect()
     zero = pl.lit(0).cast(MONEY)
