@@ -59,14 +59,17 @@ def entries(lab: Lab) -> pl.LazyFrame:
     Returns
     -------
     polars.LazyFrame
-        The `ledger` contract.
+        The `ledger` contract. Where no ``[[rates]]`` convert them, entries are read from the lake when
+        the frame is collected: do so before the lab is opened on other data.
 
     Raises
     ------
     NoDataError
         When the lab holds no bills.
     """
-    return allocate(lab).entries.lazy()
+    if lab.config.rates:
+        return allocate(lab).entries.lazy()
+    return bookkeeping.scan(lab)
 
 
 def spend(

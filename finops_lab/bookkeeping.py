@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import sha256
 from importlib.metadata import version as package_version
@@ -23,7 +24,7 @@ from finops_lab.errors import NoDataError, ReconciliationError
 from finops_lab.ingestion import lake
 from finops_lab.lab import Lab
 
-__all__ = ["FOLDER", "ledger", "policy", "verify"]
+__all__ = ["FOLDER", "ledger", "policy", "scan", "verify"]
 
 FOLDER = "ledger"
 _METERED = ("inference_requests", "gpu_samples")
@@ -60,24 +61,14 @@ def ledger(lab: Lab, *, store: bool = True) -> Ledger:
     NoDataError
         When the lab holds no bills.
     """
-    rules = policy(lab)
-    months = _months(lab)
-    if not months:
-        raise NoDataError("the lab holds no bill rows", file=lab.folder, hint="put bills into exports/")
-    folder = lab.folder / "lake" / FOLDER
+    plan = _plan(lab)
     kept = store and lab.as_of is None
-    use = _use(lab) if rules.splits or rules.shared else {}
-    settled = _settled(lab, rules)
-    inputs = _inputs(lab, settled)
-    # Names of data files are used once in the life of a table: one that was built again has other data.
-    settled += [str(lake.identity(lab.folder / "lake", table)) for table in ("costs", *_METERED)]
-    whole = folder / f"{_WHOLE}-{_digest([settled, months, sorted(use.items())])[:16]}"
-    places = {month: folder / f"{month}-{_digest([settled, files])[:16]}" for month, files in months.items()}
-    if kept and (found := _frames([whole], _FRAMES[1:])) is not None:
+    if kept and (found := _frames([plan.whole], _FRAMES[1:])) is not None:
         # The months' entries are sorted, and the month comes first in their order.
-        entries = _frame([place / "entries.parquet" for place in places.values()])
+        entries = _frame(plan.entries)
         if entries is not None:
-            return Ledger(entries, found[0], found[1], found[2], inputs)
+            return Ledger(entries, found[0], found[1], found[2], plan.inputs)
+    rules, places, use = plan.rules, plan.places, plan.use
     parts: list[Partial] = []
     for fresh, some in groupby(places.items(), lambda item: not kept or not _fits(item[1], use)):
         several = dict(some)
@@ -99,11 +90,37 @@ def ledger(lab: Lab, *, store: bool = True) -> Ledger:
             else:
                 part = Partial(*found)
             parts.append(part)
-    done = allocation.put_together(parts, rules, inputs)
+    done = allocation.put_together(parts, rules, plan.inputs)
     if kept:
-        _forget(folder, set(months))
-        _write({"receipt": done.receipt, "caught": done.rules, "steps": done.steps}, whole, {})
+        _forget(plan.whole.parent, set(places))
+        _write({"receipt": done.receipt, "caught": done.rules, "steps": done.steps}, plan.whole, {})
     return done
+
+
+def scan(lab: Lab) -> pl.LazyFrame:
+    """Return the ledger's entries to query: months kept in the lake are read when asked, never whole.
+
+    Parameters
+    ----------
+    lab : Lab
+        An opened lab.
+
+    Returns
+    -------
+    polars.LazyFrame
+        The `ledger` contract, in the currencies of the bills; entries of a month lie together.
+
+    Raises
+    ------
+    NoDataError
+        When the lab holds no bills.
+    """
+    plan = _plan(lab)
+    if lab.as_of is None and not plan.done:
+        ledger(lab)
+    if lab.as_of is None and plan.done:
+        return pl.scan_parquet(plan.entries)
+    return ledger(lab).entries.lazy()
 
 
 def verify(lab: Lab) -> Ledger:
@@ -123,6 +140,47 @@ def verify(lab: Lab) -> Ledger:
                 hint="delete the folder: the ledger is worked out again",
             )
     return anew
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Where the ledger of a lab is kept, and what it is made of."""
+
+    rules: Policy
+    places: Mapping[str, Path]  # of each billing month
+    whole: Path  # of what is told of all months together
+    use: Mapping[str, Sequence[str]]
+    inputs: str
+
+    @property
+    def entries(self) -> list[Path]:
+        return [place / "entries.parquet" for place in self.places.values()]
+
+    @property
+    def done(self) -> bool:
+        """Whether everything is kept, and can be read."""
+        try:
+            for path in self.entries:
+                pl.read_parquet_schema(path)
+        except (OSError, pl.exceptions.PolarsError):
+            return False
+        return (self.whole / "use.json").exists()
+
+
+def _plan(lab: Lab) -> _Plan:
+    rules = policy(lab)
+    months = _months(lab)
+    if not months:
+        raise NoDataError("the lab holds no bill rows", file=lab.folder, hint="put bills into exports/")
+    folder = lab.folder / "lake" / FOLDER
+    use = _use(lab) if rules.splits or rules.shared else {}
+    settled = _settled(lab, rules)
+    inputs = _inputs(lab, settled)
+    # Names of data files are used once in the life of a table: one that was built again has other data.
+    settled += [str(lake.identity(lab.folder / "lake", table)) for table in ("costs", *_METERED)]
+    whole = folder / f"{_WHOLE}-{_digest([settled, months, sorted(use.items())])[:16]}"
+    places = {month: folder / f"{month}-{_digest([settled, files])[:16]}" for month, files in months.items()}
+    return _Plan(rules, places, whole, use, inputs)
 
 
 def _months(lab: Lab) -> dict[str, list[str]]:

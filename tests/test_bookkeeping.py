@@ -130,6 +130,22 @@ def test_a_broken_file_is_worked_out_again(folder: Path) -> None:
     assert fl.allocate(opened(folder)).entries.equals(first.entries)
 
 
+def test_entries_are_queried_where_they_are_kept(folder: Path) -> None:
+    lab = opened(folder)
+    scanned = bookkeeping.scan(lab)
+    whole = fl.allocate(lab).entries
+    assert scanned.collect().sort(pl.all()).equals(whole.sort(pl.all()))
+    assert "SCAN" in scanned.explain() and "entries.parquet" in scanned.explain()
+    # What is broken, or no longer of the lab's data, is worked out again first.
+    next((folder / "lake" / bookkeeping.FOLDER).glob("20*/entries.parquet")).write_bytes(b"broken")
+    assert bookkeeping.scan(lab).collect().height == whole.height
+    put(folder / "exports" / "bill_2026-10.csv", month("2026-10", "7"))
+    more = bookkeeping.scan(opened(folder)).filter(x_ChargeMonth="2026-10").collect()
+    assert exact_sum(more["EffectiveCost"].to_list()) == Decimal(11)
+    early = fl.open_lab(folder, progress=False, as_of="2999-01-01")
+    assert bookkeeping.scan(early).collect().height == whole.height + more.height
+
+
 def test_a_lab_without_bills_is_told(tmp_path: Path) -> None:
     with pytest.raises(NoDataError, match="no bill rows"):
         fl.allocate(opened(write_lab(tmp_path, {}, TOML)))

@@ -51,7 +51,7 @@ class Frames:
         within = pl.col("x_ChargeMonth").is_between(
             pl.lit(format_month(self.first)), pl.lit(format_month(self.last))
         )
-        kept = bookkeeping.ledger(self.lab).entries.lazy().filter(within).collect()
+        kept = bookkeeping.scan(self.lab).filter(within).collect()
         if self.lab.config.rates:
             return convert(kept, self.lab.config.rates, self.lab.currency)
         one_currency(kept["BillingCurrency"].unique())
