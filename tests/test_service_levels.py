@@ -20,9 +20,10 @@ from finops_lab.config import Slo
 from finops_lab.contracts import dtypes
 from finops_lab.errors import CurrencyError, InputError
 from finops_lab.money import MONEY
+from finops_lab.service_levels._chance import by_chance
 from finops_lab.service_levels.actions import ACTIONS, actions
 from finops_lab.service_levels.alerts import alerts
-from finops_lab.service_levels.budgets import budget_calendar, budgets, spent_series
+from finops_lab.service_levels.budgets import budget_calendar, budgets
 from finops_lab.service_levels.burn import WORKBOOK, BurnWindow, burn_peaks, burn_rates, burn_series
 from finops_lab.service_levels.coincidences import coincidences, served_by
 from finops_lab.service_levels.daily import MOMENTS, accuracy_events, cost_events, freshness_events
@@ -31,6 +32,7 @@ from finops_lab.service_levels.judging import judge
 from finops_lab.service_levels.kpi import DEFINITIONS, error_budget_figures
 from finops_lab.service_levels.promises import allowance, promised
 from finops_lab.service_levels.schemas import ALERTS, BUDGETS, BURNS, CALENDAR, EVENTS
+from finops_lab.service_levels.spending import spent_series
 from finops_lab.unit_economics.figures import divided
 from finops_lab.unit_economics.schemas import FIGURES
 
@@ -57,12 +59,15 @@ def counted(
 ) -> pl.DataFrame:
     """Events of one objective, by default chat's availability: so many calls in every slot."""
     found = []
+    each = 1 if rows is None else Fraction(total, rows)
     for moment in moments:
         failed = bad(moment) if callable(bad) else bad
         found.append(
             {"slo": CHAT, "dimension": "feature", "service": "chat", "objective": "availability"}
             | {"slot": moment, "slot_s": 300, "good": total - failed, "bad": failed, "total": total}
             | {"unknown": 0, "rows": total if rows is None else rows, "bad_usd": 0, "bad_unpriced": failed}
+            | {"bad_rows": failed if rows is None else round(failed * rows / total)}
+            | {"squares": total * each, "bad_squares": failed * each}
             | other
         )
     return pl.DataFrame(found, schema=EVENTS)
@@ -345,6 +350,19 @@ def random_log(seed: int, days: int = 5) -> pl.DataFrame:
     return requests(*rows).collect()
 
 
+def chance_of(bad: list[float], every: list[float], share: float) -> float:
+    """As likely as so many bad rows are, of so many calls of one weight."""
+    from scipy.special import betainc
+
+    squares = sum(w * w for w in bad), sum(w * w for w in every) - sum(w * w for w in bad)
+    sums = sum(bad), sum(every) - sum(bad)
+    parts = (1 - share) ** 2, share**2
+    weight = sum(a * b for a, b in zip(parts, squares, strict=True)) / sum(
+        a * b for a, b in zip(parts, sums, strict=True)
+    )
+    return float(betainc(sums[0] / weight, (sum(every) - sums[0]) / weight + 1, share))
+
+
 TWO = slos({"target": 0.9}, {"service": "search", "target": 0.95, "budget_usd": Decimal(2)})
 
 
@@ -362,7 +380,7 @@ def test_burn_rates_equal_brute_force(seed: int) -> None:
     for row in rng.sample(series.to_dicts(), 150):
         (window,) = (w for w in WORKBOOK if w.name == row["window"])
         room = Fraction(1, 10) if row["service"] == "chat" else Fraction(1, 20)
-        rates, counts, over = [], [], []
+        rates, counts, over, seen_bad = [], [], [], []
         for seconds in (window.long_s, window.short_s):
             begin = row["at"] - timedelta(seconds=seconds)
             inside = [c for c in calls if c[0] == row["service"] and begin <= c[1] < row["at"]]
@@ -370,19 +388,31 @@ def test_burn_rates_equal_brute_force(seed: int) -> None:
             bad = sum(Fraction(c[3]) for c in inside if c[2] == "error")
             rates.append(bad / total / room if total else None)
             counts.append(len(inside))
+            seen_bad.append([c[3] for c in inside if c[2] == "error"])
+            if seconds == window.long_s:
+                weights = [c[3] for c in inside]
             over.append(bool(total) and bad / total / room > Fraction(window.rate))
         for name, rate in zip(("long_rate", "short_rate"), rates, strict=True):
             assert row[name] == (None if rate is None else pytest.approx(float(rate), rel=1e-12))
         assert (row["long_rows"], row["short_rows"]) == tuple(counts)
         assert row["exceeds"] == all(over)
+        assert row["long_bad_rows"] == len(seen_bad[0])
+        chance = None
+        if all(over) and min(counts) >= 3:
+            # Sampled where rows stand for more calls than there are rows.
+            share = float(room * (Fraction(window.rate) if sum(w * w - w for w in weights) > 0 else 1))
+            chance = chance_of(seen_bad[0], weights, share)
+        assert row["chance"] == (None if chance is None else pytest.approx(chance, rel=1e-6))
         expected = (
             "no events"
             if rates[0] is None
             else "too few rows"
             if min(counts) < 3
-            else "burning"
-            if all(over)
             else "calm"
+            if chance is None
+            else "burning"
+            if chance <= 0.001
+            else "within chance"
         )
         assert row["status"] == expected
 
@@ -568,14 +598,194 @@ def test_a_log_of_few_rows_proves_no_page() -> None:
     (page,) = found.filter(severity="page").to_dicts()
     assert page["status"] == "proved", "six hours of the log hold 18 rows in half an hour"
     assert page["window"] == "6 h / 30 m"
-    one = alerts(incident(rows=1), PROMISE, at(1), at(1, month=11))
+    thin = incident(rows=1)
+    one = alerts(thin, PROMISE, at(1), at(1, month=11), least_rows=10)
     (unproven,) = one.filter(severity="page").to_dicts()
     assert unproven["status"] == "too few rows"
     assert unproven["reason"].endswith("it takes 10 to tell")
     assert actions(one).filter(severity="page").is_empty()
-    assert alerts(incident(rows=1), PROMISE, at(1), at(1, month=11), least_rows=1).filter(severity="page")[
-        "status"
-    ].to_list() == ["proved"]
+
+
+# --- more than chance ------------------------------------------------------------
+
+
+@settings(max_examples=25)
+@given(rows=st.integers(1, 400), part=st.floats(0.01, 1), share=st.floats(0.001, 0.999))
+def test_rows_alike_are_a_binomial_test(rows: int, part: float, share: float) -> None:
+    from scipy.stats import binom
+
+    bad = max(1, round(rows * part))
+    counts = {"bad": bad, "total": rows, "bad_squares": bad, "squares": rows}
+    for each in (1, 4096):
+        weights = {"bad": each, "total": each, "bad_squares": each**2, "squares": each**2}
+        frame = pl.DataFrame(
+            [{name: count * weights[name] for name, count in counts.items()} | {"share": share}]
+        )
+        found = by_chance(frame).row(0, named=True)
+        assert (found["worth_bad"], found["worth"]) == (pytest.approx(bad), pytest.approx(rows))
+        assert found["chance"] == pytest.approx(binom.sf(bad - 1, rows, share), rel=1e-6, abs=1e-300)
+
+
+def test_one_row_that_stands_for_much_is_one_row() -> None:
+    """A thousand good rows of one call, one bad row of a hundred: Kish's number would be ten bad ones."""
+    frame = pl.DataFrame(
+        {"bad": [100], "total": [1100], "bad_squares": [10_000], "squares": [11_000], "share": [0.0144]}
+    )
+    found = by_chance(frame).row(0, named=True)
+    assert found["worth_bad"] == pytest.approx(1, abs=0.01)
+    assert found["chance"] > 0.1
+    # Where bad calls are all kept and good ones are sampled, bad ones count one by one.
+    kept = pl.DataFrame(
+        {
+            "bad": [200],
+            "total": [10_200],
+            "bad_squares": [200],
+            "squares": [200 + 100 * 100**2],
+            "share": [0.0144],
+        }
+    )
+    assert 90 < by_chance(kept)["worth_bad"].item() < 200
+
+
+def outage(rows: int, each: int = 1) -> pl.DataFrame:
+    """Every call fails from 9:00 for an hour; of others one in 500, as near as rows allow."""
+    every = max(1, 500 // rows)
+    return counted(
+        slots(at(1), at(3)),
+        lambda m: (
+            rows * each
+            if at(2, 9) <= m < at(2, 10)
+            else each * max(1, rows // 500) * (((m - at(1)) // SLOT) % every == 0)
+        ),
+        total=rows * each,
+        rows=None if each == 1 else rows,
+    )
+
+
+@pytest.mark.parametrize("target", [0.999, 0.985, 0.95])
+@pytest.mark.parametrize("rows", [5, 10, 200, 10_000])
+def test_an_outage_of_an_unsampled_log_pages_as_soon_as_without_proof(rows: int, target: float) -> None:
+    rules = [{}, {"most_chance": 1}, *([{"most_chance": 1, "least_rows": 10}] if rows >= 10 else [])]
+    found = [
+        alerts(outage(rows), slos({"target": target}), at(2, 8), at(2, 12), **rule).filter(
+            severity="page", kind="burn rate", status="proved"
+        )
+        for rule in rules
+    ]
+    assert found[0].height == 1
+    for other in found[1:]:
+        assert other["begin"].to_list() == found[0]["begin"].to_list()
+
+
+def test_two_calls_in_five_minutes_take_one_slot_longer_to_page() -> None:
+    begins = [
+        alerts(outage(2), slos(), at(2, 8), at(2, 12), most_chance=most)
+        .filter(severity="page", kind="burn rate", status="proved")["begin"]
+        .to_list()
+        for most in (1, 0.001)
+    ]
+    assert begins == [[at(2, 9, 5)], [at(2, 9, 10)]]
+
+
+def test_a_row_or_two_are_within_chance() -> None:
+    """Once in three hours one call of twelve fails, of 12 calls in an hour."""
+    seen = counted(slots(at(1), at(5)), lambda m: int(m.minute == 0 and m.hour % 3 == 0), total=1)
+    promise = slos({"target": 0.985})
+    pair = BurnWindow("1 h / 1 h", 3600, 3600, Decimal(3), "page")
+    found = alerts(seen, promise, at(4), at(5), windows=[pair], gap=timedelta(0))
+    assert set(found.filter(kind="burn rate")["status"]) == {"within chance"}
+    assert set(found["reason"].drop_nulls()) == {
+        "1 of 12 rows are bad, 0.2 expected where the promise is kept"
+    }
+    assert actions(found.filter(kind="burn rate")).is_empty()
+    sampled = seen.with_columns(squares=pl.col("total") * 4096, bad_squares=pl.col("bad") * 4096)
+    sampled = sampled.with_columns(pl.col("good", "bad", "total", "squares", "bad_squares") * 4096)
+    sampled = sampled.select(pl.col(name).cast(kind) for name, kind in EVENTS.items())
+    thin = alerts(sampled, promise, at(4), at(5), windows=[pair], gap=timedelta(0))
+    assert "1 of 12 rows are bad, 0.5 expected at the threshold" in thin["reason"].to_list()
+    loose = alerts(seen, promise, at(4), at(5), windows=[pair], gap=timedelta(0), most_chance=1)
+    assert set(loose.filter(kind="burn rate")["status"]) == {"proved"}
+    figures = error_budget_figures(sampled, promise, windows=[pair]).filter(dimension="feature")
+    peak, pages = (figures.filter(measure=m).to_dicts()[0] for m in ("burn_rate_peak", "fast_burn_pages"))
+    assert (peak["value"], peak["reason"]) == (None, "no hour is above the allowed rate by more than chance")
+    assert pages["value"] == 0
+
+
+def test_a_budget_of_a_sampled_log_is_spent_when_that_is_more_than_chance() -> None:
+    """1 bad row of 40 a day: 2.5 % where 2 % may be bad, and 80 % of that is 1.6 %."""
+    promise = slos({"target": 0.98, "budget_usd": Decimal(1000)})
+    days = [at(d, h) for d in range(1, 32) for h in range(10)]
+
+    def log(each: int, **other: Any) -> pl.DataFrame:
+        rows = counted(days, lambda m: each * (m.hour == 0), total=4 * each, rows=None if each == 1 else 4)
+        return rows.with_columns(**other)
+
+    whole, part = (
+        budgets(log(each), promise, at(1, month=11), calendar=True).to_dicts()[0] for each in (1, 4096)
+    )
+    assert whole["spent"] == part["spent"] == Decimal("1.25")
+    assert (whole["severity"], part["severity"]) == ("page", "ticket"), "every call was seen, or some"
+    assert part["reason"].startswith("31 of 1240 rows are bad, 19.8 expected at 80 % spent: within chance; ")
+    for each, statuses in ((1, ["proved", "proved"]), (4096, ["proved", "within chance"])):
+        found = alerts(log(each), promise, at(1), at(1, month=11)).filter(kind="budget spent")
+        assert found.sort("severity", descending=True)["status"].to_list() == statuses
+    (page,) = found.filter(severity="page").to_dicts()
+    assert page["reason"] == "31 of 1240 rows are bad, 19.8 expected at 80 % spent: within chance"
+    # Money of 31 bad rows: 900 of 1,000 USD is 1.1 times the level, and that proves nothing.
+    dear = log(4096, bad_unpriced=pl.lit(0, EVENTS["bad_unpriced"])).with_columns(
+        bad_usd=pl.when(pl.col("bad") > 0)
+        .then(pl.lit(Decimal(900) / 31))
+        .otherwise(pl.lit(Decimal(0)))
+        .cast(MONEY)
+    )
+    (money,) = budgets(
+        dear, slos({"target": 0.9, "budget_usd": Decimal(1000)}), at(1, month=11), calendar=True
+    ).to_dicts()
+    assert (money["spent_by"], money["severity"]) == ("money", "ticket")
+    assert money["reason"] == "what 31 bad rows cost is 1.12 times 80 % spent: within chance"
+
+
+def proved_by_chance(services: int, target: float = 0.985, hourly: float = 3.5, **options: Any) -> float:
+    """Proved alerts of burn rates in 30 days of a service whose calls are bad just as often as they may.
+
+    Rows stand for 4,096, 8,192 or 16,384 calls.
+    """
+    rng = random.Random(7)
+    rows = [
+        {
+            "who": who,
+            "slot": at(28, month=9) + SLOT * rng.randrange(33 * 288),
+            "bad": rng.random() < 1 - target,
+        }
+        | {"total": rng.choice([4096, 8192, 16384])}
+        for who in range(services)
+        for _ in range(round(33 * 24 * hourly))
+    ]
+    rows = [
+        {"slo": f"{row['who']}: availability", "dimension": "feature", "service": str(row["who"])}
+        | {
+            "objective": "availability",
+            "slot": row["slot"],
+            "slot_s": 300,
+            "rows": 1,
+            "bad_rows": int(row["bad"]),
+        }
+        | {"total": row["total"], "good": row["total"] * (not row["bad"]), "bad": row["total"] * row["bad"]}
+        | {"squares": row["total"] ** 2, "bad_squares": row["total"] ** 2 * row["bad"]}
+        | {"unknown": 0, "bad_usd": 0, "bad_unpriced": 0}
+        for row in rows
+    ]
+    promises = slos(*({"service": str(who), "target": target} for who in range(services)))
+    seen = added(pl.DataFrame(rows, schema=EVENTS))
+    found = alerts(seen, promises, at(1), at(31), **options)
+    return found.filter(kind="burn rate", status="proved").height / services
+
+
+def test_chance_proves_less_than_one_alert_a_month_in_ten_objectives() -> None:
+    """The documentation has the figures of 200 services."""
+    before = proved_by_chance(10, least_rows=10, most_chance=1)
+    assert before > 10
+    assert proved_by_chance(10) <= 0.1
 
 
 def test_an_alert_that_lasts_has_no_end() -> None:

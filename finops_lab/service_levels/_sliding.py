@@ -12,7 +12,7 @@ from finops_lab.service_levels.schemas import SLOT_S
 
 __all__ = ["grid", "opened", "ratios", "whole_slots", "within"]
 
-_COUNTS = ("bad", "total", "rows", "bad_usd")
+_COUNTS = ("bad", "total", "rows", "bad_usd", "bad_rows", "squares", "bad_squares")
 _LIMIT = 2**127 - 1
 
 
@@ -70,9 +70,10 @@ def grid(
     Returns
     -------
     polars.DataFrame
-        ``slo``, ``at`` (end of the slot), and ``bad``, ``total``, ``bad_usd`` and ``rows``: running
-        sums. Sorted by both. Not monthly, sums run on from one promise to the next: only their
-        differences within one mean anything, and `within` takes those.
+        ``slo``, ``at`` (end of the slot), and running sums of ``bad``, ``total``, ``rows``,
+        ``bad_usd``, ``bad_rows``, ``squares`` and ``bad_squares``. Sorted by both. Not monthly, sums
+        run on from one promise to the next: only their differences within one mean anything, and
+        `within` takes those.
     """
     begin = first - timedelta(seconds=back_s + slot_s)
     slots = pl.datetime_range(

@@ -8,11 +8,13 @@ from typing import Any
 
 import polars as pl
 
+from finops_lab.service_levels._chance import MOST_CHANCE
 from finops_lab.service_levels._sliding import whole_slots
-from finops_lab.service_levels.budgets import LEVELS, spent_series
+from finops_lab.service_levels.budgets import LEVELS
 from finops_lab.service_levels.burn import LEAST_ROWS, WORKBOOK, BurnWindow, burn_series
 from finops_lab.service_levels.promises import promised
 from finops_lab.service_levels.schemas import ALERTS, PROMISE, SLOT_S
+from finops_lab.service_levels.spending import spent_series
 
 __all__ = ["alerts", "alerts_of"]
 
@@ -27,14 +29,16 @@ def alerts(
     *,
     windows: Sequence[BurnWindow] = WORKBOOK,
     least_rows: int = LEAST_ROWS,
+    most_chance: float = MOST_CHANCE,
     gap: timedelta | None = None,
 ) -> pl.DataFrame:
     """Find the alerts after one moment and up to another: pages and tickets.
 
     An alert lasts while a pair of windows of its severity burns, or the budget of the calendar month
     is spent to its level: a ticket from 40 %, a page from 80 %, each once a month. They are told by
-    the month, since a rolling budget can stay at the same level for weeks. Where both windows exceed the threshold
-    and the log holds too few rows to tell, `status` says so: such a row is no alert.
+    the month, since a rolling budget can stay at the same level for weeks. An alert begins at the
+    first moment that proves it and ends when no pair exceeds its rate. Where the log holds too few
+    rows to tell, or no more bad rows than chance may bring, `status` says so: such a row is no alert.
 
     Parameters
     ----------
@@ -45,7 +49,7 @@ def alerts(
         The `slos` contract.
     first, last : datetime.datetime
         With a time zone.
-    windows, least_rows
+    windows, least_rows, most_chance
         As in `finops_lab.service_levels.burn.burn_series`.
     gap : datetime.timedelta, optional
         Pauses up to this do not end an alert of a burn rate. By default the longest short window of
@@ -57,8 +61,10 @@ def alerts(
         `finops_lab.service_levels.schemas.ALERTS`, sorted by begin, name, severity and kind.
     """
     after = whole_slots(first) + _SLOT  # a moment ends a slot: midnight belongs to the day before
-    series = burn_series(events, slos, after, last, windows=windows, least_rows=least_rows)
-    spent = spent_series(events, slos, after, last, least_rows=least_rows)
+    series = burn_series(
+        events, slos, after, last, windows=windows, least_rows=least_rows, most_chance=most_chance
+    )
+    spent = spent_series(events, slos, after, last, least_rows=least_rows, most_chance=most_chance)
     return alerts_of(series, spent, slos, last, windows=windows, gap=gap)
 
 
@@ -114,13 +120,18 @@ def _burning(series: pl.DataFrame, windows: Sequence[BurnWindow], gap: timedelta
     for (_, severity), mine in high.group_by("slo", "severity", maintain_order=True):
         shorts = [window.short_s for window in windows if window.severity == severity]
         pause = timedelta(seconds=max(shorts)) if gap is None else gap
-        proved = _runs(mine.filter(status="burning"), pause)
-        for _, run in proved.group_by("_run", maintain_order=True):
-            rows.append(_burned(run, windows) | {"status": "proved"})
+        enough = _runs(mine.filter(pl.col("status").is_in(["burning", "within chance"])), pause)
+        for _, run in enough.group_by("_run", maintain_order=True):
+            # What is proved goes on while the rates are exceeded: no proof is asked for anew.
+            proved = run.filter(status="burning")
+            if not proved.is_empty():
+                rows.append(_burned(proved, windows) | {"_to": run["at"].max(), "status": "proved"})
         for _, run in _runs(mine, pause).group_by("_run", maintain_order=True):
             # What some moments prove is told already.
             if (run["status"] != "burning").all():
-                rows.append(_burned(run, windows) | {"status": "too few rows", "reason": run["reason"][0]})
+                asked = run.filter(status="within chance")
+                found = _burned(run if asked.is_empty() else asked, windows)
+                rows.append(found | {"begin": run["at"].min(), "_to": run["at"].max()})
     return pl.DataFrame(rows, schema=_FOUND)
 
 
@@ -134,20 +145,32 @@ def _burned(run: pl.DataFrame, windows: Sequence[BurnWindow]) -> dict[str, Any]:
         "kind": "burn rate",
         "window": ", ".join(window.name for window in windows if window.name in burned),
         "rows": peak["long_rows"],
+        "status": peak["status"],
+        "reason": peak["reason"],
     }
 
 
 def _spent(spent: pl.DataFrame) -> pl.DataFrame:
     levels = {name: f"{level * 100:.0f} % of the month's budget" for name, level in LEVELS}
     month = (pl.col("at") - pl.duration(microseconds=1)).dt.truncate("1mo").alias("_month")
-    reached = spent.filter(pl.col("severity").is_not_null()).with_columns(month)
-    spans = reached.group_by("slo", "severity", "_month").agg(
-        pl.col("at").min().alias("begin"), pl.col("at").max().alias("_to"), pl.col("rows").max()
-    )
-    spans = spans.with_columns(
+    keys = ["slo", "severity", "_month"]
+    span = [pl.col("at").min().alias("begin"), pl.col("at").max().alias("_to"), pl.col("rows").max()]
+    dated = spent.with_columns(month)
+    proved = dated.filter(pl.col("severity").is_not_null()).group_by(keys).agg(span)
+    doubted = dated.filter(pl.col("unproved").is_not_null()).with_columns(severity="unproved")
+    # The last moment saw most rows.
+    unproved = doubted.group_by(keys).agg(*span, pl.col("reason").sort_by("at").last())
+    unproved = unproved.join(proved, on=keys, how="anti")
+    spans = pl.concat(
+        [
+            proved.with_columns(pl.lit("proved").alias("status"), pl.lit(None, pl.String).alias("reason")),
+            unproved.with_columns(pl.lit("within chance").alias("status")).select(
+                *proved.columns, "status", "reason"
+            ),
+        ]
+    ).with_columns(
         pl.lit("budget spent").alias("kind"),
         pl.col("severity").replace_strict(levels, return_dtype=pl.String).alias("window"),
-        pl.lit("proved").alias("status"),
     )
     absent = [pl.lit(None, kind).alias(name) for name, kind in _FOUND.items() if name not in spans.columns]
     return spans.with_columns(absent).select(list(_FOUND))

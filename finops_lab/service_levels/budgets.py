@@ -13,18 +13,19 @@ import polars as pl
 
 from finops_lab.calendar import add_months, format_month
 from finops_lab.money import SCALE
-from finops_lab.service_levels._sliding import grid, opened, ratios, whole_slots
+from finops_lab.service_levels._chance import ASKED, MOST_CHANCE, level_words, proved_levels
+from finops_lab.service_levels._sliding import opened, whole_slots
 from finops_lab.service_levels.burn import LEAST_ROWS
 from finops_lab.service_levels.promises import BY_DAY, allowance, promised
-from finops_lab.service_levels.schemas import BUDGETS, CALENDAR, DAY_S, PROMISE, SLOT_S, SPENT, Schema
+from finops_lab.service_levels.schemas import BUDGETS, CALENDAR, DAY_S, EVENTS, PROMISE, SLOT_S, Schema
 from finops_lab.unit_economics.figures import divided
 
-__all__ = ["LEVELS", "budget_calendar", "budgets", "spent_series"]
+__all__ = ["LEVELS", "budget_calendar", "budgets"]
 
 # Shares of the budget spent that call for something, the most severe first.
 LEVELS = (("page", Decimal("0.8")), ("ticket", Decimal("0.4")))
 _PRESENT = timedelta(days=3)
-_SECOND, _TICK = timedelta(seconds=1), timedelta(microseconds=1)
+_SECOND = timedelta(seconds=1)
 
 
 def budgets(
@@ -35,6 +36,7 @@ def budgets(
     calendar: bool = False,
     present: timedelta = _PRESENT,
     least_rows: int = LEAST_ROWS,
+    most_chance: float = MOST_CHANCE,
 ) -> pl.DataFrame:
     """Work out the error budget of every objective at a moment.
 
@@ -57,6 +59,9 @@ def budgets(
         How far back the present rate of bad events is measured, for the projected exhaustion.
     least_rows : int
         Rows of the log below which nobody is called. Objectives judged by day need none.
+    most_chance : float
+        Nobody is called either where a sampled log may show so many bad rows by a chance above this
+        (`finops_lab.service_levels._chance.proved_levels`).
 
     Returns
     -------
@@ -70,7 +75,8 @@ def budgets(
     >>> slos = pl.DataFrame({"service": ["chat"], "objective": ["availability"], "target": [0.99]})
     >>> day = {"slo": "chat: availability", "dimension": "feature", "service": "chat",
     ...     "objective": "availability", "slot_s": 300, "good": 9975, "bad": 25, "total": 10000,
-    ...     "unknown": 0, "rows": 10000, "bad_usd": 0, "bad_unpriced": 25}
+    ...     "unknown": 0, "rows": 10000, "bad_rows": 25, "squares": 10000, "bad_squares": 25,
+    ...     "bad_usd": 0, "bad_unpriced": 25}
     >>> seen = pl.DataFrame([day | {"slot": datetime(2026, 10, d, tzinfo=UTC)} for d in range(1, 29)],
     ...     schema=EVENTS)
     >>> budget = budgets(seen, slos, datetime(2026, 10, 29, tzinfo=UTC))
@@ -94,18 +100,19 @@ def budgets(
         # A rolling budget is looked at as far ahead as it is long.
         horizon = end if calendar else until + timedelta(days=slo["window_days"])
         when = {"period": period, "begin": begin, "end": end, "until": until, "horizon": horizon}
-        rows.append(
-            _budget(found, slo | when | {"slot_s": slot_s}, present, least_rows if slot_s == SLOT_S else 1)
-        )
+        least = least_rows if slot_s == SLOT_S else 1
+        rows.append(_budget(found, slo | when | {"slot_s": slot_s}, present, least, most_chance))
     return pl.DataFrame(rows, schema=BUDGETS)
 
 
-def _budget(found: pl.DataFrame, slo: Mapping[str, Any], present: timedelta, least: int) -> dict[str, Any]:
+def _budget(
+    found: pl.DataFrame, slo: Mapping[str, Any], present: timedelta, least: int, most_chance: float
+) -> dict[str, Any]:
     begin, end, until = slo["begin"], slo["end"], slo["until"]
     inside = found.filter(pl.col("slot") >= begin).sort("slot")
     sums = inside.select(pl.col(_SUMMED).sum()).row(0, named=True)
     row = {name: slo[name] for name in (*PROMISE, "period", "begin", "end", "until", "target", "budget_usd")}
-    row |= sums
+    row |= {name: sums[name] for name in sums if name in BUDGETS}
     if not sums["total"]:
         return row | {"bad_usd": None, "reason": "no events in the period"}
     seen_from = max(begin, _first_day(found))
@@ -117,7 +124,9 @@ def _budget(found: pl.DataFrame, slo: Mapping[str, Any], present: timedelta, lea
     money = Fraction(sums["bad_usd"]) / Fraction(limit) if limit and known else None
     most = max(spent, money or Fraction(0))
     few = sums["rows"] < least
-    severity = next((name for name, level in LEVELS if most >= Fraction(level)), None)
+    severity, doubt = None, None
+    if not few:
+        severity, doubt = _level(sums, allowed / Fraction(sums["total"]), spent, money, most_chance)
     row |= {
         "allowed_bad": _decimal(allowed),
         "estimated": part < 1,
@@ -127,15 +136,38 @@ def _budget(found: pl.DataFrame, slo: Mapping[str, Any], present: timedelta, lea
         "spent_money": _decimal(money),
         "spent": _decimal(most),
         "spent_by": "money" if money is not None and money > spent else "events",
-        "severity": None if few else severity,
-        "reason": _reason(sums, few, known, bool(limit), least),
+        "severity": severity,
+        "reason": _reason(sums, few, doubt, known, bool(limit), least),
     }
     caps = [("bad", allowed), *([("bad_usd", Fraction(limit))] if money is not None else [])]
     return row | _exhaustion(inside, found, caps, slo, present)
 
 
-def _reason(sums: Mapping[str, Any], few: bool, known: bool, limited: bool, least: int) -> str | None:
-    said = []
+def _level(
+    sums: Mapping[str, Any], share: Fraction, spent: Fraction, money: Fraction | None, most_chance: float
+) -> tuple[str | None, str | None]:
+    """Return the highest level that is proved, and why the highest that is reached is not."""
+    doubt = None
+    for name, level in LEVELS:
+        times = None if money is None else money / Fraction(level)
+        reached = {"by_events": spent >= Fraction(level), "by_money": times is not None and times >= 1}
+        if any(reached.values()):
+            asked = {
+                "share": float(share * Fraction(level)),
+                "times": None if times is None else float(times),
+            }
+            frame = pl.DataFrame([{**sums, **reached, **asked}], schema_overrides=ASKED)
+            tested = proved_levels(frame, most_chance, level_words(level)).row(0, named=True)
+            if tested["proved"]:
+                return name, doubt
+            doubt = doubt or tested["reason"]
+    return None, doubt
+
+
+def _reason(
+    sums: Mapping[str, Any], few: bool, doubt: str | None, known: bool, limited: bool, least: int
+) -> str | None:
+    said = [doubt] if doubt else []
     if few:
         said.append(f"{sums['rows']} rows of the log: it takes {least} to tell")
     if limited and not known:
@@ -233,109 +265,9 @@ def budget_calendar(
     return pl.DataFrame(rows, schema=CALENDAR)
 
 
-def spent_series(
-    events: pl.LazyFrame | pl.DataFrame,
-    slos: pl.DataFrame | pl.LazyFrame,
-    first: datetime,
-    last: datetime,
-    *,
-    least_rows: int = LEAST_ROWS,
-) -> pl.DataFrame:
-    """Tell at the end of every slot how much of its calendar month's budget was spent by then.
-
-    That is what could be known then: the month's events are taken to go on as they were.
-
-    Parameters
-    ----------
-    events, slos, first, last, least_rows
-        As in `finops_lab.service_levels.burn.burn_series`. Objectives judged by day have one row a
-        day.
-
-    Returns
-    -------
-    polars.DataFrame
-        ``slo``, ``at``, ``rows`` (of the month so far), ``spent`` (Float64, as `spent` of
-        `budgets` with ``calendar=True``; null without events) and ``severity`` (``page`` from 80 %,
-        ``ticket`` from 40 %, compared exactly; null with too few rows). Sorted.
-    """
-    promises = promised(slos)
-    found = opened(events, promises)
-    daily = pl.col("objective").is_in(BY_DAY)
-    parts = [pl.DataFrame(schema=SPENT)]
-    for slot_s, some in ((SLOT_S, promises.filter(~daily)), (DAY_S, promises.filter(daily))):
-        begin, end = whole_slots(first + timedelta(seconds=slot_s) - _TICK, slot_s), whole_slots(last, slot_s)
-        if end >= begin and not some.is_empty():
-            mine = found.filter(pl.col("slo").is_in(some["slo"].to_list()))
-            parts.append(_spent(mine, some, begin, end, slot_s, least_rows if slot_s == SLOT_S else 1))
-    return pl.concat(parts).sort("slo", "at")
-
-
-def _spent(
-    events: pl.DataFrame, promises: pl.DataFrame, first: datetime, last: datetime, slot_s: int, least: int
-) -> pl.DataFrame:
-    begin = _midnight((first - _TICK).date().replace(day=1))
-    sums = grid(
-        events,
-        promises,
-        first=begin + timedelta(seconds=slot_s),
-        last=last,
-        slot_s=slot_s,
-        back_s=0,
-        monthly=True,
-    )
-    allowed = pl.Series("_allowed", [float(allowance(t)) for t in promises["target"]], pl.Float64)
-    # A moment is the end of its slot: midnight still belongs to the month before.
-    month = (pl.col("at") - pl.duration(microseconds=1)).dt.truncate("1mo")
-    seen = pl.col("at") - pl.max_horizontal(month, "_begin")
-    frame = (
-        sums.filter(pl.col("at") >= first)
-        .join(promises.select("slo", "budget_usd", allowed), on="slo", how="left")
-        .join(
-            events.group_by("slo").agg(pl.col("slot").min().dt.truncate("1d").alias("_begin")),
-            on="slo",
-            how="left",
-        )
-        .with_columns(
-            (seen.dt.total_seconds() // slot_s).clip(0).alias("_seen"),
-            (month.dt.days_in_month().cast(pl.Int64) * (DAY_S // slot_s)).alias("_slots"),
-        )
-    )
-    biggest = int(frame.select(pl.col("total").max()).item() or 0) * 1000 * 31 * (DAY_S // slot_s)
-    for name, level in LEVELS:
-        targets = promises.select("slo", "target").iter_rows()
-        limits = {slo: Fraction(level) * allowance(target) for slo, target in targets}
-        factors = ratios(promises, limits, biggest)
-        frame = frame.join(factors, on="slo", how="left").with_columns(_reached(level).alias(f"_{name}"))
-        frame = frame.drop("num", "den")
-    reached = pl.coalesce(pl.when(f"_{name}").then(pl.lit(name)) for name, _ in LEVELS)
-    share = (
-        pl.col("bad").cast(pl.Float64)
-        / pl.col("total").cast(pl.Float64)
-        / pl.col("_allowed")
-        * (pl.col("_seen").cast(pl.Float64) / pl.col("_slots").cast(pl.Float64))
-    )
-    money = pl.col("bad_usd").cast(pl.Float64) / pl.col("budget_usd").cast(pl.Float64)
-    return frame.select(
-        "slo",
-        "at",
-        "rows",
-        pl.when(pl.col("total") > 0).then(pl.max_horizontal(share, money)).alias("spent"),
-        pl.when(pl.col("rows") >= least).then(reached).alias("severity"),
-    )
-
-
-def _reached(level: Decimal) -> pl.Expr:
-    """Tell exactly where the share of events or of money is at least a level: whole numbers only."""
-    bad, total = pl.col("bad").to_physical(), pl.col("total").to_physical()
-    by_events = bad * pl.col("_seen") * pl.col("den") >= total * pl.col("_slots") * pl.col("num")
-    usd, limit, part = pl.col("bad_usd").to_physical(), pl.col("budget_usd").to_physical(), Fraction(level)
-    by_money = (usd * part.denominator >= limit * part.numerator).fill_null(False)
-    return (total > 0) & (by_events | by_money)
-
-
 _SCALES = {"bad": 3, "bad_usd": SCALE}
-_SUMMED = ("total", "bad", "unknown", "rows", "bad_usd", "bad_unpriced")
-_EVENTS: Schema = {"slot": pl.Datetime("us", "UTC"), **{name: BUDGETS[name] for name in _SUMMED}}
+_SUMMED = tuple(name for name in EVENTS if name not in (*PROMISE, "slot", "slot_s", "good"))
+_EVENTS: Schema = {"slot": EVENTS["slot"], **{name: EVENTS[name] for name in _SUMMED}}
 
 
 def _first_day(found: pl.DataFrame) -> datetime:

@@ -12,13 +12,14 @@ from typing import Literal
 import polars as pl
 
 from finops_lab.errors import InputError
+from finops_lab.service_levels._chance import MOST_CHANCE, by_chance, counted_words
 from finops_lab.service_levels._sliding import grid, opened, ratios, whole_slots, within
 from finops_lab.service_levels.promises import BY_DAY, allowance, promised
 from finops_lab.service_levels.schemas import BURNS, PROMISE, SLOT_S, Schema
 
 __all__ = ["LEAST_ROWS", "WORKBOOK", "BurnWindow", "burn_peaks", "burn_rates", "burn_series"]
 
-LEAST_ROWS = 10
+LEAST_ROWS = 5
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ def burn_series(
     *,
     windows: Sequence[BurnWindow] = WORKBOOK,
     least_rows: int = LEAST_ROWS,
+    most_chance: float = MOST_CHANCE,
 ) -> pl.DataFrame:
     """Work out burn rates at the end of every slot of five minutes from `first` to `last`.
 
@@ -85,6 +87,10 @@ def burn_series(
     least_rows : int
         Rows of the log that each window must hold. A log of one call in a thousand may have seen a
         single call in five minutes, and that it failed proves nothing.
+    most_chance : float
+        A pair burns where so many bad rows in the long window are less likely than this: of a
+        sampled log were the share of bad calls at the threshold, of a log of every call were the
+        promise just kept (`finops_lab.service_levels._chance.by_chance`). 1 asks for no proof.
 
     Returns
     -------
@@ -97,7 +103,8 @@ def burn_series(
     InputError
         When a moment has no time zone, or an event's objective is not among the objectives.
     """
-    return told(measured(events, slos, first, last, windows, least_rows), slos, windows, least_rows)
+    numbers = measured(events, slos, first, last, windows, least_rows, most_chance)
+    return told(numbers, slos, windows, least_rows)
 
 
 def measured(
@@ -107,6 +114,7 @@ def measured(
     last: datetime,
     windows: Sequence[BurnWindow],
     least_rows: int,
+    most_chance: float,
 ) -> pl.DataFrame:
     """Return the numbers of `burn_series` alone: a year of moments needs no words for each."""
     promises = promised(slos)
@@ -126,20 +134,20 @@ def measured(
             for slo, target in promises.select("slo", "target").iter_rows()
         }
         factors = ratios(promises, limits, biggest).join(promises.select("slo", allowed), on="slo")
-        parts.append(
-            _pair(sums, window, factors, first, least_rows).with_columns(window=pl.lit(place, pl.Int8))
-        )
-    return pl.concat(parts).select(list(_MEASURED))
+        pair = _proved(_pair(sums, window, factors, first, least_rows), window, most_chance)
+        parts.append(pair.with_columns(window=pl.lit(place, pl.Int8)).select(list(_MEASURED)))
+    return pl.concat(parts)
 
 
 def _pair(
     sums: pl.DataFrame, window: BurnWindow, factors: pl.DataFrame, first: datetime, least_rows: int
 ) -> pl.DataFrame:
     names = ("bad", "total", "rows")
+    more = ("bad_rows", "squares", "bad_squares")
     frame = sums.lazy().select(
         "slo",
         "at",
-        *(within(name, window.long_s // SLOT_S).name.prefix("long_") for name in names),
+        *(within(name, window.long_s // SLOT_S).name.prefix("long_") for name in (*names, *more)),
         *(within(name, window.short_s // SLOT_S).name.prefix("short_") for name in names),
     )
     ends = ("long", "short")
@@ -165,6 +173,23 @@ def _pair(
     )
 
 
+def _proved(frame: pl.DataFrame, window: BurnWindow, most_chance: float) -> pl.DataFrame:
+    """Ask whether bad rows are more than chance, where windows exceed and hold enough rows.
+
+    Of a sampled log: whether fewer bad calls than the rate of the window would look like that. A log
+    of every call exceeds the rate for a fact, and the question is whether a service that keeps its
+    promise would: an outage pages at once, and one bad call of twelve does not.
+    """
+    named = {f"long_{name}": name for name in ("bad", "total", "squares", "bad_squares")}
+    sampled = pl.col("long_squares") > pl.col("long_total")
+    rate = float(window.rate)
+    share = (pl.when(sampled).then(rate).otherwise(min(rate, 1.0)) * pl.col("_allowed")).alias("share")
+    high = frame.filter(pl.col("exceeds") & ~pl.col("few")).select("slo", "at", share, *named)
+    found = by_chance(high.rename(named)).select("slo", "at", "share", "worth_bad", "worth", "chance")
+    proved = (pl.col("chance") <= most_chance).fill_null(False).alias("proved")
+    return frame.join(found, on=["slo", "at"], how="left").with_columns(proved, sampled.alias("sampled"))
+
+
 def told(
     numbers: pl.DataFrame, slos: pl.DataFrame | pl.LazyFrame, windows: Sequence[BurnWindow], least_rows: int
 ) -> pl.DataFrame:
@@ -181,16 +206,21 @@ def told(
         .then(pl.lit("no events"))
         .when("few")
         .then(pl.lit("too few rows"))
-        .when("exceeds")
+        .when("proved")
         .then(pl.lit("burning"))
+        .when("exceeds")
+        .then(pl.lit("within chance"))
         .otherwise(pl.lit("calm"))
     )
     counts = f"{{}} rows in the long window and {{}} in the short one: it takes {least_rows} to tell"
+    at = pl.when("sampled").then(pl.lit("at the threshold")).otherwise(pl.lit("where the promise is kept"))
     reason = (
         pl.when(nothing)
         .then(pl.lit("the log has no events in the long window"))
         .when("few")
         .then(pl.format(counts, "long_rows", "short_rows"))
+        .when(pl.col("exceeds") & ~pl.col("proved"))
+        .then(counted_words("long_bad_rows", "long_rows", at))
     )
     return (
         numbers.lazy()
@@ -213,6 +243,10 @@ _MEASURED: Schema = {
     **{name: kind for name, kind in BURNS.items() if name == "at" or name.startswith(("long_", "short_"))},
     "exceeds": pl.Boolean,
     "few": pl.Boolean,
+    "sampled": pl.Boolean,
+    # Of moments that were tested.
+    **dict.fromkeys(("share", "worth_bad", "worth", "chance"), pl.Float64),
+    "proved": pl.Boolean,
 }
 
 
@@ -223,6 +257,7 @@ def burn_rates(
     *,
     windows: Sequence[BurnWindow] = WORKBOOK,
     least_rows: int = LEAST_ROWS,
+    most_chance: float = MOST_CHANCE,
 ) -> pl.DataFrame:
     """Work out burn rates at a moment: `burn_series` at the end of the last slot that is over then.
 
@@ -232,7 +267,7 @@ def burn_rates(
     >>> noon = datetime(2026, 10, 1, 12, tzinfo=UTC)
     >>> slos = pl.DataFrame({"service": ["chat"], "objective": ["availability"], "target": [0.999]})
     >>> counted = {"good": 980, "bad": 20, "total": 1000, "unknown": 0, "rows": 1000, "bad_usd": 0,
-    ...     "bad_unpriced": 20}
+    ...     "bad_unpriced": 20, "bad_rows": 20, "squares": 1000, "bad_squares": 20}
     >>> name = {"slo": "chat: availability", "dimension": "feature", "service": "chat"}
     >>> from finops_lab.service_levels.schemas import EVENTS
     >>> seen = pl.DataFrame([{**name, "objective": "availability", "slot_s": 300, **counted,
@@ -241,7 +276,7 @@ def burn_rates(
     >>> rates.select("window", pl.col("long_rate").round(2), "status").rows()
     [('1 h / 5 m', 20.0, 'burning'), ('6 h / 30 m', 20.0, 'burning'), ('3 d / 6 h', 20.0, 'burning')]
     """
-    return burn_series(events, slos, at, at, windows=windows, least_rows=least_rows)
+    return burn_series(events, slos, at, at, windows=windows, least_rows=least_rows, most_chance=most_chance)
 
 
 def burn_peaks(series: pl.DataFrame | pl.LazyFrame, *, every: str = "1h") -> pl.DataFrame:

@@ -128,12 +128,15 @@ def accuracy_events(
         (~pl.col("_good")).sum().cast(COUNTED).alias("bad"),
         pl.len().cast(COUNTED).alias("total"),
         pl.len().cast(pl.Int64).alias("rows"),
+        (~pl.col("_good")).sum().cast(pl.Int64).alias("bad_rows"),
     )
     days = days.with_columns(
         pl.lit(DAY_S, pl.Int64).alias("slot_s"),
         pl.lit(0, COUNTED).alias("unknown"),
         pl.lit(0, MONEY).alias("bad_usd"),
         pl.col("bad").alias("bad_unpriced"),
+        pl.col("total").alias("squares"),
+        pl.col("bad").alias("bad_squares"),
     )
     return days.select(list(EVENTS)).sort("slo", "slot")
 
@@ -212,6 +215,9 @@ def _day(
         "total": Decimal(good is not None),
         "unknown": Decimal(good is None),
         "rows": int(good is not None),
+        "bad_rows": int(bad),
+        "squares": Decimal(good is not None),
+        "bad_squares": Decimal(bad),
         "bad_usd": bad_usd or Decimal(0),
         "bad_unpriced": Decimal(bad and bad_usd is None),
     }

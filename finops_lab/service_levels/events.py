@@ -73,7 +73,7 @@ def events(
     if without_tiers and "service_tier" in names:
         calls = calls.filter(~pl.col("service_tier").is_in(list(without_tiers)).fill_null(False))
     calls = calls.filter(pl.col("status").is_in(_FINISHED))
-    weight = (pl.col("n_requests") * pl.col("sample_weight")).round(3).cast(COUNTED)
+    stands_for = pl.col("n_requests") * pl.col("sample_weight")
     parts = []
     for (dimension,), group in promises.group_by("dimension", maintain_order=True):
         column = COLUMN[str(dimension)]
@@ -85,7 +85,8 @@ def events(
             pl.col("ts_start").dt.truncate(f"{SLOT_S}s").alias("slot"),
             pl.col("status") == "ok",
             "latency_ms",
-            weight.alias("total"),
+            stands_for.round(3).cast(COUNTED).alias("total"),
+            (stands_for * pl.col("sample_weight")).round(3).cast(COUNTED).alias("squares"),
             pl.col("sample_weight").round(3).cast(COUNTED).alias("weight"),
             pl.col(cost).cast(MONEY).alias("bad_usd"),
         )
@@ -102,8 +103,8 @@ def _judged(rows: pl.LazyFrame) -> pl.LazyFrame:
     zero = pl.lit(0, COUNTED)
     bad = ~pl.col("good")  # null where the call cannot be judged
 
-    def counted(when: pl.Expr) -> pl.Expr:
-        return pl.when(when).then("total").otherwise(zero)
+    def counted(when: pl.Expr, what: str = "total") -> pl.Expr:
+        return pl.when(when).then(what).otherwise(zero)
 
     return rows.select(
         *PROMISE,
@@ -114,6 +115,9 @@ def _judged(rows: pl.LazyFrame) -> pl.LazyFrame:
         counted(pl.col("good").is_not_null()).alias("total"),
         counted(pl.col("good").is_null()).alias("unknown"),
         pl.col("good").is_not_null().cast(pl.Int64).alias("rows"),
+        bad.fill_null(False).cast(pl.Int64).alias("bad_rows"),
+        counted(pl.col("good").is_not_null(), "squares").alias("squares"),
+        counted(bad, "squares").alias("bad_squares"),
         # Exact while cost has at most 15 decimals or the weight is whole; else rounded by the row.
         pl.when(bad).then(pl.col("bad_usd") * pl.col("weight")).cast(MONEY).alias("bad_usd"),
         counted(bad & pl.col("bad_usd").is_null()).alias("bad_unpriced"),

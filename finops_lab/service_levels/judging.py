@@ -10,13 +10,15 @@ import polars as pl
 
 from finops_lab.calendar import add_months, format_month
 from finops_lab.errors import InputError
+from finops_lab.service_levels._chance import MOST_CHANCE
 from finops_lab.service_levels._sliding import whole_slots
 from finops_lab.service_levels.actions import actions
 from finops_lab.service_levels.alerts import alerts_of
-from finops_lab.service_levels.budgets import budget_calendar, budgets, spent_series
+from finops_lab.service_levels.budgets import budget_calendar, budgets
 from finops_lab.service_levels.burn import LEAST_ROWS, WORKBOOK, BurnWindow, burn_peaks, burn_series
 from finops_lab.service_levels.coincidences import coincidences
 from finops_lab.service_levels.schemas import SLOT_S
+from finops_lab.service_levels.spending import spent_series
 
 __all__ = ["ServiceLevels", "judge"]
 
@@ -66,6 +68,7 @@ def judge(
     served_by: pl.DataFrame | None = None,
     windows: Sequence[BurnWindow] = WORKBOOK,
     least_rows: int = LEAST_ROWS,
+    most_chance: float = MOST_CHANCE,
     hours: float = 6,
     words: Mapping[tuple[str, str, str], str] | None = None,
 ) -> ServiceLevels:
@@ -84,7 +87,7 @@ def judge(
         How far the month has run; its end by default.
     deploys, training_jobs, scale_events, served_by, hours
         As in `finops_lab.service_levels.coincidences.coincidences`.
-    windows, least_rows
+    windows, least_rows, most_chance
         As in `finops_lab.service_levels.burn.burn_series`.
     words
         As in `finops_lab.service_levels.actions.actions`.
@@ -105,8 +108,10 @@ def judge(
         raise InputError(f"{format_month(first)} has not begun at {at:%Y-%m-%d %H:%M}")
     end = min(end, at) if at is not None else end
     after = begin + timedelta(seconds=SLOT_S)
-    series = burn_series(seen, slos, after, end, windows=windows, least_rows=least_rows)
-    spent = spent_series(seen, slos, after, end, least_rows=least_rows)
+    series = burn_series(
+        seen, slos, after, end, windows=windows, least_rows=least_rows, most_chance=most_chance
+    )
+    spent = spent_series(seen, slos, after, end, least_rows=least_rows, most_chance=most_chance)
     found = alerts_of(series, spent, slos, end, windows=windows)
     near = coincidences(
         found,
@@ -118,8 +123,8 @@ def judge(
     )
     return ServiceLevels(
         month=first,
-        budgets=budgets(seen, slos, end, calendar=True, least_rows=least_rows),
-        rolling=budgets(seen, slos, end, least_rows=least_rows),
+        budgets=budgets(seen, slos, end, calendar=True, least_rows=least_rows, most_chance=most_chance),
+        rolling=budgets(seen, slos, end, least_rows=least_rows, most_chance=most_chance),
         calendar=budget_calendar(seen, slos, first, at=end),
         spent=spent.filter(pl.col("at") == pl.col("at").dt.truncate("1h")).select("slo", "at", "spent"),
         burn=burn_peaks(series),

@@ -12,6 +12,7 @@ import polars as pl
 
 from finops_lab.calendar import add_months, months_from
 from finops_lab.money import MONEY
+from finops_lab.service_levels._chance import MOST_CHANCE
 from finops_lab.service_levels.alerts import alerts_of
 from finops_lab.service_levels.budgets import budgets
 from finops_lab.service_levels.burn import LEAST_ROWS, WORKBOOK, BurnWindow, measured, told
@@ -45,7 +46,7 @@ FAST_BURN_PAGES = Definition(
     numerator_unit="pages",
     denominator_unit="months",
     formula="alerts that began while both windows of a pair burned at 14.4 (1 h / 5 m) or 6 (6 h / 30 m) times "
-    "the rate that spends the budget in its period",
+    "the rate that spends the budget in its period, by more than chance",
     tables=("slos", "inference_requests"),
     nothing="the log has too few rows in every window to tell",
     source=f"{_WORKBOOK}, table 5-8",
@@ -57,7 +58,8 @@ BURN_RATE_PEAK = Definition(
     unit="times the allowed rate",
     numerator_unit="bad events",
     denominator_unit="bad events allowed",
-    formula="bad events of the hour / ((1 - target) x events of the hour), the highest",
+    formula="bad events of the hour / ((1 - target) x events of the hour), the highest; hours of a sampled log "
+    "that are above 1 by no more than chance are left out",
     tables=("slos", "inference_requests"),
     nothing="the log has too few rows in every hour to tell",
     source=_WORKBOOK,
@@ -75,6 +77,7 @@ def error_budget_figures(
     by: Sequence[str] = ("feature", "model", "pool"),
     windows: Sequence[BurnWindow] = WORKBOOK,
     least_rows: int = LEAST_ROWS,
+    most_chance: float = MOST_CHANCE,
     currency: str = "USD",
 ) -> pl.DataFrame:
     """Tell how error budgets burned, month by month: the whole lab and every service.
@@ -91,7 +94,7 @@ def error_budget_figures(
         How far the last month has run; its end by default.
     by : sequence of str
         Dimensions of objectives to tell by: ``feature``, ``model``, ``pool``.
-    windows, least_rows
+    windows, least_rows, most_chance
         As in `finops_lab.service_levels.burn.burn_series`.
     currency : str
         ISO 4217 code for units; limits of objectives are in USD.
@@ -112,7 +115,7 @@ def error_budget_figures(
         first, last = days.row(0)
         months = months_from(first.replace(day=1), last.replace(day=1)) if first else []
     parts = [pl.DataFrame(schema={"slo": pl.String, **_PARTS})]
-    parts += [_month(seen, promises, month, at, windows, least_rows) for month in months]
+    parts += [_month(seen, promises, month, at, windows, least_rows, most_chance) for month in months]
     whole = pl.concat(parts).join(promises.select("slo", "dimension", "service"), on="slo")
     found = [pl.DataFrame(schema=FIGURES)]
     for definition in DEFINITIONS:
@@ -155,20 +158,27 @@ def _month(
     at: datetime | None,
     windows: Sequence[BurnWindow],
     least_rows: int,
+    most_chance: float,
 ) -> pl.DataFrame:
     """Return one row per objective and measure."""
     begin, end = (datetime(day.year, day.month, 1, tzinfo=UTC) for day in (month, add_months(month, 1)))
     end = min(end, at) if at is not None else end
     after = begin + timedelta(seconds=SLOT_S)
-    state = budgets(events, promises, end, calendar=True, least_rows=least_rows)
+    state = budgets(events, promises, end, calendar=True, least_rows=least_rows, most_chance=most_chance)
     pairs = [window for window in windows if window.severity == "page"]
-    numbers = measured(events, promises, after, end, [*pairs, _HOUR], least_rows)
-    of_pairs, proved = pl.col("window") < len(pairs), pl.col("exceeds") & ~pl.col("few")
-    high = told(numbers.filter(of_pairs & proved), promises, pairs, least_rows)
-    burned = alerts_of(high, pl.DataFrame(schema=SPENT), promises, end, windows=pairs)
+    numbers = measured(events, promises, after, end, [*pairs, _HOUR], least_rows, most_chance)
+    of_pairs, enough = pl.col("window") < len(pairs), pl.col("exceeds") & ~pl.col("few")
+    high = told(numbers.filter(of_pairs & enough), promises, pairs, least_rows)
+    burned = alerts_of(high, pl.DataFrame(schema=SPENT), promises, end, windows=pairs).filter(status="proved")
     counted = dict(burned.group_by("slo").len().iter_rows())
     seen = set(numbers.filter(of_pairs & ~pl.col("few"))["slo"])
     hours = numbers.filter(~of_pairs & ~pl.col("few"))
+    # A sampled hour above the allowed rate counts where that is more than chance.
+    doubted = hours.filter(pl.col("exceeds") & pl.col("sampled") & ~pl.col("proved"))
+    hours = hours.filter(~pl.col("exceeds") | pl.col("proved") | ~pl.col("sampled"))
+    # Without an hour that is above it for sure, one below it is the highest only if none is in doubt.
+    unsure = set(doubted["slo"]) - set(hours.filter("exceeds")["slo"])
+    hours = hours.filter(~pl.col("slo").is_in(list(unsure)))
     peaks = {
         row["slo"]: row
         for row in hours.sort("long_rate", "at", descending=[True, False])
@@ -195,6 +205,8 @@ def _month(
         if slo in seen:
             paged |= {"numerator": Decimal(counted.get(slo, 0)), "denominator": Decimal(1)}
         fastest: dict[str, Any] = {"measure": BURN_RATE_PEAK.measure}
+        if slo in unsure:
+            fastest["reason"] = "no hour is above the allowed rate by more than chance"
         if peak is not None:
             allowed = Decimal(room.numerator) * peak["long_total"] / Decimal(room.denominator)
             fastest |= {"numerator": peak["long_bad"], "denominator": allowed, "rows": peak["long_rows"]}

@@ -44,6 +44,9 @@ EVENTS: Schema = {
     "total": COUNTED,  # good and bad
     "unknown": COUNTED,  # events that could not be judged, such as calls without a latency
     "rows": pl.Int64,  # rows of the table behind `total`: what was really seen of a sampled log
+    "bad_rows": pl.Int64,  # those of them that are bad
+    "squares": COUNTED,  # calls seen x the square of what each stands for: `total` where every call is seen
+    "bad_squares": COUNTED,  # those of `bad`; they tell how much rows of different weights prove
     "bad_usd": MONEY,  # what bad events cost, of those whose cost is known
     "bad_unpriced": COUNTED,  # bad events whose cost is not known
 }
@@ -72,7 +75,7 @@ BUDGETS: Schema = {
     "spent_by": pl.String,  # `events` or `money`
     "exhausted": _MOMENT,  # when the budget was spent, or will be at the present rate
     "exhaustion": pl.String,  # `spent`, `projected` or `not in this period`
-    "severity": pl.String,  # `ticket` from 40 %, `page` from 80 % spent; else null
+    "severity": pl.String,  # `ticket` from 40 %, `page` from 80 % spent, by more than chance; else null
     "reason": pl.String,  # why a value is null, or why nothing is said
 }
 
@@ -100,9 +103,11 @@ BURNS: Schema = {
     "long_bad": COUNTED,
     "long_total": COUNTED,
     "long_rows": pl.Int64,
+    "long_bad_rows": pl.Int64,
     "short_rows": pl.Int64,
     "exceeds": pl.Boolean,  # both rates are above the threshold
-    "status": pl.String,  # `burning`, `calm`, `too few rows` or `no events`
+    "chance": pl.Float64,  # of so many bad rows in the long window; null where nothing exceeds
+    "status": pl.String,  # `burning`, `calm`, `within chance`, `too few rows` or `no events`
     "reason": pl.String,
 }
 
@@ -119,7 +124,7 @@ ALERTS: Schema = {
     "rows": pl.Int64,  # rows in the long window at that peak
     "spent_before": pl.Float64,  # share of the rolling budget spent when it began
     "spent_after": pl.Float64,  # and when it ended
-    "status": pl.String,  # `proved`, or `too few rows`: nobody should be woken for it
+    "status": pl.String,  # `proved`; or `within chance`, `too few rows`: nobody should be woken for it
     "reason": pl.String,
 }
 
@@ -143,5 +148,7 @@ SPENT: Schema = {
     "at": _MOMENT,
     "rows": pl.Int64,  # of the month so far
     "spent": pl.Float64,
-    "severity": pl.String,  # `ticket` from 40 %, `page` from 80 %
+    "severity": pl.String,  # `ticket` from 40 %, `page` from 80 %, by more than chance
+    "unproved": pl.String,  # the same of a level above, reached by no more than chance
+    "reason": pl.String,  # figures of that
 }
