@@ -77,7 +77,7 @@ def text(explorer: Explorer, part: str) -> str:
 
 
 def alt(explorer: Explorer) -> str:
-    found = re.search(r'<img alt="([^"]*)"', explorer.parts["chart"].value)
+    found = re.search(r'role="img" aria-label="([^"]*)"', explorer.parts["chart"].value)
     assert found, text(explorer, "chart")
     return html.unescape(found[1])
 
@@ -256,7 +256,8 @@ def test_the_export_is_the_table_exactly(explorer: Explorer) -> None:
 
 def test_the_code_shown_is_the_code_and_gives_the_table(explorer: Explorer) -> None:
     pick(explorer, by="model", filter="model", values=(MODEL, "(unknown)"))
-    assert html.unescape(re.sub(r"<[^>]+>", "", explorer.parts["code"].value)) == explorer.code
+    (shown,) = re.findall(r"<pre[^>]*>(.*)</pre>", explorer.parts["code"].value, flags=re.DOTALL)
+    assert html.unescape(shown) == explorer.code
     told: dict[str, Any] = {}
     exec(explorer.code, told)
     assert told["table"].equals(explorer.table)

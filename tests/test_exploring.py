@@ -19,7 +19,18 @@ import finops_lab as fl
 from finops_lab import bookkeeping, contracts
 from finops_lab.contracts import AMOUNTS
 from finops_lab.errors import CurrencyError, InputError
-from finops_lab.exploring import GROUPS, METRICS, View, as_code, behind, bill_rows, over_time, spend, values
+from finops_lab.exploring import (
+    GROUPS,
+    METRICS,
+    View,
+    as_code,
+    behind,
+    bill_rows,
+    look,
+    over_time,
+    spend,
+    values,
+)
 
 LEDGER = contracts.dtypes("ledger")
 MONTHS = ["2026-07", "2026-08", "2026-09", "2026-10"]
@@ -150,8 +161,10 @@ def test_spend_is_what_plain_python_adds_up(rows: list[dict[str, Any]], view: Vi
         for v, a in table.select(pl.col(key).cast(pl.String), "amount").iter_rows()
     ]
     assert order == sorted(order)
-    # The same from any order of rows, and from more columns asked at once.
+    # The same from any order of rows, and asked together with the months.
     assert spend(frame.reverse(), view).equals(table)
+    seen = look(frame, view)
+    assert seen.table.equals(table) and seen.months.equals(over_time(frame, view))
 
 
 @settings(max_examples=60)
@@ -162,7 +175,7 @@ def test_over_time_is_what_plain_python_adds_up(rows: list[dict[str, Any]], view
     for row in chosen(frame.to_dicts(), view, (view.first, view.last)):
         month = date.fromisoformat(f"{row['x_ChargeMonth']}-01")
         value = said(row, view.by)
-        wanted.setdefault((month, "unknown" if value is None else value), []).append(row)
+        wanted.setdefault((month, "(unknown)" if value is None else value), []).append(row)
     table = over_time(frame, view)
     assert [row[:2] for row in table.rows()] == sorted(wanted)
     assert table["amount"].to_list() == [added(wanted[key], view.amount) for key in sorted(wanted)]

@@ -2,16 +2,18 @@
 
 from finops_lab.exploring.code import as_code
 from finops_lab.exploring.rows import bill_rows, explained
-from finops_lab.exploring.views import GROUPS, METRICS, View, behind, over_time, spend, values
+from finops_lab.exploring.views import GROUPS, METRICS, Look, View, behind, look, over_time, spend, values
 
 __all__ = [
     "GROUPS",
     "METRICS",
+    "Look",
     "View",
     "as_code",
     "behind",
     "bill_rows",
     "explained",
+    "look",
     "over_time",
     "spend",
     "values",

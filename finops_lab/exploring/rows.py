@@ -19,6 +19,8 @@ __all__ = ["bill_rows", "explained"]
 _SHOWN = (
     "x_SourceFile",
     "x_SourceRow",
+    *AMOUNTS,
+    "BillingCurrency",
     "ChargePeriodStart",
     "ProviderName",
     "SubAccountName",
@@ -27,8 +29,6 @@ _SHOWN = (
     "ResourceName",
     "ChargeDescription",
     "ChargeCategory",
-    "BillingCurrency",
-    *AMOUNTS,
 )
 _OF_OWNER = ("team", "business_unit")
 
@@ -114,7 +114,7 @@ def explained(rows: pl.DataFrame, entry: Mapping[str, Any], name: str) -> str:
     said = "an amount nobody knows" if amount is None else format_money(amount, code)
     if len(codes) > 1:
         return f"{count} are in {', '.join(codes)}; the entry, {said}, is what they convert to."
-    total = rows[name].sum() if rows[name].count() else None
+    total = rows.select(pl.col(name).sum()).item() if rows[name].count() else None
     told = "an amount nobody knows" if total is None else format_money(total, codes[0])
     adds = f"{count} add up to" if rows.height > 1 else f"{count} adds up to"
     if codes != [code]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 import polars as pl
@@ -14,7 +14,7 @@ from finops_lab.contracts import BILL_KEYS, DIMENSIONS
 from finops_lab.errors import CurrencyError, InputError
 from finops_lab.money import MONEY
 
-__all__ = ["GROUPS", "METRICS", "View", "behind", "column", "over_time", "spend", "values"]
+__all__ = ["GROUPS", "METRICS", "Look", "View", "behind", "column", "look", "over_time", "spend", "values"]
 
 # What a metric is called, its column, and whether only what has an owner counts.
 METRICS = {
@@ -89,6 +89,22 @@ class View:
         return METRICS[self.metric]
 
 
+@dataclass(frozen=True)
+class Look:
+    """What a view shows.
+
+    Attributes
+    ----------
+    table : polars.DataFrame
+        What `spend` returns.
+    months : polars.DataFrame
+        What `over_time` returns.
+    """
+
+    table: pl.DataFrame
+    months: pl.DataFrame
+
+
 def column(group: str) -> str:
     """Return the ledger's column of a group.
 
@@ -141,42 +157,7 @@ def spend(entries: pl.LazyFrame | pl.DataFrame, view: View) -> pl.DataFrame:
     >>> spend(entries, view).select(pl.col("x_team"), pl.col("amount", "change").cast(pl.Int64)).rows()
     [('search', 5, 2), ('unallocated', 1, 1)]
     """
-    frame = _picked(entries, view)
-    key, amount = column(view.by), view.amount
-    now = _within(view.first, view.last)
-    # Without a comparison the period is compared with itself, and that is left out below.
-    then = _within(*view.against) if view.against else now
-    sums = (
-        frame.filter(now | then)
-        .group_by(key)
-        .agg(
-            *_sums(amount, "amount", now),
-            *_sums(amount, "before", then),
-            pl.when(now).then("x_Rows").sum().cast(pl.Int64).alias("rows"),
-            pl.col("BillingCurrency").unique().alias("currencies"),
-        )
-        .with_columns(_known("amount"), _known("before"))
-        .collect()
-    )
-    _one_currency(sums["currencies"])
-    total = sums["amount"].sum()
-    share = pl.col("amount").cast(pl.Float64) / float(total) if total and total > 0 else pl.lit(None)
-    told = sums.with_columns(share.cast(pl.Float64).alias("share"))
-    if view.against is None:
-        shown = told.select(key, "amount", "share", "rows")
-    else:
-        change = (pl.col("amount") - pl.col("before")).cast(MONEY)
-        by = change.cast(pl.Float64) / pl.col("before").cast(pl.Float64)
-        shown = told.select(
-            key,
-            "amount",
-            "share",
-            "rows",
-            "before",
-            change.alias("change"),
-            pl.when(pl.col("before") > 0).then(by).alias("change_share"),
-        )
-    return shown.sort("amount", key, descending=[True, False], nulls_last=True)
+    return _compared(_monthly(entries, view), view)
 
 
 def over_time(entries: pl.LazyFrame | pl.DataFrame, view: View) -> pl.DataFrame:
@@ -190,28 +171,44 @@ def over_time(entries: pl.LazyFrame | pl.DataFrame, view: View) -> pl.DataFrame:
     Returns
     -------
     polars.DataFrame
-        Sorted: ``month`` (Date), ``group`` (String; ``unknown`` where null) and ``amount``.
+        Sorted: ``month`` (Date), ``group`` (String; ``(unknown)`` where null) and ``amount``.
 
     Raises
     ------
     CurrencyError
         When the entries are in more than one currency.
     """
-    key = column(view.by)
-    sums = (
-        _picked(entries, view)
-        .filter(_within(view.first, view.last))
-        .group_by(pl.col("x_ChargeMonth"), pl.col(key).cast(pl.String).fill_null("unknown").alias("group"))
-        .agg(
-            *_sums(view.amount, "amount", pl.lit(True)),
-            pl.col("BillingCurrency").unique().alias("currencies"),
-        )
-        .with_columns(_known("amount"))
-        .collect()
-    )
-    _one_currency(sums["currencies"])
-    month = (pl.col("x_ChargeMonth") + "-01").str.to_date("%Y-%m-%d")
-    return sums.select(month.alias("month"), "group", "amount").sort("month", "group")
+    return _over_time(_monthly(entries, replace(view, against=None)), view)
+
+
+def look(entries: pl.LazyFrame | pl.DataFrame, view: View) -> Look:
+    """Ask for `spend` and `over_time` in one pass over the entries.
+
+    Parameters
+    ----------
+    entries, view
+        As for `spend`.
+
+    Returns
+    -------
+    Look
+        What the two return, each.
+
+    Raises
+    ------
+    CurrencyError
+        When the entries, those compared with among them, are in more than one currency.
+
+    Examples
+    --------
+    >>> entries = pl.DataFrame({"x_ChargeMonth": ["2026-09", "2026-10"], "BillingCurrency": "USD",
+    ...     "x_team": "search", "EffectiveCost": [3, 5], "x_Rows": 1})
+    >>> seen = look(entries, View("2026-09", "2026-10"))
+    >>> seen.table["amount"].to_list(), seen.months["amount"].to_list()
+    ([8], [3, 5])
+    """
+    months = _monthly(entries, view)
+    return Look(_compared(months, view), _over_time(months, view))
 
 
 def behind(
@@ -306,26 +303,69 @@ def _within(first: str, last: str) -> pl.Expr:
     return pl.col("x_ChargeMonth").is_between(low, high)
 
 
-def _sums(name: str, to: str, where: pl.Expr) -> list[pl.Expr]:
-    """Add up where a condition holds; count the charges there whose amount nobody knows."""
-    amount, here = pl.col(name), pl.col("BillingCurrency").is_not_null() & where
-    return [
-        pl.when(here).then(amount).sum().alias(to),
-        (here & amount.is_not_null()).cast(pl.Int64).sum().alias(f"{to}_known"),
-        here.cast(pl.Int64).sum().alias(f"{to}_all"),
-    ]
-
-
-def _known(name: str) -> pl.Expr:
-    """Turn a sum to null where there are charges and the amount of none is known."""
-    nothing = (pl.col(f"{name}_all") > 0) & (pl.col(f"{name}_known") == 0)
-    return pl.when(~nothing).then(pl.col(name)).alias(name)
-
-
-def _one_currency(found: pl.Series) -> None:
-    codes = sorted(set(found.explode().drop_nulls()))
+def _monthly(entries: pl.LazyFrame | pl.DataFrame, view: View) -> pl.DataFrame:
+    """Add up by group and month in one pass over the entries, and refuse two currencies."""
+    amount, within = pl.col(view.amount), _within(view.first, view.last)
+    # Currencies among the keys cost less than a set of them for every group.
+    sums = (
+        _picked(entries, view)
+        .filter(within | _within(*view.against) if view.against else within)
+        .group_by("x_ChargeMonth", "BillingCurrency", column(view.by))
+        .agg(
+            amount.sum().alias("amount"),
+            amount.count().cast(pl.Int64).alias("known"),
+            pl.col("x_Rows").sum().cast(pl.Int64).alias("rows"),
+        )
+        .collect()
+    )
+    codes = sorted(set(sums["BillingCurrency"]))
     if len(codes) > 1:
         raise CurrencyError(
             f"charges are in {', '.join(codes)} and are never added",
             hint="give dated [[rates]] in finops.toml",
         )
+    return sums
+
+
+def _compared(months: pl.DataFrame, view: View) -> pl.DataFrame:
+    key, now = column(view.by), _within(view.first, view.last)
+    then = _within(*view.against) if view.against else pl.lit(False)
+    sums = months.group_by(key).agg(
+        _sum(now, "amount"), _sum(then, "before"), pl.col("rows").filter(now).sum()
+    )
+    total = sums["amount"].sum()
+    share = pl.col("amount").cast(pl.Float64) / float(total) if total and total > 0 else pl.lit(None)
+    told = sums.with_columns(share.cast(pl.Float64).alias("share"))
+    if view.against is None:
+        shown = told.select(key, "amount", "share", "rows")
+    else:
+        change = (pl.col("amount") - pl.col("before")).cast(MONEY)
+        by = change.cast(pl.Float64) / pl.col("before").cast(pl.Float64)
+        shown = told.select(
+            key,
+            "amount",
+            "share",
+            "rows",
+            "before",
+            change.alias("change"),
+            pl.when(pl.col("before") > 0).then(by).alias("change_share"),
+        )
+    return shown.sort("amount", key, descending=[True, False], nulls_last=True)
+
+
+def _over_time(months: pl.DataFrame, view: View) -> pl.DataFrame:
+    group = pl.col(column(view.by)).cast(pl.String).fill_null("(unknown)").alias("group")
+    month = (pl.col("x_ChargeMonth") + "-01").str.to_date("%Y-%m-%d").alias("month")
+    return (
+        months.filter(_within(view.first, view.last))
+        .group_by(month, group)
+        .agg(_sum(pl.lit(True), "amount"))
+        .sort("month", "group")
+    )
+
+
+def _sum(when: pl.Expr, name: str) -> pl.Expr:
+    """Add up some months; null where there are charges and the amount of none is known."""
+    known = pl.col("known").filter(when)
+    unknown = (known.len() > 0) & (known.sum() == 0)
+    return pl.when(~unknown).then(pl.col("amount").filter(when).sum()).alias(name)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import base64
 import html
+import re
 from typing import TYPE_CHECKING
 
 import polars as pl
 
+from finops_lab.tables import readable
+
 if TYPE_CHECKING:
     import altair as alt
 
-__all__ = ["STYLE", "code", "download", "grid", "note", "picture"]
+__all__ = ["SCRIPT", "STYLE", "code", "download", "grid", "note", "picture"]
 
 # Labels stand above their controls and controls fill the width there is, in as many columns as fit.
 STYLE = """<style>
@@ -24,7 +27,15 @@ STYLE = """<style>
 .finops-explorer .widget-html { margin: 0; min-width: 0; }
 .finops-explorer .widget-html-content { line-height: 1.4; }
 .finops-explorer .finops-shown { display: flex; flex-flow: row wrap; gap: 12px 20px; align-items: flex-start; }
-.finops-shown > .widget-html { flex: 1 1 400px; }
+.finops-shown > .widget-html { flex: 1 1 380px; }
+.finops-shown > .finops-wide { flex-basis: 620px; }
+.finops-shown > .finops-figures { flex-basis: 465px; }
+.finops-explorer #explored :is(th, td) { padding-left: 6px; padding-right: 6px; font-size: 13px; }
+.finops-explorer #explored .gt_heading { padding-left: 0; }
+.finops-picture svg { max-width: 100%; height: auto; display: block; }
+.finops-picture .mark-rect path, .finops-figures tbody tr { cursor: pointer; }
+.finops-figures tbody tr:hover > * { text-decoration: underline; }
+.finops-deeper { display: grid; grid-template-columns: minmax(0, 2fr) minmax(0, 3fr); gap: 14px; margin: 8px 0; }
 .finops-explorer pre, .finops-rows { overflow: auto; max-height: 340px; font-size: 12px; }
 .finops-explorer pre { user-select: all; background: #f5f7fa; color: #1f2933; padding: 10px; margin: 4px 0; }
 .finops-rows table { border-collapse: collapse; }
@@ -33,17 +44,43 @@ STYLE = """<style>
 .finops-rows thead th { position: sticky; top: 0; background: #fff; color: #1f2933; border-bottom: 1px solid #52606d; }
 </style>"""
 
+# To JupyterLab a letter or an arrow pressed in a control is a command of the notebook (M makes the cell
+# a text and its output disappears; jupyter-widgets/ipywidgets#3912), unless the control says not to.
+# Commands with Ctrl, Alt or Meta stay. A click on a bar or a line chooses it to look behind.
+SCRIPT = """if (!window.finopsExplorer) {
+  window.finopsExplorer = true;
+  const around = event => event.target instanceof Element ? event.target.closest('.finops-explorer') : null;
+  window.addEventListener('keydown', event => {
+    const plain = !(event.ctrlKey || event.altKey || event.metaKey);
+    if (around(event)) event.target.toggleAttribute('data-lm-suppress-shortcuts', plain);
+  }, true);
+  document.addEventListener('click', event => {
+    const choices = around(event)?.querySelector('.finops-deeper select');
+    const bar = event.target.closest('.finops-picture .mark-rect path');
+    const line = event.target.closest('.finops-figures tbody tr');
+    if (!choices || !(bar || line)) return;
+    const name = bar?.getAttribute('aria-label').match(/; (?:Name|Group): (.*); Cost: [^;]*$/)?.[1];
+    const spaced = text => text?.replace(/\\s/g, ' ');  // the choices' spaces do not break
+    const place = line ? [...line.parentElement.children].indexOf(line)
+      : [...choices.options].map(one => spaced(one.text)).findIndex(text =>
+        text.slice(0, text.lastIndexOf(': ')) === spaced(name));
+    if (place < 0 || place >= choices.options.length) return;
+    choices.selectedIndex = place;
+    choices.dispatchEvent(new Event('change', { bubbles: true }));
+  });
+}"""
+
 
 def picture(chart: alt.LayerChart, width: int | None = None) -> str:
-    """Draw a chart as an image with its alt text: nothing is asked of any server."""
+    """Draw a chart as a picture with its alt text: nothing is asked of any server."""
     import vl_convert
 
     spec = chart.to_dict(validate=False)
     if width is not None:
         spec["width"] = width
-    data = base64.b64encode(vl_convert.vegalite_to_svg(spec).encode()).decode()
     name = html.escape(str(spec.get("description", "")), quote=True)
-    return f'<img alt="{name}" src="data:image/svg+xml;base64,{data}" style="max-width:100%;height:auto">'
+    drawing = re.sub(r"^<svg ", '<svg aria-hidden="true" ', vl_convert.vegalite_to_svg(spec))
+    return f'<div class="finops-picture mathjax_ignore" role="img" aria-label="{name}">{drawing}</div>'
 
 
 def grid(frame: pl.DataFrame, name: str) -> str:
@@ -51,7 +88,7 @@ def grid(frame: pl.DataFrame, name: str) -> str:
     right = [column for column, dtype in frame.schema.items() if dtype.is_numeric()]
     mark = {column: ' class="finops-number"' for column in right}
     heads = [
-        f'<th scope="col"{mark.get(column, "")}>{html.escape(column.removeprefix("x_"))}</th>'
+        f'<th scope="col"{mark.get(column, "")}>{html.escape(readable(column))}</th>'
         for column in frame.columns
     ]
     texts = frame.with_columns(
@@ -74,7 +111,8 @@ def grid(frame: pl.DataFrame, name: str) -> str:
 
 def code(text: str) -> str:
     """Write code that one click selects whole."""
-    return f'<pre tabindex="0" role="group" aria-label="code of this view">{html.escape(text)}</pre>'
+    said = note("One click selects all of it; paste it into a cell.")
+    return f'{said}<pre tabindex="0" role="group" aria-label="code of this view">{html.escape(text)}</pre>'
 
 
 def note(text: str, *, alert: bool = False) -> str:

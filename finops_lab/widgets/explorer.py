@@ -15,11 +15,12 @@ from finops_lab.errors import FinopsError, InputError
 from finops_lab.exploring import (
     GROUPS,
     METRICS,
+    Look,
     View,
     as_code,
     behind,
     explained,
-    over_time,
+    look,
     spend,
     values,
 )
@@ -35,8 +36,8 @@ __all__ = ["Explorer"]
 
 # Lines of the table; lines to look behind and values to filter by; entries; bill rows.
 _SHOWN, _CHOICES, _ENTRIES, _ROWS = 25, 500, 100, 200
-# Beside its table a chart has half the width; a trend needs all of it.
-_NARROW = 440
+# Bars stand beside their table; a trend needs more width.
+_NARROW, _WIDE = 400, "finops-wide"
 # To a selection of ipywidgets, None is "nothing chosen": the unknown value needs a name of its own.
 _UNKNOWN = "(unknown)"
 _ALL = "(nothing)"
@@ -128,6 +129,7 @@ class Explorer:
         choose.add_class("finops-controls")
         beside = w.Box([self.parts["chart"], self.parts["table"]])
         beside.add_class("finops-shown")
+        self.parts["table"].add_class("finops-figures")
         deeper = w.Box([self.controls["drill"], self.controls["entry"]])
         deeper.add_class("finops-deeper")
         self.box = w.VBox([w.HTML(drawn.STYLE), choose, self.parts["said"], beside, deeper, self._tabs])
@@ -139,9 +141,9 @@ class Explorer:
         return f"Explorer({self.view}; .view .table .code)"
 
     def _ipython_display_(self) -> None:
-        from IPython.display import display
+        from IPython.display import Javascript, display
 
-        display(self.box)
+        display(self.box, Javascript(drawn.SCRIPT))
 
     @property
     def view(self) -> View:
@@ -245,19 +247,22 @@ class Explorer:
             return
         self._tabs.selected_index = 1
         entry = self._listed[change["new"]]
-        rows = self._rows(entry)
+        rows, first = self._rows(entry), ("BillingCurrency", self.view.amount)
         said = f"Owner {entry['x_team']}, by {entry['x_AllocationRule'] or 'no rule'} ({entry['x_AllocationMethod']})."
         more = f" The first {_ROWS} are listed." if rows.height > _ROWS else ""
         told = drawn.note(f"{said} {explained(rows, entry, self.view.amount)}{more}")
         self.parts["bill"].value = told + (
-            drawn.grid(_filled(rows.head(_ROWS)), "bill rows") if rows.height else ""
+            drawn.grid(_filled(rows.head(_ROWS).select(*first, pl.exclude(first))), "bill rows")
+            if rows.height
+            else ""
         )
 
     # --- what is shown ---------------------------------------------------------------------------
 
     def _draw(self) -> None:
         view = self.view
-        table = spend(self._entries, view)
+        seen = look(self._entries, view)
+        table = seen.table
         keep = self._lines.get(self.controls["drill"].value or "", _ALL)
         self._lines = _named(table[column(view.by)].cast(pl.String).to_list()[:_CHOICES])
         amounts = table["amount"].to_list()
@@ -269,7 +274,9 @@ class Explorer:
             drill.options = list(zip(labels, self._lines, strict=True))
             drill.value = next((key for key, value in self._lines.items() if value == keep), None)
         self.parts["said"].value = self._sentence(view, table)
-        self.parts["chart"].value, self.parts["table"].value = self._drawn(view, table)
+        chart = self.parts["chart"]
+        (chart.remove_class if view.first == view.last else chart.add_class)(_WIDE)
+        chart.value, self.parts["table"].value = self._drawn(view, seen)
         self.parts["code"].value = drawn.code(as_code(view, self._folder))
         months = view.first if view.first == view.last else f"{view.first}-to-{view.last}"
         name = f"{view.metric}-by-{view.by.replace(' ', '-')}-{months}.csv"
@@ -280,8 +287,9 @@ class Explorer:
         cost, months = html.escape(_WORDS[view.metric]).capitalize(), _span(view.first, view.last)
         parts = [f"<b>{cost}</b> cost of {months} by {view.by}"]
         if table["amount"].count():
-            total = html.escape(format_money(table["amount"].sum(), self._currency))
-            lines, rows = _count(table.height, "line"), _count(table["rows"].sum(), "bill row")
+            amount, rows = table.select(pl.col("amount", "rows").sum()).row(0)
+            total = html.escape(format_money(amount, self._currency))
+            lines, rows = _count(table.height, "line"), _count(rows, "bill row")
             parts.append(f"<b>{total}</b> in {lines} of {rows}")
         for name, wanted in view.where.items():
             said = ", ".join(_UNKNOWN if value is None else value for value in wanted)
@@ -294,7 +302,8 @@ class Explorer:
             parts.append(f"the largest {_CHOICES} can be looked behind")
         return f'<div class="mathjax_ignore" role="status" style="margin:8px 0">{"; ".join(parts)}.</div>'
 
-    def _drawn(self, view: View, table: pl.DataFrame) -> tuple[str, str]:
+    def _drawn(self, view: View, seen: Look) -> tuple[str, str]:
+        table = seen.table
         if table.is_empty():
             return drawn.note("There are no such charges in these months."), ""
         title = f"{view.metric.capitalize()} cost by {view.by}"
@@ -305,8 +314,8 @@ class Explorer:
         elif view.first == view.last:
             bars = named.select(label=column(view.by), amount="amount")
             chart = drawn.picture(ranked_bars(bars, **words), _NARROW)
-        elif (trend := over_time(self._entries, view))["amount"].count():
-            chart = drawn.picture(spend_trend(trend, **words))
+        elif seen.months["amount"].count():
+            chart = drawn.picture(spend_trend(seen.months, **words))
         else:
             chart = drawn.note("There are no such charges in these months, only in those before.")
         compared = ["before", "change"] if view.against else []
