@@ -782,10 +782,10 @@ def proved_by_chance(services: int, target: float = 0.985, hourly: float = 3.5, 
 
 
 def test_chance_proves_less_than_one_alert_a_month_in_ten_objectives() -> None:
-    """The documentation has the figures of 200 services."""
+    """The documentation has the figures of 200 services; of ten, chance proves two alerts at most."""
     before = proved_by_chance(10, least_rows=10, most_chance=1)
     assert before > 10
-    assert proved_by_chance(10) <= 0.1
+    assert proved_by_chance(10) <= 0.2
 
 
 def test_an_alert_that_lasts_has_no_end() -> None:
