@@ -139,7 +139,8 @@ def money_table(
     texts = pl.DataFrame(rows, schema=dict.fromkeys(shown.columns, pl.String))
     headings = {name: (labels or {}).get(name, readable(name)) for name in shown.columns}
     right = [name for name in shown.columns if name in money or name in shares or name in numbers]
-    table = _styled(texts, id, title, subtitle, headings, right, has_total=total_row is not None)
+    dates = [name for name, dtype in shown.schema.items() if dtype.is_temporal()]
+    table = _styled(texts, id, title, subtitle, headings, right, dates, has_total=total_row is not None)
     for line in ([f"{_DASH} {unknown}"] if dashes else []) + ([note] if note else []):
         table = table.tab_source_note(line)
     return Table(title=title, html=_accessible(table.as_raw_html(), id))
@@ -208,6 +209,7 @@ def _styled(
     subtitle: str | None,
     headings: dict[str, str],
     right: list[str],
+    dates: list[str],
     *,
     has_total: bool,
 ) -> GT:
@@ -219,6 +221,16 @@ def _styled(
     short_names = (
         [f"#{id} .gt_stub {{ white-space: nowrap; }}"] if short is None or int(str(short)) <= _SHORT else []
     )
+    whole = [
+        n for n, name in enumerate(texts.columns, 1) if name not in right and _whole(texts[name], headings)
+    ]
+    places = ", ".join(f"#{id} tr > :nth-child({n})" for n in whole)
+    # Pages break words anywhere, for the sake of long names: not where all words are short.
+    short_words = [f"{places} {{ overflow-wrap: normal; }}"] if whole else []
+    moments = ", ".join(
+        f"#{id} tbody td:nth-child({texts.columns.index(n) + 1})" for n in dates if n != first
+    )
+    short_words += [f"{moments} {{ white-space: nowrap; }}"] if moments else []
     table = (
         GT(texts, rowname_col=first, id=id)
         .tab_header(title, subtitle)
@@ -262,6 +274,7 @@ def _styled(
                 f"#{id} table {{ table-layout: auto; }}",
                 f"#{id} .gt_title {{ font-weight: bold; }}",
                 *short_names,
+                *short_words,
             ],
         )
     )
@@ -273,6 +286,12 @@ def _styled(
         look = [style.text(weight="bold"), style.borders(sides="top", color="#52606d", weight="2px")]
         table = table.tab_style(look, cells)
     return table
+
+
+def _whole(cells: pl.Series, headings: dict[str, str]) -> bool:
+    """Tell whether no word of a column is long; browsers break lines after hyphens too."""
+    words = (word for text in [*cells, headings[cells.name]] for word in re.split(r"[\s-]+", text or ""))
+    return max(map(len, words)) <= _SHORT
 
 
 def _accessible(html: str, id: str) -> str:
