@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["day_lines"]
 
-_GROUPS = 8
+_GROUPS = 7  # as many as there are colours
 _HEIGHT = 320
 
 
@@ -35,7 +35,7 @@ def day_lines(
     ----------
     frame : polars.DataFrame or polars.LazyFrame
         ``day`` (Date), ``group`` (String), ``value`` (number); at most one row a day and group. Of
-        more than eight groups those with the largest values are drawn, the others counted in the
+        more than seven groups those with the largest values are drawn, the others counted in the
         alt text.
     title, subtitle, description
         As in `finops_lab.charts.spend.spend_trend`.
@@ -98,7 +98,7 @@ def day_lines(
             alt.Tooltip("label:N", title=value_title),
         ],
     )  # fmt: skip
-    layers = [base.mark_line(strokeWidth=2), base.mark_point(filled=True, size=18)]
+    layers = [base.mark_line(strokeWidth=2), base.mark_point(filled=True, size=18, opacity=1)]
     ends = [
         {"value": end, "text": percent(end) if ratio else measure(end, unit)}
         for end in threshold
@@ -112,10 +112,11 @@ def day_lines(
                 x=alt.value(0), text="text:N"
             )
         )
+    below = subtitle if subtitle is not None else f"{'Percent' if ratio else unit} by day (UTC)"
     return finish(
         layers,
         title=title,
-        subtitle=subtitle if subtitle is not None else f"{'Percent' if ratio else unit} by day (UTC)",
+        subtitle=below + (f"; {plural(left_out, 'smaller group')} not drawn" if left_out else ""),
         description=description or _describe(points, kept, value_title, unknown, left_out),
         height=_HEIGHT,
     )

@@ -272,7 +272,7 @@ def burn_rate_lines(
         title="Burn rate (1 spends the budget exactly in its period)",
         # Room for rates around 1 beside those of an incident; a logarithm would have no place for 0.
         scale=alt.Scale(type="sqrt", domain=[0, top], nice=False),
-        axis=alt.Axis(values=ticks, format="~g"),
+        axis=alt.Axis(values=ticks, format=",d"),
     )
     x = alt.X(
         "at:T",

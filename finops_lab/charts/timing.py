@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["duration_steps", "trace_waterfall"]
 
 _GROUPS, _CALLS = 7, 40
+_TENS = [part * 10**power for power in range(-3, 9) for part in (1, 3)]
 
 
 def duration_steps(
@@ -70,7 +71,7 @@ def duration_steps(
             "from_ms:Q",
             title="Latency (ms, logarithmic)",
             scale=alt.Scale(type="log"),
-            axis=alt.Axis(grid=False),
+            axis=alt.Axis(grid=False, values=_TENS, format=",~r"),
         ),
         y=alt.Y("share:Q", title="Share of calls", axis=alt.Axis(format="%")),
         color=alt.Color("group:N", sort=kept, scale=alt.Scale(domain=kept, range=colours(kept))),
@@ -145,7 +146,11 @@ def trace_waterfall(
     y = alt.Y("label:N", sort=labels, title=None, axis=alt.Axis(labelLimit=280))
     base = alt.Chart(alt.Data(values=bars)).encode(
         y=y,
-        x=alt.X("start_ms:Q", title="Milliseconds from the begin of the trace"),
+        x=alt.X(
+            "start_ms:Q",
+            title="Milliseconds from the begin of the trace",
+            axis=alt.Axis(tickCount=6, labelOverlap=True),
+        ),
         x2="end_ms:Q",
         color=alt.Color(
             "phase:N", sort=phases, scale=alt.Scale(domain=phases, range=list(PALETTE[: len(phases)]))
