@@ -105,6 +105,6 @@ def change_words(now: Decimal, before: Decimal | None, currency: str) -> str:
         return "with nothing to compare to"
     moved = now - before
     if moved == 0:
-        return "the same"
+        return "no more and no less"
     share = f" ({percent(abs(moved), abs(before))})" if before else ""
     return f"{money(abs(moved), currency)}{share} {'more' if moved > 0 else 'less'}"

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import cached_property
 
+import polars as pl
+
 from finops_lab import valuing
 from finops_lab.calendar import add_months
 from finops_lab.reporting.monthly import Review
@@ -13,7 +15,7 @@ from finops_lab.reporting.section import Section, prose
 from finops_lab.service_levels.judging import ServiceLevels
 from finops_lab.valuing.frames import Frames
 
-__all__ = ["Board"]
+__all__ = ["Board", "utc"]
 
 _MONTHS = 12
 
@@ -82,3 +84,15 @@ class Board:
     def provenance(self) -> Section:
         """Name inputs, versions and parameters that reproduce this page."""
         return self.review.provenance()
+
+
+def utc(*names: str) -> list[pl.Expr]:
+    """Write moments without their zone, for columns whose heading says UTC.
+
+    Examples
+    --------
+    >>> moments = pl.DataFrame({"ts": [datetime(2026, 10, 21, 9, tzinfo=UTC)]})
+    >>> moments.select(utc("ts")).item()
+    datetime.datetime(2026, 10, 21, 9, 0)
+    """
+    return [pl.col(name).dt.replace_time_zone(None) for name in names]

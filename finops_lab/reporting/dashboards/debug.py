@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import polars as pl
 
 from finops_lab.charts.labels import plural
 from finops_lab.charts.timing import duration_steps, trace_waterfall
 from finops_lab.errors import InputError
-from finops_lab.reporting.dashboards.board import Board
+from finops_lab.reporting.dashboards.board import Board, utc
 from finops_lab.reporting.section import Section, money
 from finops_lab.tables import Table, money_table
-from finops_lab.unit_economics.histogram import bounds
+from finops_lab.unit_economics.histogram import INFINITE, ZERO, bounds
 from finops_lab.unit_economics.latency import interactive
 from finops_lab.unit_economics.traces import slowest_traces, trace_spans
 
@@ -26,7 +28,9 @@ class Dashboard(Board):
 
     def latency(self) -> Section:
         """Show how long interactive calls took, by model."""
-        buckets = interactive(self.here.histograms.filter(metric="latency")).collect()
+        # A duration of zero or without end has no place on a logarithmic axis.
+        drawable = ~pl.col("bucket").is_in([ZERO, INFINITE])
+        buckets = interactive(self.here.histograms.filter(drawable, metric="latency")).collect()
         if buckets.is_empty():
             return self.nothing("latency", "**No latency is known** in this month.")
         # Five of the histogram's buckets are drawn as one: a range of 10 %.
@@ -35,8 +39,14 @@ class Dashboard(Board):
             buckets.group_by("model", wide.alias("bucket"))
             .agg(pl.col("calls").cast(pl.Float64).sum())
             .with_columns(share=pl.col("calls") / pl.col("calls").sum().over("model"))
-            .with_columns(bounds(pl.col("bucket"))[1].alias("from_ms"))
-            .filter(pl.col("from_ms").is_finite())
+        )
+        # A range without calls is drawn as none, and so is the one after the last.
+        grid = sums.group_by("model").agg(first=pl.col("bucket").min(), last=pl.col("bucket").max() + _FEW)
+        ranges = pl.int_ranges("first", pl.col("last") + 1, _FEW, dtype=pl.Int32).alias("bucket")
+        every = grid.select("model", ranges).explode("bucket")
+        steps = (
+            every.join(sums, on=["model", "bucket"], how="left", nulls_equal=True)
+            .with_columns(pl.col("share").fill_null(0.0), bounds(pl.col("bucket"))[1].alias("from_ms"))
             .sort("model", "from_ms", nulls_last=True)
         )
         figures = self.review.kpis.figures.filter(
@@ -44,14 +54,16 @@ class Dashboard(Board):
         ).filter(pl.col("measure").is_in(["p50", "p95", "p99", "ttft_p95"]))
         table = figures.pivot(on="measure", index="key", values="value", maintain_order=True)
         columns = [name for name in ("p50", "p95", "p99", "ttft_p95") if name in table.columns]
-        slowest = table.sort("p95", descending=True, nulls_last=True).row(0, named=True)
+        slowest = table.sort("p95", "key", descending=[True, False], nulls_last=True).row(0, named=True)
         return Section(
             "latency",
             f"**{slowest['key'] or 'What names no model'} is slowest**: half of its calls took "
             f"{slowest['p50']:,.0f} ms or less, 95% {slowest['p95']:,.0f} ms or less.",
             (
                 duration_steps(
-                    sums.select(group=pl.col("model").fill_null("unknown"), from_ms="from_ms", share="share"),
+                    steps.select(
+                        group=pl.col("model").fill_null("unknown"), from_ms="from_ms", share="share"
+                    ),
                     title=f"How long calls took by model, {self.review.month_name}",
                     subtitle="Share of a model's interactive calls in ranges of 10%; batches are left out",
                 ),
@@ -77,7 +89,8 @@ class Dashboard(Board):
 
     def resources(self) -> Section:
         """Show what a call uses: tokens, time in the engine, GPU-seconds, money."""
-        calls = self.here.table("inference_requests", "day").filter(pl.col("status") == "ok")
+        # What waits for hours in a batch tells nothing of where the time of a call goes.
+        calls = interactive(self.here.table("inference_requests", "day")).filter(pl.col("status") == "ok")
         weight = pl.col("n_requests") * pl.col("sample_weight")
         sums = (
             calls.group_by("model")
@@ -95,8 +108,8 @@ class Dashboard(Board):
         )
         if sums.is_empty():
             return self.nothing("resources", "**No calls are known** in this month.")
-        joined = sums.join(self._gpu_seconds(), on="model", how="left", maintain_order="left").with_columns(
-            gpu_s=pl.col("busy_s") / pl.col("calls")
+        joined = sums.join(
+            self._gpu_seconds(), on="model", how="left", maintain_order="left", nulls_equal=True
         )
         shown = joined.select(
             pl.col("model").fill_null("unknown"),
@@ -113,13 +126,13 @@ class Dashboard(Board):
         numbers = {name: 0 for name in shown.columns[1:-1]} | {"gpu_s": 3}
         return Section(
             "resources",
-            "**What a successful call uses**, on average over the month's calls; a sampled one counts for those "
-            "it stands for.",
+            _most(shown),
             (
                 money_table(
                     shown,
                     title=f"Use per call by model, {self.review.month_name}",
-                    subtitle="GPU-seconds are busy GPU time of the pools that were sampled / all calls of the model",
+                    subtitle="Averages of calls that succeeded, without batches; GPU-seconds are busy GPU time of "
+                    "sampled pools / calls of those pools",
                     id="resources",
                     currency=self.review.currency,
                     money_columns=(),
@@ -151,8 +164,9 @@ class Dashboard(Board):
         said = f"**{plural(failed.height, 'attempt')} of {jobs.height} came to nothing**"
         if (lost := failed["cost_usd"].sum()) and failed["cost_usd"].null_count() < failed.height:
             said += f", at {money(lost, 'USD')}"
+            said += _dearest(failed)
         shown = jobs.sort("cost_usd", "job_id", "attempt", descending=[True, False, False], nulls_last=True)
-        columns = ["model", "kind", "state", "ts_start", "wall_hours", "gpu_count", "lost_hours", "cost_usd"]
+        last = ["wall_hours", "gpu_count", "lost_hours", "cost_usd"]
         hours = [
             (pl.col(f"{name}_s") / _HOUR).alias(to)
             for name, to in (("wall", "wall_hours"), ("lost_work", "lost_hours"))
@@ -163,7 +177,9 @@ class Dashboard(Board):
             said + ".",
             (
                 money_table(
-                    shown.with_columns(*hours).select(name, *columns).head(_ROWS),
+                    shown.with_columns(*hours)
+                    .select(name, "model", "state", *utc("ts_start"), *last)
+                    .head(_ROWS),
                     title="Training attempts, the dearest first",
                     subtitle=f"The first {_ROWS} of {jobs.height}" if jobs.height > _ROWS else None,
                     id="retrains",
@@ -179,7 +195,7 @@ class Dashboard(Board):
                     unknown="not known",
                 ),
             ),
-            {"attempts": jobs.height, "failed": failed.height},
+            {"attempts": jobs.height, "failed": failed.height, "nothing": _nothing(failed)},
         )
 
     def evictions(self) -> Section:
@@ -192,9 +208,13 @@ class Dashboard(Board):
             pl.col("month") == self.month, pl.col("dimension").is_null(), kpi="M9", measure="extra_reported"
         )
         extra = figures["value"].drop_nulls()
-        said = f"**{plural(month.height, 'eviction')} in {self.review.month_name}**"
-        said += f", {money(extra[0], 'USD')} extra" if len(extra) else ""
-        shown = lost.sort("ts_lost", "instance_id", descending=[True, False]).head(_ROWS)
+        shown = lost.sort("ts_lost", "instance_id", descending=[True, False], nulls_last=True).head(_ROWS)
+        if month.height:
+            said = f"**{plural(month.height, 'eviction')} in {self.review.month_name}**"
+            said += f", {money(extra[0], 'USD')} extra" if len(extra) else ""
+        else:
+            said = f"**No evictions in {self.review.month_name}**"
+            said += f"; the latest was on {shown['ts_lost'][0]:%Y-%m-%d}"
         hours = [
             (pl.col(f"{name}_s") / 60).alias(to)
             for name, to in (("lost_work", "lost_minutes"), ("restart", "restart_minutes"))
@@ -205,7 +225,7 @@ class Dashboard(Board):
             (
                 money_table(
                     shown.with_columns(*hours).select(
-                        "ts_lost", "instance_type", "zone", "kind", "job_id", "lost_minutes", "restart_minutes",
+                        *utc("ts_lost"), "instance_type", "kind", "job_id", "lost_minutes", "restart_minutes",
                         "price_usd_per_hour", "fallback_price_usd_per_hour",
                     ),
                     title="Latest spot evictions",
@@ -228,14 +248,13 @@ class Dashboard(Board):
         )  # fmt: skip
 
     def trace(self, trace_id: str = "") -> Section:
-        """Show the calls of one trace; the slowest of the month with several calls when none is named."""
+        """Show the calls of one trace; the slowest with most calls that tell their phases when none is named."""
         requests = interactive(self.here.table("inference_requests", "day")).collect()
         traced = requests.filter(pl.col("trace_id").is_not_null())
         if traced.is_empty():
             return self.nothing("trace", "**No traces are known** in this month: OTLP exports carry them.")
-        several = traced.filter(pl.len().over("trace_id") > 1)
-        slowest = slowest_traces(several if several.height else traced, _ROWS)
-        chosen = trace_id or (slowest["trace_id"][0] if slowest.height else "")
+        slowest = slowest_traces(traced, _ROWS)
+        chosen = trace_id or _telling(traced)
         try:
             spans = trace_spans(traced, chosen)
         except InputError as error:
@@ -256,19 +275,44 @@ class Dashboard(Board):
         )
 
     def _gpu_seconds(self) -> pl.DataFrame:
-        """Return busy GPU time by model, of pools whose model requests tell."""
+        """Return busy GPU time per call by model: of sampled pools that serve one model alone."""
         days = self.here.gpu_days
-        kind = "gpu_util" if "gpu_util" in set(days["util_kind"]) else None
-        requests = self.here.requests
-        named = requests.filter(pl.col("pool_id").is_not_null()).select("pool_id", "model").unique()
-        single = named.filter(pl.len().over("pool_id") == 1)
         busy = (
-            days.filter(pl.col("util_kind") == kind)
+            # Other kinds tell how well a GPU was used, not how long.
+            days.filter(pl.col("util_kind") == "gpu_util")
             .group_by("pool_id")
             .agg(pl.col("busy_s").cast(pl.Float64).sum())
         )
-        sums = busy.join(single, on="pool_id").group_by("model").agg(pl.col("busy_s").sum())
-        return sums.select("model", "busy_s")
+        pools = (
+            self.here.requests.filter(pl.col("pool_id").is_not_null())
+            .group_by("pool_id")
+            .agg(
+                pl.col("model").unique(),
+                (pl.col("calls_ok") + pl.col("calls_failed")).cast(pl.Float64).sum().alias("finished"),
+            )
+            .filter(pl.col("model").list.len() == 1)
+            .with_columns(pl.col("model").list.first())
+        )
+        sums = pools.join(busy, on="pool_id").group_by("model").agg(pl.col("busy_s", "finished").sum())
+        per_call = pl.when(pl.col("finished") > 0).then(pl.col("busy_s") / pl.col("finished"))
+        return sums.select("model", per_call.alias("gpu_s"))
+
+
+def _nothing(failed: pl.DataFrame) -> list[dict[str, Any]]:
+    """Return jobs and attempts that came to nothing, for the page's figures."""
+    columns = ["job_id", "attempt", "model", "state", "ts_start", "wall_s", "gpu_count", "cost_usd"]
+    return failed.select(columns).sort("job_id", "attempt", nulls_last=True).to_dicts()
+
+
+def _dearest(failed: pl.DataFrame) -> str:
+    """Name the job whose attempts came to nothing at the highest price."""
+    jobs = (
+        failed.group_by("job_id")
+        .agg(pl.col("cost_usd").sum(), pl.len().alias("attempts"))
+        .sort("cost_usd", "job_id", descending=[True, False])
+    )
+    top = jobs.row(0, named=True)
+    return f"; {top['job_id']} alone {plural(top['attempts'], 'time')}, at {money(top['cost_usd'], 'USD')}"
 
 
 def _mean(name: str, weight: pl.Expr, divide_by: pl.Expr | None = None) -> pl.Expr:
@@ -278,11 +322,46 @@ def _mean(name: str, weight: pl.Expr, divide_by: pl.Expr | None = None) -> pl.Ex
     return ((pl.col(name) * weight).filter(known).sum() / below).fill_nan(None).alias(name)
 
 
+def _most(shown: pl.DataFrame) -> str:
+    """Say which model's calls use most GPU time, or else take longest, and what they wait for."""
+    by = "gpu_s" if shown["gpu_s"].drop_nulls().len() else "latency_ms"
+    if shown[by].drop_nulls().is_empty():
+        return "**Durations of calls are not known** in this month."
+    top = shown.sort(by, "model", descending=[True, False], nulls_last=True).row(0, named=True)
+    said = f"**A call of {top['model'] or 'what names no model'} "
+    if by == "gpu_s":
+        said += f"uses {top['gpu_s']:,.3g} busy GPU-seconds**, the most of all models"
+        if top["latency_ms"] is None:
+            return f"{said}."
+        said += f", and takes {top['latency_ms']:,.0f} ms on average"
+    else:
+        said += f"takes longest**, {top['latency_ms']:,.0f} ms on average"
+    phases = {name: top[f"{name}_ms"] for name in ("queue", "prefill", "decode")}
+    known = {name: length for name, length in phases.items() if length is not None}
+    if known and top["latency_ms"] > 0:
+        longest = max(known, key=lambda name: known[name])
+        said += f", {known[longest] / top['latency_ms']:.0%} of it in {longest}"
+    return f"{said}."
+
+
+def _telling(traced: pl.DataFrame) -> str:
+    """Choose the slowest trace of those with several calls that all tell their phases, if there are any."""
+    phases = pl.any_horizontal(pl.col("queue_ms", "prefill_ms", "decode_ms", "ttft_ms").is_not_null())
+    several = traced.filter(pl.len().over("trace_id") > 1)
+    told = several.filter(phases.all().over("trace_id"))
+    most = told.filter(pl.len().over("trace_id") == pl.len().over("trace_id").max())
+    for rows in (most, several, traced):
+        found = slowest_traces(rows, 1)
+        if found.height:
+            return str(found["trace_id"][0])
+    return ""
+
+
 def _slowest(board: Board, slowest: pl.DataFrame) -> Table:
     return money_table(
-        slowest,
+        slowest.with_columns(utc("begin")),
         title=f"The {slowest.height} slowest traces, {board.review.month_name}",
-        subtitle="`board.trace(trace_id)` draws any of them",
+        subtitle="In the notebook, board.trace with a trace's name draws any of them",
         id="traces",
         currency=board.review.currency,
         money_columns=(),

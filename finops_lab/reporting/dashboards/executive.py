@@ -7,7 +7,7 @@ from decimal import Decimal
 import polars as pl
 
 from finops_lab.calendar import add_months, month_name
-from finops_lab.charts import ranked_bars, spend_trend
+from finops_lab.charts import spend_trend
 from finops_lab.charts.labels import plural
 from finops_lab.money import MONEY
 from finops_lab.reporting.dashboards.board import Board
@@ -56,10 +56,8 @@ class Dashboard(Board):
         months = _per_revenue(figures.filter(pl.col("dimension").is_null()))
         features = figures.filter(pl.col("month") == self.month, dimension="feature")
         if months.filter(pl.col("month") == self.month).is_empty():
-            return self.nothing(
-                "value",
-                "**No revenue is known**: put `feature_value` files into `exports/` to see cost against it.",
-            )
+            told = self.review.lab.table("feature_value").head(1).collect().height
+            return self.nothing("value", _no_revenue(figures.filter(pl.col("month") == self.month), told > 0))
         now = months.filter(pl.col("month") == self.month).row(0, named=True)
         before = months.filter(pl.col("month") == self.review.previous)["ratio"]
         said = f"**Features cost {now['ratio']:.1%} of the revenue they brought**"
@@ -78,6 +76,11 @@ class Dashboard(Board):
     def changes(self) -> Section:
         """Show the ten largest changes since the month before, by team, service and model."""
         review = self.review
+        if review.total(review.previous) is None:
+            return self.nothing(
+                "changes",
+                f"**Nothing to compare with**: the lab has no charges of {month_name(review.previous)}.",
+            )
         keys = ["x_team", "ServiceName", "x_model"]
         now, before = (
             review.of(month).group_by(keys).agg(pl.col(review.metric).sum().alias(name))
@@ -94,9 +97,10 @@ class Dashboard(Board):
         if top.is_empty():
             return self.nothing("changes", "**Nothing changed** by team and service since the month before.")
         largest = top.row(0, named=True)
-        what = " ".join(str(largest[key]) for key in keys if largest[key])
+        what = " · ".join(str(largest[key]) for key in keys if largest[key])
         said = f"**The largest change is {what}**, {change_words(largest['now'], largest['before'], review.currency)} "
-        said += f"than in {month_name(review.previous)}. Anomaly detection has not run: this compares months only."
+        said += f"than in {month_name(review.previous)}.{_lost(self)}"
+        said += " Anomaly detection has not run: this compares months only."
         name = pl.concat_str("x_team", "ServiceName", "x_model", separator=" · ", ignore_nulls=True)
         shown = top.head(_MOVES).select(name.alias("what"), "before", "now", "change")
         table = money_table(
@@ -112,17 +116,32 @@ class Dashboard(Board):
                 "now": review.month_name,
             },
         )
-        bars = ranked_bars(
-            shown.select(label="what", amount="change"),
-            title="Largest changes since the month before",
-            unit=review.currency,
-            value_title="Change",
-        )
-        return Section("changes", said, (table, bars), {"changes": top.head(_MOVES).to_dicts()})
+        return Section("changes", said, (table,), {"changes": top.head(_MOVES).to_dicts()})
 
     def forecast(self) -> Section:
         """Show the next six months, with intervals and how good such forecasts were."""
         return self.review.forecast()
+
+
+def _no_revenue(figures: pl.DataFrame, told: bool) -> str:
+    """Say why cost cannot be held against revenue: what the margin's figure says, where there is one."""
+    margin = figures.filter(pl.col("dimension").is_null(), measure="margin")["reason"].drop_nulls()
+    if margin.is_empty() or not told:
+        return "**No revenue is known**: put `feature_value` files into `exports/` to see cost against it."
+    return f"**Cost cannot be held against revenue**: {margin[0]}."
+
+
+def _lost(board: Board) -> str:
+    """Say what training that came to nothing cost, where any did."""
+    lost = board.review.kpis.figures.filter(
+        pl.col("month") == board.month,
+        pl.col("dimension").is_null(),
+        kpi="M8",
+        measure="retrain_failed_attempts",
+    )["value"].drop_nulls()
+    if lost.is_empty() or lost[0] <= 0:
+        return ""
+    return f" Retrains that came to nothing cost {money(lost[0], 'USD')}: the debug dashboard names them."
 
 
 def _per_revenue(whole: pl.DataFrame) -> pl.DataFrame:

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import polars as pl
 
 from finops_lab.charts.labels import plural
 from finops_lab.charts.lines import day_lines
 from finops_lab.charts.service_levels import budget_burn_down, budget_heat_map, burn_rate_lines
-from finops_lab.reporting.dashboards.board import Board
-from finops_lab.reporting.section import Section
+from finops_lab.reporting.dashboards.board import Board, utc
+from finops_lab.reporting.dashboards.happened import dear_days, releases
+from finops_lab.reporting.section import Section, money
 from finops_lab.tables import Table, money_table
+from finops_lab.unit_economics.histogram import build, quantiles
+from finops_lab.unit_economics.latency import interactive
 from finops_lab.unit_economics.utilization import gpu_utilization
 
 __all__ = ["Dashboard"]
 
-_ALERTS, _DEPLOYS = 20, 15
+_ALERTS, _DEPLOYS, _DAYS = 12, 20, 10
+_BUSY = (0.60, 0.85)
+# A day is looked at from a quarter more than the median day on.
+_DEAR = 1.25
 _NO_SLOS = "**No objectives are set**: write `[[slos]]` into `finops.toml`."
 
 
@@ -44,16 +52,17 @@ class Dashboard(Board):
     def alerts(self) -> Section:
         """Show pages and tickets, what they coincide with, and what to do."""
         levels = self.levels
-        proved = levels.alerts.filter(pl.col("status") == "proved")
         if levels.budgets.is_empty():
             return self.nothing("alerts", _NO_SLOS)
+        proved = levels.alerts.filter(pl.col("status") == "proved")
         counts = {name: proved.filter(severity=name).height for name in ("page", "ticket")}
         thin = levels.alerts.height - proved.height
         said = f"**{plural(counts['page'], 'page')} and {plural(counts['ticket'], 'ticket')}** "
         said += f"in {self.review.month_name}"
         said += f"; {thin} more had too few rows behind them to wake anybody." if thin else "."
         if proved.is_empty():
-            return Section("alerts", said, values={"alerts": [], "actions": []})
+            values = {"alerts": levels.alerts.to_dicts(), "actions": []}
+            return Section("alerts", said, values=values)
         worst = proved.sort(
             pl.col("severity") != "page",
             pl.col("long_rate"),
@@ -61,7 +70,9 @@ class Dashboard(Board):
             descending=[False, True, False],
             nulls_last=True,
         )
-        parts: list[object] = [_alerts(self, worst), _actions(self, worst)]
+        todo = _todo(self, worst)
+        said += _worst(worst.row(0, named=True), todo.row(0, named=True))
+        parts: list[object] = [_actions(self, todo), _alerts(self, worst)]
         parts += _burning(self, worst["slo"][0])
         values = {"alerts": levels.alerts.to_dicts(), "actions": levels.actions.to_dicts()}
         return Section("alerts", said, tuple(parts), values)
@@ -101,9 +112,7 @@ class Dashboard(Board):
             pl.col("measure").is_in(sorted(set(days["util_kind"])))
         )
         whole = told.filter(pl.col("dimension").is_null(), pl.col("measure") == kind).row(0, named=True)
-        said = (
-            f"**GPUs were {float(whole['value']):.1%} busy** by {kind}; kinds of utilization are never mixed."
-        )
+        said = f"**GPUs were {float(whole['value']):.1%} busy** by {kind}, {_within(float(whole['value']))}."
         clusters = told.filter(dimension="cluster").pivot(on="measure", index="key", values="value")
         kinds = [name for name in clusters.columns if name != "key"]
         table = money_table(
@@ -120,35 +129,41 @@ class Dashboard(Board):
             by_day,
             title=f"GPU utilization by cluster, {self.review.month_name}",
             unit="ratio",
-            value_title=kind,
-            threshold=(0.60, 0.85),
+            value_title=f"GPU time in use ({kind})",
+            subtitle="Percent by day (UTC); dashed: the range aimed at. Kinds of utilization are never mixed",
+            threshold=_BUSY,
         )
         return Section("gpus", said, (table, chart), {"clusters": told.to_dicts()})
 
     def money(self) -> Section:
         """Show what was charged day by day: a cost that leaps is an incident too."""
-        metric = self.review.metric
+        metric, currency = self.review.metric, self.review.currency
+        # Fees and taxes come once a month: they would make a dear day of any.
+        used = self.review.entries.filter(ChargeCategory="Usage")
         daily = (
-            self.review.entries.filter(ChargeCategory="Usage")  # fees and taxes come once a month
-            .group_by("x_ChargeDate", "ProviderName")
+            used.group_by("x_ChargeDate", "ProviderName")
             .agg(pl.col(metric).sum())
             .sort("x_ChargeDate", "ProviderName")
         )
         if daily.is_empty():
             return self.nothing("money", "**Nothing was charged for use** in this month.")
-        sums = daily.group_by("x_ChargeDate").agg(pl.col(metric).sum()).sort("x_ChargeDate")
-        usual = sums[metric].cast(pl.Float64).median()
-        top = sums.sort(pl.col(metric), descending=True).row(0)
-        said = (
-            f"**{top[0]} was the dearest day**. Anomaly detection has not run: look at the days by yourself."
-        )
+        days = dear_days(used, metric)
+        top, usual = days.row(0, named=True), days["usual"][0]
+        said = f"**{top['day']} was the dearest day**: {money(top['amount'], currency)} for use"
+        said += f", {top['times']:.1f} times the median day" if top["times"] is not None else ""
+        if top["above"] and top["above"] > 0:
+            said += f"; {top['what']} rose most, by {money(top['above'], currency)}"
+        said += ". Anomaly detection has not run: days are held against the median day only."
         chart = day_lines(
-            daily.select(day="x_ChargeDate", group="ProviderName", value=metric),
+            daily.select(day="x_ChargeDate", group=pl.col("ProviderName").fill_null("unknown"), value=metric),
             title=f"{self.review.metric_name.capitalize()} of use by day and provider",
-            unit=self.review.currency,
+            unit=currency,
             value_title="Cost",
         )
-        return Section("money", said, (chart,), {"days": sums.to_dicts(), "median": usual})
+        dear = days.filter(pl.col("times") >= _DEAR)
+        parts = (chart, _dear(self, dear)) if dear.height else (chart,)
+        values = {"days": days.sort("day").to_dicts(), "median": usual}
+        return Section("money", said, parts, values)
 
     def deploys(self) -> Section:
         """Show the latest deployments, rollbacks and changes of configuration."""
@@ -157,33 +172,65 @@ class Dashboard(Board):
             return self.nothing(
                 "deploys", "**No deployments are known**: put `deploys` files into `exports/`."
             )
-        latest = table.sort("ts", "service", descending=[True, False])
-        month = latest.filter(pl.col("ts") >= self.begin)
-        back = month.filter(pl.col("kind") == "rollback").height
-        said = f"**{plural(month.height, 'change')} in {self.review.month_name}**, "
-        said += f"{plural(back, 'rollback')} among them."
-        shown = latest.head(_DEPLOYS).select("ts", "service", "pool_id", "model_version", "kind", "status")
-        return Section(
-            "deploys",
-            said,
-            (
-                money_table(
-                    shown,
-                    title="Latest deployments",
-                    id="deploys",
-                    currency=self.review.currency,
-                    money_columns=(),
-                    labels={"ts": "When (UTC)", "pool_id": "Pool"},
-                ),
-            ),
-            {"deploys": month.to_dicts()},
+        told = releases(table)
+        month = told.filter(pl.col("begin") >= self.begin)
+        back = month.filter(kind="rollback")
+        said = f"**{plural(month.height, 'change')} in {self.review.month_name}**"
+        named = back.select(pl.format("{} on {}", "service", pl.col("begin").dt.strftime("%-d %b %H:%M")))
+        said += (
+            f", {plural(back.height, 'rollback')} among them: {', '.join(named.to_series())}."
+            if back.height
+            else "."
         )
+        latest = told.sort("begin", "service", descending=[True, False]).head(_DEPLOYS)
+        table_of = money_table(
+            latest.select(
+                *utc("begin"), "service", "kind", "version", pl.col("pools").replace(0, None), "status"
+            ),
+            title="Latest deployments, rollbacks and changes of configuration",
+            subtitle="Changes of a service's pools to the same version, less than an hour apart, are one",
+            id="deploys",
+            currency=self.review.currency,
+            money_columns=(),
+            number_columns=["pools"],
+            labels={"begin": "When (UTC)"},
+            unknown="none is named",
+        )
+        return Section("deploys", said, (table_of,), {"deploys": month.to_dicts()})
+
+
+def _dear(board: Board, dear: pl.DataFrame) -> Table:
+    exact = pl.col("usual", "above").round(2).cast(pl.Decimal(38, 18))
+    return money_table(
+        dear.with_columns(exact).select("day", "amount", "times", "what", "above").head(_DAYS),
+        title="Days far above the median day",
+        subtitle=f"From {_DEAR:g} times on; what rose most lies furthest above its own median day",
+        id="dear-days",
+        currency=board.review.currency,
+        money_columns=dict.fromkeys(("amount", "above"), board.review.decimals),
+        number_columns={"times": 1},
+        labels={"times": "Times the median", "what": "What rose most", "above": "By"},
+    )
+
+
+def _within(busy: float) -> str:
+    low, high = _BUSY
+    where = "below" if busy < low else "above" if busy > high else "within"
+    return f"{where} the {low:.0%} to {high:.0%} aimed at"
 
 
 def _budgets(board: Board, shown: pl.DataFrame) -> Table:
     return money_table(
         shown.select(
-            "slo", "target", "total", "bad", "allowed_bad", "spent", "exhausted", "exhaustion", "severity"
+            "slo",
+            "target",
+            "total",
+            "bad",
+            "allowed_bad",
+            "spent",
+            *utc("exhausted"),
+            "exhaustion",
+            "severity",
         ),
         title=f"Error budgets of {board.review.month_name}",
         subtitle="A budget is the bad events that the target leaves room for; 100% is all of it",
@@ -198,7 +245,7 @@ def _budgets(board: Board, shown: pl.DataFrame) -> Table:
             "bad": "Bad",
             "allowed_bad": "Allowed",
             "spent": "Spent",
-            "exhausted": "Runs out",
+            "exhausted": "Runs out (UTC)",
             "exhaustion": "How",
             "severity": "Calls for",
         },
@@ -209,7 +256,7 @@ def _budgets(board: Board, shown: pl.DataFrame) -> Table:
 def _alerts(board: Board, worst: pl.DataFrame) -> Table:
     return money_table(
         worst.head(_ALERTS).select(
-            "slo", "severity", "kind", "begin", "end", "window", "long_rate", "spent_after", "rows"
+            "slo", "severity", *utc("begin", "end"), "window", "long_rate", "spent_after", "rows"
         ),
         title="Alerts, pages first",
         subtitle=f"The first {_ALERTS} of {worst.height}" if worst.height > _ALERTS else None,
@@ -230,14 +277,30 @@ def _alerts(board: Board, worst: pl.DataFrame) -> Table:
     )
 
 
-def _actions(board: Board, worst: pl.DataFrame) -> Table:
+def _todo(board: Board, worst: pl.DataFrame) -> pl.DataFrame:
+    """Return the worst alerts with what to do, and what coincides."""
     keys = ["slo", "begin", "severity"]
-    first = worst.head(_ALERTS).select(*keys)
-    shown = first.join(board.levels.actions, on=keys, how="left", maintain_order="left")
+    first = worst.select(keys).unique(maintain_order=True).head(_ALERTS)
+    return first.join(
+        board.levels.actions.unique(keys, keep="first", maintain_order=True),
+        on=keys,
+        how="left",
+        maintain_order="left",
+    ).with_columns(pl.col("coincides").str.strip_prefix("coincides with "))
+
+
+def _worst(alert: dict[str, Any], todo: dict[str, Any]) -> str:
+    """Say in a sentence what burns most, since when, with what it coincides, and what to do."""
+    rate, begin = alert["long_rate"], alert["begin"]
+    said = f" **Worst: {alert['slo']}**, from {begin:%-d %B %H:%M} UTC"
+    said += f", burning {rate:.1f} times as fast as its budget allows" if rate is not None else ""
+    said += f"; it coincides with {todo['coincides']}" if todo["coincides"] else ""
+    return f"{said}. {todo['action']}." if todo["action"] else f"{said}."
+
+
+def _actions(board: Board, todo: pl.DataFrame) -> Table:
     return money_table(
-        shown.select("slo", "severity", "begin", "action", "coincides")
-        .unique(maintain_order=True)
-        .head(_ALERTS),
+        todo.select("slo", "severity", *utc("begin"), "action", "coincides"),
         title="What to do",
         subtitle="What happened shortly before an alert coincides with it; that it caused it is for you to find out",
         id="actions",
@@ -253,7 +316,8 @@ def _burning(board: Board, slo: str) -> list[object]:
     levels = board.levels
     spent, burn = levels.spent.filter(slo=slo), levels.burn.filter(slo=slo)
     service = levels.alerts.filter(slo=slo)["service"][0]
-    deploys = board.review.lab.table("deploys").filter(service=service).select("ts", "kind").collect()
+    mine = board.review.lab.table("deploys").filter(service=service).collect()
+    deploys = releases(mine).select("kind", ts="begin")
     parts: list[object] = []
     if spent["spent"].is_not_null().any():
         title = f"Error budget left: {slo}"
@@ -278,31 +342,25 @@ def _latencies(board: Board, figures: pl.DataFrame) -> Table:
         currency=board.review.currency,
         money_columns=(),
         number_columns=dict.fromkeys(columns, 0),
-        labels={"key": "Feature"} | wanted,
+        labels={"key": "Feature"} | {name: wanted[name] for name in columns},
         unknown="not measured",
     )
 
 
 def _latency_days(board: Board) -> list[object]:
-    """Draw the exact P95 of each day, of the models with most calls."""
-    days = board.here.request_days.filter(
-        pl.col("latency_p95_ms").is_not_null(),
-        pl.col("service_tier").fill_null("") != "batch",
-        pl.col("variant").fill_null("") != "batch",
-    )
-    if days.is_empty():
+    """Draw the P95 of each day by feature, read off buckets: percentiles are never averaged."""
+    calls = board.here.table("inference_requests", "day").filter(pl.col("status") == "ok")
+    rows = interactive(calls).with_columns(pl.col("feature").fill_null("unknown"))
+    weight = pl.col("n_requests") * pl.col("sample_weight")
+    keys = ["day", "feature"]
+    found = quantiles(build(rows, "latency_ms", keys, weight), keys, at=[0.95]).collect()
+    if found.is_empty():
         return []
-    # The day's highest P95 of a feature's groups: exact percentiles are never averaged.
-    shown = (
-        days.group_by("day", group=pl.col("feature").fill_null("unknown"))
-        .agg(value=pl.col("latency_p95_ms").max() / 1000)
-        .sort("day", "group")
-    )
     return [
         day_lines(
-            shown,
-            title="Slowest group's P95 latency by feature and day",
-            subtitle="Seconds; of each feature the group of model, variant and region whose P95 was highest that day",
+            found.select("day", group="feature", value=pl.col("value") / 1000),
+            title=f"P95 latency by feature and day, {board.review.month_name}",
+            subtitle="Seconds, of interactive calls that succeeded, within 1%; a day of few calls leaps",
             unit="s",
             value_title="P95 latency",
         )

@@ -7,6 +7,7 @@ import polars as pl
 from finops_lab.charts.capacity import load_curve as draw_loads
 from finops_lab.charts.capacity import packing_bars
 from finops_lab.money import MONEY, exact_sum
+from finops_lab.reporting.dashboards.autoscaling import autoscaling
 from finops_lab.reporting.dashboards.board import Board
 from finops_lab.reporting.section import Section, money, percent
 from finops_lab.tables import Table, money_table
@@ -23,6 +24,7 @@ from finops_lab.unit_economics.utilization import gpu_utilization
 __all__ = ["Dashboard"]
 
 _POOLS, _ROWS = 25, 15
+_GIGA, _KILO = 10**9, 10**3
 
 
 class Dashboard(Board):
@@ -44,7 +46,11 @@ class Dashboard(Board):
         idle = whole.filter(measure=f"{kind}_idle_money")["value"][0]
         hours = whole.filter(measure=f"{kind}_idle_gpu_hours")["value"][0]
         said = f"**{hours:,.0f} GPU-hours stood idle**" if hours is not None else "**Idle time is not known**"
-        said += f", at {money(idle, 'USD')} by the rates of the samples." if idle is not None else "."
+        said += f", at {money(idle, 'USD')} by the rates of the samples" if idle is not None else ""
+        top = wide.row(0, named=True)
+        if (most := top.get(f"{kind}_idle_money")) is not None:
+            said += f"; {top['key'] or 'what names no pool'} most, at {money(most, 'USD')}"
+        said += "."
         columns = [
             name
             for name in (kind, f"{kind}_peak", f"{kind}_idle_gpu_hours", f"{kind}_idle_money")
@@ -73,12 +79,28 @@ class Dashboard(Board):
         bars = packing_bars(named, title=f"GPUs there, held and in use by pool, {self.review.month_name}")
         return Section("idle", said, (table, bars), {"pools": told.to_dicts(), "packing": packed.to_dicts()})
 
+    def autoscaling(self) -> Section:
+        """Show by pool whether capacity followed the load: too much, too little, to and fro."""
+        return autoscaling(self)
+
     def load(self) -> Section:
         """Show what tokens cost at each load, and what too little load costs."""
-        entries = activity(self.frames.entries, self.frames.rules).filter(x_Activity="inference")
-        loads = daily_load(entries.collect(), self.frames.request_days, metric=self.review.metric)
-        if loads["tokens"].is_null().all():
-            return self.nothing("load", "**No tokens are known**: requests tell them.")
+        calls = self.frames.request_days
+        # A token of an API costs the same at any load.
+        rented = calls.filter(pl.col("hosting") == "api")["model"]
+        own = pl.col("model").is_not_null() & ~pl.col("model").is_in(rented.drop_nulls().unique().to_list())
+        entries = activity(self.frames.entries, self.frames.rules).filter(
+            pl.col("x_model").is_in(calls.filter(own)["model"].unique().to_list()),
+            x_Activity="inference",
+        )
+        loads = daily_load(entries.collect(), calls.filter(own), metric=self.review.metric)
+        drawable = loads.filter(pl.col("tokens") > 0, pl.col("money") > 0)
+        if drawable.is_empty():
+            return self.nothing(
+                "load",
+                "**No model on capacity of its own has both tokens and money**: requests tell its tokens, "
+                "and the ledger must name the model.",
+            )
         found = load_curve(loads)
         month = found.points.filter(pl.col("period") >= self.month)
         worst = (
@@ -96,7 +118,7 @@ class Dashboard(Board):
         chart = draw_loads(
             found.points,
             found.lines,
-            title="Money per 1M tokens against load, by model",
+            title="Money per 1M tokens against load, by model on capacity of its own",
             unit=self.review.currency,
             subtitle="A point is a day; lines are fixed money per hour spread over tokens, plus money per token",
         )
@@ -167,8 +189,14 @@ class Dashboard(Board):
         verdict = adoption(found, self.month, lab.config.adoption, currency=self.review.currency)
         mine = found.lines.filter(pl.col("BillingCurrency") == self.review.currency)
         outside = mine.filter(~pl.col("in_ai_category"), pl.col("kind") != "not AI")
-        said = f"**{money(outside['gross'].sum(), self.review.currency)} of AI spend is not billed as AI**, "
-        said += f"but stands under other categories. {verdict.answer}"
+        gross = outside["gross"].sum()
+        said = (
+            f"**{money(gross, self.review.currency)} of AI spend is not billed as AI**, but stands under "
+            "other categories."
+            if gross
+            else "**No AI spend was found outside the category of AI.**"
+        )
+        said += f" Is it worth a practice of its own? {verdict.answer}"
         parts = [_kinds(self, mine)] if mine.height else []
         values = {"lines": mine.to_dicts(), "answer": verdict.answer, "verdict": verdict.verdict}
         return Section("hidden", said, tuple(parts), values)
@@ -223,7 +251,7 @@ class Dashboard(Board):
             f"**{money(sums['money'].sum(), self.review.currency)} for moving, keeping and scanning data.**"
         )
         values = {"kinds": sums.to_dicts(), "bytes": moved.to_dicts()}
-        return Section("traffic", said, (table,), values)
+        return Section("traffic", said, (table, *_bytes(self, moved)), values)
 
     def practice(self) -> Section:
         """Show what the FinOps practice returned: realised savings over hours and tools."""
@@ -262,6 +290,50 @@ class Dashboard(Board):
         return self.review.allocation()
 
 
+def _bytes(board: Board, moved: pl.DataFrame) -> list[Table]:
+    known = moved.filter(pl.col("request_bytes").is_not_null() | pl.col("response_bytes").is_not_null())
+    if known.is_empty():
+        return []
+    sizes = [
+        (pl.col(name).cast(pl.Float64) / unit).alias(name)
+        for name, unit in (
+            ("request_bytes", _GIGA),
+            ("response_bytes", _GIGA),
+            ("response_bytes_per_call", _KILO),
+        )
+    ]
+    shown = known.sort("response_bytes", "feature", descending=[True, False], nulls_last=True)
+    return [
+        money_table(
+            shown.select(
+                pl.col("feature").fill_null("unknown"),
+                "calls",
+                *sizes,
+                "coverage",
+            ).head(_ROWS),
+            title=f"Bytes that calls moved, {board.review.month_name}",
+            subtitle="Of the calls whose size is known; the last column says how many of all those are",
+            id="bytes",
+            currency=board.review.currency,
+            money_columns=(),
+            number_columns={
+                "calls": 0,
+                "request_bytes": 1,
+                "response_bytes": 1,
+                "response_bytes_per_call": 1,
+            },
+            percent_columns=["coverage"],
+            labels={
+                "request_bytes": "Requests, GB",
+                "response_bytes": "Responses, GB",
+                "response_bytes_per_call": "KB per response",
+                "coverage": "Calls whose size is known",
+            },
+            unknown="not measured",
+        )
+    ]
+
+
 def _kinds(board: Board, lines: pl.DataFrame) -> Table:
     sure = pl.when(pl.col("certain")).then(pl.lit("certain")).otherwise(pl.lit("possible"))
     named = pl.when(pl.col("kind") == "not AI").then(pl.lit("no")).otherwise(sure).alias("ai")
@@ -275,7 +347,7 @@ def _kinds(board: Board, lines: pl.DataFrame) -> Table:
     return money_table(
         shown.select("kind", "ai", "ServiceName", "ProviderName", "in_ai_category", "rule", "rows", "gross"),
         title=f"AI spend by kind, and what the bill calls it, {board.review.month_name}",
-        subtitle="Charges above zero; `possible` is what a rule cannot be sure of",
+        subtitle="Charges above zero; possible is what a rule cannot be sure of",
         id="ai-spend",
         currency=board.review.currency,
         money_columns={"gross": board.review.decimals},

@@ -159,7 +159,7 @@ def _by(review: Review, found: Kpis, dimension: str, title: str) -> Table | None
         currency=review.currency,
         money_columns=(),
         labels={"key": dimension.capitalize()} | {kpi: NAMES[kpi] for kpi in shown},
-        unknown="not known for this value; `explain` says why",
+        unknown="not known for this value; Kpis.explain says why",
         note="✗ missed its target"
         if any("✗" in (v or "") for r in cells.values() for v in r.values())
         else None,
