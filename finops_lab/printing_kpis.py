@@ -15,7 +15,7 @@ from finops_lab.errors import InputError, printable
 from finops_lab.reporting.figures import figure, spark, target
 from finops_lab.unit_economics.kpis import NAMES, Kpis
 
-__all__ = ["print_by", "print_explained", "print_kpis", "write_figures"]
+__all__ = ["check_ending", "print_by", "print_explained", "print_kpis", "write_figures"]
 
 _STYLES = {"met": "green", "missed": "bold red", "unclear": "yellow"}
 
@@ -80,6 +80,24 @@ def print_explained(lines: pl.DataFrame) -> None:
         console.print(printable(f"{what}: {says}"), markup=False, highlight=False)
 
 
+def check_ending(out: Path) -> None:
+    """Refuse a file whose ending says neither CSV nor Parquet.
+
+    Raises
+    ------
+    InputError
+        When the file's name ends in neither.
+
+    Examples
+    --------
+    >>> check_ending(Path("kpis.xlsx"))
+    Traceback (most recent call last):
+    finops_lab.errors.InputError: kpis.xlsx: must end in .csv or .parquet
+    """
+    if out.suffix not in (".csv", ".parquet"):
+        raise InputError("must end in .csv or .parquet", file=out)
+
+
 def write_figures(figures: pl.DataFrame, out: Path) -> None:
     """Write figures as CSV or Parquet, by the file's ending.
 
@@ -88,8 +106,7 @@ def write_figures(figures: pl.DataFrame, out: Path) -> None:
     InputError
         When the file's name ends in neither.
     """
-    if out.suffix not in (".csv", ".parquet"):
-        raise InputError("must end in .csv or .parquet", file=out)
+    check_ending(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(f".{out.name}.partial")
     if out.suffix == ".csv":

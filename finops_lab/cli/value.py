@@ -59,12 +59,17 @@ def kpis(
     finops-lab kpis --month 2026-10 --explain M1
     """
     from finops_lab.lab import open_lab
-    from finops_lab.printing_kpis import print_by, print_explained, print_kpis, write_figures
+    from finops_lab.printing_kpis import check_ending, print_by, print_explained, print_kpis, write_figures
+    from finops_lab.reporting.monthly import check_month
     from finops_lab.valuing import kpis as worked_out
 
+    if out is not None:
+        check_ending(out)  # before the work, not after it
     opened = open_lab(lab, progress=sys.stderr.isatty())
     with spinner("working the KPIs out"):
         found = worked_out(opened, month, metric=metric.value)
+    if found.table["value"].is_null().all():
+        check_month(opened, found.month)
     if explain is not None:
         print_explained(found.explain(explain))
     elif by is not None:

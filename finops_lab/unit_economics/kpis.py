@@ -132,7 +132,11 @@ class Kpis:
         for one in self.definitions:
             if (one.kpi, one.measure) == (kpi, wanted):
                 return one
-        known = [f"{one.kpi} {one.measure}" for one in self.definitions]
+        known = [one.measure for one in self.definitions if one.kpi == kpi]
+        if not known:
+            told = list(dict.fromkeys(one.kpi for one in self.definitions))
+            told.sort(key=lambda name: (len(name), name))
+            raise InputError(f"there is no KPI {kpi!r}", hint=f"KPIs: {', '.join(told)}")
         raise InputError(f"there is no measure {kpi} {wanted}", hint=f"measures: {', '.join(known)}")
 
     def explain(
