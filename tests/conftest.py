@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from pathlib import Path
 from shutil import which
@@ -39,3 +40,13 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("no real data beside this checkout (shared/data)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def sample_copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a copy of the sample lab, ingested once for all tests that only read it."""
+    from finops_lab.lab import packaged
+
+    target = tmp_path_factory.mktemp("sample") / "lab"
+    shutil.copytree(packaged("samples"), target, ignore=shutil.ignore_patterns("lake", "quarantine"))
+    return target

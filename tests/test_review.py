@@ -49,11 +49,10 @@ def copy_samples(target: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def sample_review(tmp_path_factory: pytest.TempPathFactory) -> ReportFiles:
+def sample_review(sample_copy: Path, tmp_path_factory: pytest.TempPathFactory) -> ReportFiles:
     """Review 2026-10 of a copy of the sample lab: shared, since it is the slow part."""
-    folder = tmp_path_factory.mktemp("first")
-    lab = fl.open_lab(copy_samples(folder / "samples"), progress=False)
-    return run_review(lab, "2026-10", folder / "reports")
+    lab = fl.open_lab(sample_copy, progress=False)
+    return run_review(lab, "2026-10", tmp_path_factory.mktemp("first") / "reports")
 
 
 def test_the_sample_review_has_every_section_and_the_true_total(sample_review: ReportFiles) -> None:
@@ -77,10 +76,11 @@ def test_two_runs_give_the_same_bytes_also_elsewhere(sample_review: ReportFiles,
     assert run_review(lab, "2026-10", tmp_path / "out").html.read_bytes() == before
 
 
-def test_no_path_or_clock_in_the_report(sample_review: ReportFiles) -> None:
+def test_no_path_or_clock_in_the_report(sample_review: ReportFiles, sample_copy: Path) -> None:
     for kind in ("ipynb", "json"):
         text = getattr(sample_review, kind).read_text()
         assert str(sample_review.json.parents[2]) not in text
+        assert str(sample_copy) not in text
         assert "start_time" not in text
 
 
