@@ -36,7 +36,12 @@ def run(name: str, out: Path, *options: str) -> list[dict[str, Any]]:
         ("front_door", [], {"import polars"}),
         ("pricing", ["--rows", "3000"], {"DuckDB"}),
         ("request_logs", ["--rows", "600"], {"DuckDB"}),
-        ("kpi_rollup", ["--rows", "6000", "--days", "3", "--samples", "6000"], {"DuckDB", "reading", "without"}),
+        ("explore", ["--rows", "3000"], {"DuckDB"}),
+        (
+            "kpi_rollup",
+            ["--rows", "6000", "--days", "3", "--samples", "6000"],
+            {"DuckDB", "reading", "without"},
+        ),
     ],
 )
 def test_a_benchmark_checks_its_sums_and_writes_the_form(

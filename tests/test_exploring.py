@@ -451,6 +451,12 @@ def test_bill_rows_of_a_pool_are_all_of_the_pool_s_that_day() -> None:
     rules = bookkeeping.Policy(policy.dimensions, policy.splits)
     found = bill_rows(rows, of, rules).collect()
     assert found.select("via", "x_SourceRow").rows() == [("pool gpu pool", 1), ("pool gpu pool", 2)]
+    # What nobody owns of the same day is not the pool's, and the pool's rows are not its own.
+    own = {"x_ChargeDate": date(2026, 10, 3), "x_team": "unallocated", "x_AllocationMethod": "unallocated"}
+    known = rows.drop("ServiceName").with_columns(ServiceName=pl.Series(["GPU", "GPU", "GPU", None]))
+    assert bill_rows(known, own, rules).collect()["x_SourceRow"].to_list() == [4]
+    anywhere = bill_rows(known.with_columns(ServiceName=pl.lit("GPU")), {**own, "ServiceName": "GPU"}, rules)
+    assert anywhere.collect().is_empty()
 
 
 def test_bill_rows_of_a_converted_entry_are_in_the_bill_s_currency(tmp_path: Path) -> None:
