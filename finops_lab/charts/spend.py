@@ -81,6 +81,7 @@ def spend_trend(
             labelExpr="utcFormat(toDate(datum.value), '%b %Y')",
             labelAngle=0,
             labelOverlap=True,
+            labelSeparation=6,
             ticks=False,
             domain=False,
         ),
