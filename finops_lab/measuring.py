@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from functools import cached_property
 from importlib.metadata import version as package_version
 from pathlib import Path
@@ -26,21 +26,43 @@ from finops_lab.config.dimensions import with_accounts
 from finops_lab.contracts import DIMENSIONS
 from finops_lab.ingestion import lake
 from finops_lab.lab import Lab
-from finops_lab.service_levels.events import events
+from finops_lab.service_levels.events import BY_CALL, events
+from finops_lab.service_levels.kpi import BURNED
+from finops_lab.service_levels.kpi import burned_months as burned
 from finops_lab.service_levels.schemas import EVENTS
 from finops_lab.unit_economics import gpus, histogram, requests
-from finops_lab.unit_economics.schemas import GPU_DAYS, HISTOGRAMS, REQUEST_DAYS, REQUEST_MONTHS
+from finops_lab.unit_economics._engine_buckets import counted_buckets
+from finops_lab.unit_economics.schemas import (
+    BY_ENGINE,
+    ENGINE_BUCKETS,
+    GPU_DAYS,
+    HISTOGRAMS,
+    REQUEST_DAYS,
+    REQUEST_MONTHS,
+)
 
-__all__ = ["FOLDER", "call_events", "gpu_days", "histograms", "request_days", "request_months"]
+__all__ = [
+    "FOLDER",
+    "burned_months",
+    "call_events",
+    "gpu_days",
+    "histograms",
+    "request_days",
+    "request_months",
+]
 
 FOLDER = "rollups"
+_LONGEST_DAYS = 3  # of the windows that burn rates are looked at in
 _SCHEMAS: Mapping[str, Mapping[str, pl.DataType | type[pl.DataType]]] = {
     "request_days": REQUEST_DAYS,
     "request_months": REQUEST_MONTHS,
     "histogram_days": HISTOGRAMS,
     "histogram_months": HISTOGRAMS,
     "gpu_days": GPU_DAYS,
+    "engine_days": ENGINE_BUCKETS,
+    "engine_months": ENGINE_BUCKETS,
     "call_events": EVENTS,
+    "burned_months": BURNED,
 }
 
 
@@ -75,7 +97,11 @@ def request_months(lab: Lab, *, store: bool = True) -> pl.LazyFrame:
     polars.LazyFrame
         `finops_lab.unit_economics.schemas.REQUEST_MONTHS`, sorted; empty without calls.
     """
-    return _calls(lab, store).months("request_months", "request_days", requests.months)
+
+    def added(days: pl.LazyFrame, _: date) -> pl.DataFrame:
+        return requests.months(days).collect()
+
+    return _calls(lab, store).months("request_months", "request_days", added)
 
 
 def histograms(lab: Lab, *, store: bool = True) -> pl.LazyFrame:
@@ -90,8 +116,8 @@ def histograms(lab: Lab, *, store: bool = True) -> pl.LazyFrame:
         `finops_lab.unit_economics.histogram.quantiles`.
     """
 
-    def merged(days: pl.LazyFrame) -> pl.LazyFrame:
-        return histogram.merge([days]).select(list(HISTOGRAMS))
+    def merged(days: pl.LazyFrame, _: date) -> pl.DataFrame:
+        return histogram.merge([days]).select(list(HISTOGRAMS)).collect()
 
     return _calls(lab, store).months("histogram_months", "histogram_days", merged)
 
@@ -109,6 +135,33 @@ def gpu_days(lab: Lab, *, store: bool = True) -> pl.LazyFrame:
     return _Shelf(lab, "gpu_samples", _gpu_day, ("gpu_days",), store).days("gpu_days")
 
 
+def engine_buckets(lab: Lab, *, store: bool = True) -> pl.LazyFrame:
+    """Return the durations that the lab's serving engines counted themselves, by month.
+
+    Parameters are those of `request_days`.
+
+    Returns
+    -------
+    polars.LazyFrame
+        `finops_lab.unit_economics.schemas.ENGINE_BUCKETS`, sorted; empty without histograms.
+    """
+
+    def of_day(rows: pl.LazyFrame) -> dict[str, pl.DataFrame]:
+        return {"engine_days": counted_buckets(rows, BY_ENGINE).select(_casts(ENGINE_BUCKETS)).sort(keys)}
+
+    def added(days: pl.LazyFrame, _: date) -> pl.DataFrame:
+        sums = days.group_by(keys).agg(pl.col("calls", "rows").sum())
+        return sums.select(_casts(ENGINE_BUCKETS)).sort(keys).collect()
+
+    keys = list(ENGINE_BUCKETS)[:-2]
+    shelf = _Shelf(lab, "latency_histograms", of_day, ("engine_days",), store)
+    return shelf.months("engine_months", "engine_days", added)
+
+
+def _casts(schema: Mapping[str, pl.DataType | type[pl.DataType]]) -> list[pl.Expr]:
+    return [pl.col(name).cast(kind) for name, kind in schema.items()]
+
+
 def call_events(lab: Lab, *, store: bool = True) -> pl.LazyFrame:
     """Return the good and bad calls of the lab's objectives, in slots of five minutes.
 
@@ -119,13 +172,38 @@ def call_events(lab: Lab, *, store: bool = True) -> pl.LazyFrame:
     polars.LazyFrame
         `finops_lab.service_levels.schemas.EVENTS`, sorted by day; empty without calls or objectives.
     """
+    return _promised(lab, store).days("call_events")
+
+
+def burned_months(lab: Lab, *, store: bool = True) -> pl.LazyFrame:
+    """Return how the error budgets of the lab's objectives about calls burned, by month.
+
+    Parameters are those of `request_days`.
+
+    Returns
+    -------
+    polars.LazyFrame
+        `finops_lab.service_levels.kpi.BURNED`; empty without calls or objectives.
+    """
+    slos = lab.slos()
+    mine = slos.filter(pl.col("objective").is_in(BY_CALL))
+
+    def of_month(days: pl.LazyFrame, month: date) -> pl.DataFrame:
+        return burned(days, mine, months=[month])
+
+    if mine.is_empty():
+        return pl.LazyFrame(schema=BURNED)
+    return _promised(lab, store).months("burned_months", "call_events", of_month, before=_LONGEST_DAYS)
+
+
+def _promised(lab: Lab, store: bool) -> _Shelf:
     slos = lab.slos()
 
     def of_day(rows: pl.LazyFrame) -> dict[str, pl.DataFrame]:
         return {"call_events": events(rows, slos).select(list(EVENTS)).collect()}
 
     settled = (repr(slos.rows()),)
-    return _Shelf(lab, "inference_requests", of_day, ("call_events",), store, settled).days("call_events")
+    return _Shelf(lab, "inference_requests", of_day, ("call_events",), store, settled)
 
 
 def _calls(lab: Lab, store: bool) -> _Shelf:
@@ -196,11 +274,19 @@ class _Shelf:
         self._forget()
         return _together(found, kind)
 
-    def months(self, kind: str, of: str, add_up: Callable[[pl.LazyFrame], pl.LazyFrame]) -> pl.LazyFrame:
-        """Return days of the kind `of` added up to months."""
-        months: dict[str, list[str]] = {}
-        for day in self.digests:
-            months.setdefault(day[:7], []).append(day)
+    def months(
+        self,
+        kind: str,
+        of: str,
+        add_up: Callable[[pl.LazyFrame, date], pl.DataFrame],
+        *,
+        before: int = 0,
+    ) -> pl.LazyFrame:
+        """Return days of the kind `of` added up to months; so many days `before` one count for it too."""
+        months: dict[str, list[str]] = {day[:7]: [] for day in self.digests}
+        for month, days in months.items():
+            begin = (date.fromisoformat(f"{month}-01") - timedelta(days=before)).isoformat()
+            days += [day for day in self.digests if begin <= day and day[:7] <= month]
         found, wanted = [], set()
         for month, days in months.items():
             digest = _digest([repr(_SCHEMAS[kind]), [self.digests[day] for day in days]])[:16]
@@ -208,8 +294,8 @@ class _Shelf:
             wanted.add(place.name)
             kept = _scan(place, kind) if self.store else None
             if kept is None:
-                made = add_up(_together([self.day(day, of) for day in days], of)).collect()
-                kept = self._keep(made, place, kind)
+                whole = _together([self.day(day, of) for day in days], of)
+                kept = self._keep(add_up(whole, date.fromisoformat(f"{month}-01")), place, kind)
             found.append(kept)
         self._forget()
         if self.writes:

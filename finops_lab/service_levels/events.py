@@ -11,9 +11,9 @@ from finops_lab.money import MONEY
 from finops_lab.service_levels.promises import COLUMN, promised
 from finops_lab.service_levels.schemas import COUNTED, EVENTS, PROMISE, SLOT_S
 
-__all__ = ["added", "events"]
+__all__ = ["BY_CALL", "added", "events"]
 
-_BY_CALL = ("availability", "error_rate", "latency")
+BY_CALL = ("availability", "error_rate", "latency")
 _FINISHED = ("ok", "error", "timeout")
 _KEYS = [*PROMISE, "slot", "slot_s"]
 _SUMS = [name for name in EVENTS if name not in _KEYS]
@@ -67,7 +67,7 @@ def events(
     (Decimal('20.000'), Decimal('20.000'), 2)
     """
     calls, names = requests.lazy(), requests.lazy().collect_schema().names()
-    promises = promised(slos).filter(pl.col("objective").is_in(_BY_CALL))
+    promises = promised(slos).filter(pl.col("objective").is_in(BY_CALL))
     if cost not in names:
         raise InputError(f"requests have no column {cost!r}", hint="price them, or name another column")
     if without_tiers and "service_tier" in names:

@@ -21,7 +21,7 @@ from finops_lab.service_levels.schemas import SLOT_S, SPENT, Schema
 from finops_lab.unit_economics.figures import Definition, figures
 from finops_lab.unit_economics.schemas import FIGURES
 
-__all__ = ["DEFINITIONS", "error_budget_figures"]
+__all__ = ["BURNED", "DEFINITIONS", "burn_figures", "burned_months", "error_budget_figures"]
 
 _WORKBOOK = "Google, The Site Reliability Workbook (2018), chapter 5, Alerting on SLOs"
 _TABLES = ("slos", "inference_requests", "ledger", "accuracy_samples")
@@ -106,6 +106,32 @@ def error_budget_figures(
         several objectives show the one that spent or burned most; pages are added up. `coverage` is
         the share of events that could be judged.
     """
+    burned = burned_months(
+        events, slos, months=months, at=at, windows=windows, least_rows=least_rows, most_chance=most_chance
+    )
+    return burn_figures(burned, by=by, currency=currency)
+
+
+def burned_months(
+    events: pl.LazyFrame | pl.DataFrame,
+    slos: pl.DataFrame | pl.LazyFrame,
+    *,
+    months: Sequence[date] | None = None,
+    at: datetime | None = None,
+    windows: Sequence[BurnWindow] = WORKBOOK,
+    least_rows: int = LEAST_ROWS,
+    most_chance: float = MOST_CHANCE,
+) -> pl.DataFrame:
+    """Measure how the budget of each objective burned, month by month.
+
+    Parameters are those of `error_budget_figures`. A month needs the events of the three days before
+    it too, as far back as the longest window looks.
+
+    Returns
+    -------
+    polars.DataFrame
+        `BURNED`: what `burn_figures` tells. Rows of several objectives or months may be put together.
+    """
     promises = promised(slos)
     seen = events.lazy().collect()
     if months is None:
@@ -114,9 +140,33 @@ def error_budget_figures(
         )
         first, last = days.row(0)
         months = months_from(first.replace(day=1), last.replace(day=1)) if first else []
-    parts = [pl.DataFrame(schema={"slo": pl.String, **_PARTS})]
-    parts += [_month(seen, promises, month, at, windows, least_rows, most_chance) for month in months]
-    whole = pl.concat(parts).join(promises.select("slo", "dimension", "service"), on="slo")
+    parts = [_month(seen, promises, month, at, windows, least_rows, most_chance) for month in months]
+    whole = pl.concat([pl.DataFrame(schema={"slo": pl.String, **_PARTS}), *parts])
+    named = whole.join(promises.select("slo", "dimension", "service"), on="slo", maintain_order="left")
+    return named.select(list(BURNED))
+
+
+def burn_figures(
+    burned: pl.LazyFrame | pl.DataFrame,
+    *,
+    by: Sequence[str] = ("feature", "model", "pool"),
+    currency: str = "USD",
+) -> pl.DataFrame:
+    """Tell as figures how error budgets burned.
+
+    Parameters
+    ----------
+    burned : polars.LazyFrame or polars.DataFrame
+        `BURNED`, from `burned_months`.
+    by, currency
+        As in `error_budget_figures`.
+
+    Returns
+    -------
+    polars.DataFrame
+        As `error_budget_figures`.
+    """
+    whole = burned.lazy().collect()
     found = [pl.DataFrame(schema=FIGURES)]
     for definition in DEFINITIONS:
         mine = whole.filter(measure=definition.measure)
@@ -149,6 +199,9 @@ _PARTS: Schema = {
     "events": MONEY,
     "reason": pl.String,
 }
+
+# How the budget of one objective burned in a month: parts of the figures of each measure.
+BURNED: Schema = {**dict.fromkeys(("slo", "dimension", "service"), pl.String), **_PARTS}
 
 
 def _month(

@@ -36,14 +36,14 @@ def counted_buckets(rows: pl.LazyFrame, by: Sequence[str]) -> pl.DataFrame:
     Returns
     -------
     polars.DataFrame
-        ``month``, `by`, ``metric``, ``_from`` and ``le_ms`` (the bucket's ends), ``calls``, ``rows``.
+        ``month``, `by`, ``metric``, ``from_ms`` and ``le_ms`` (the bucket's ends), ``calls``, ``rows``.
 
     Examples
     --------
     >>> from datetime import datetime
     >>> window = pl.LazyFrame({"ts": [datetime(2026, 10, 1)] * 2, "metric": ["latency"] * 2,
     ...     "le_ms": [100.0, 200.0], "cumulative_count": [80, 98]})
-    >>> counted_buckets(window, []).sort("le_ms").select("_from", "le_ms", "calls").rows()
+    >>> counted_buckets(window, []).sort("le_ms").select("from_ms", "le_ms", "calls").rows()
     [(0.0, 100.0, 80), (100.0, 200.0, 18)]
     """
     known = rows.collect_schema()
@@ -54,10 +54,10 @@ def counted_buckets(rows: pl.LazyFrame, by: Sequence[str]) -> pl.DataFrame:
     each = rows.select(*dict.fromkeys([*series, *by]), "le_ms", month, count.alias("_count"))
     each = each.with_columns(
         pl.col("_count").shift(1, fill_value=0).over(series, order_by="le_ms").alias("_below"),
-        pl.col("le_ms").shift(1, fill_value=0.0).over(series, order_by="le_ms").alias("_from"),
+        pl.col("le_ms").shift(1, fill_value=0.0).over(series, order_by="le_ms").alias("from_ms"),
     )
     return (
-        each.group_by(*dict.fromkeys(["month", *by, "metric", "_from", "le_ms"]))
+        each.group_by(*dict.fromkeys(["month", *by, "metric", "from_ms", "le_ms"]))
         .agg(
             (pl.col("_count") - pl.col("_below")).sum().alias("calls"), pl.len().cast(pl.Int64).alias("rows")
         )
@@ -72,14 +72,14 @@ def as_cumulative(sums: pl.DataFrame) -> pl.LazyFrame:
     --------
     >>> from datetime import date
     >>> one = pl.DataFrame({"month": [date(2026, 10, 1)], "key": [None], "metric": ["latency"],
-    ...     "_from": [100.0], "le_ms": [200.0], "calls": [18]})
+    ...     "from_ms": [100.0], "le_ms": [200.0], "calls": [18]})
     >>> as_cumulative(one).select("le_ms", "cumulative_count").collect().rows()
     [(100.0, 0), (200.0, 18)]
     """
     keys = [pl.col(name) for name in ("month", "key", "metric")]
-    bucket = pl.format("{}-{}", "_from", "le_ms").alias("source_metric")
+    bucket = pl.format("{}-{}", "from_ms", "le_ms").alias("source_metric")
     moment = pl.col("month").cast(pl.Datetime("us", "UTC")).alias("ts")
-    ends = (("_from", pl.lit(0, pl.Int64)), ("le_ms", pl.col("calls")))
+    ends = (("from_ms", pl.lit(0, pl.Int64)), ("le_ms", pl.col("calls")))
     return pl.concat(
         sums.lazy().select(*keys, moment, bucket, pl.col(end).alias("le_ms"), count.alias("cumulative_count"))
         for end, count in ends

@@ -12,7 +12,7 @@ from finops_lab.unit_economics._engine_buckets import as_cumulative, counted_buc
 from finops_lab.unit_economics._grouping import as_written, grouped, monthly, share_of
 from finops_lab.unit_economics.figures import Definition, divided, figures, whole_and_by
 from finops_lab.unit_economics.histogram import QUANTILES, bounds, from_cumulative, quantiles, share
-from finops_lab.unit_economics.schemas import BY, COUNTED, FIGURES
+from finops_lab.unit_economics.schemas import BY, BY_ENGINE, COUNTED, FIGURES
 
 __all__ = [
     "BATCH",
@@ -193,15 +193,14 @@ def exact_latency(
     return pl.concat(parts)
 
 
-def engine_latency(
-    buckets: pl.DataFrame | pl.LazyFrame, *, by: Sequence[str] = ("model", "pool_id", "cluster")
-) -> pl.DataFrame:
+def engine_latency(buckets: pl.DataFrame | pl.LazyFrame, *, by: Sequence[str] = BY_ENGINE) -> pl.DataFrame:
     """Tell how long calls took by the histograms that serving engines count themselves.
 
     Parameters
     ----------
     buckets : polars.DataFrame or polars.LazyFrame
-        `latency_histograms`. A window counts for the month it begins in.
+        `latency_histograms`, where a window counts for the month it begins in; or what they add up
+        to, `finops_lab.unit_economics.schemas.ENGINE_BUCKETS`.
     by : sequence of str
         Dimensions beside the whole.
 
@@ -222,13 +221,15 @@ def engine_latency(
     >>> found.filter(pl.col("measure") == "engine_p99").rows()
     [('engine_p99', 'it falls into the bucket without an upper end: only the lower bound is known', None, 200.0)]
     """
-    counted = counted_buckets(buckets.lazy(), by)
+    rows = buckets.lazy()
+    done = "from_ms" in rows.collect_schema()
+    counted = rows.collect() if done else counted_buckets(rows, by)
     on = ["month", "key", "metric"]
     parts = [pl.DataFrame(schema=FIGURES)]
     for dimension in whole_and_by(by) if counted.height else ():
         keyed = (
             _keyed(counted.lazy(), dimension)
-            .group_by(*on, "_from", "le_ms")
+            .group_by(*on, "from_ms", "le_ms")
             .agg(pl.col("calls", "rows").sum())
         )
         sums = keyed.collect()

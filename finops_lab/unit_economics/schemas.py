@@ -13,6 +13,8 @@ from finops_lab.money import MONEY
 
 __all__ = [
     "BY",
+    "BY_ENGINE",
+    "ENGINE_BUCKETS",
     "FIGURES",
     "GPU_DAYS",
     "HISTOGRAMS",
@@ -72,6 +74,18 @@ HISTOGRAMS: _Schema = {
     "metric": pl.String,
     "bucket": pl.Int32,
     "calls": COUNTED,
+}
+
+# Durations that serving engines count themselves, between the two ends of each of their buckets.
+BY_ENGINE = ("model", "pool_id", "cluster")
+ENGINE_BUCKETS: _Schema = {
+    "month": pl.Date,
+    **dict.fromkeys(BY_ENGINE, pl.String),
+    "metric": pl.String,
+    "from_ms": pl.Float64,
+    "le_ms": pl.Float64,
+    "calls": pl.Int64,
+    "rows": pl.Int64,
 }
 
 # GPU time per day. One kind of utilization a row: kinds are never mixed. `sampled_s` is GPU time that

@@ -73,6 +73,11 @@ class Frames:
         return measuring.histograms(self.lab).filter(self._month()).collect()
 
     @cached_property
+    def engine_buckets(self) -> pl.DataFrame:
+        """Durations that engines counted themselves."""
+        return measuring.engine_buckets(self.lab).filter(self._month()).collect()
+
+    @cached_property
     def gpu_days(self) -> pl.DataFrame:
         """GPU time of the months, by day."""
         return measuring.gpu_days(self.lab).filter(self.within("day")).collect()

@@ -11,12 +11,13 @@ from finops_lab.calendar import add_months, parse_month
 from finops_lab.lab import Lab
 from finops_lab.service_levels import daily
 from finops_lab.service_levels.coincidences import served_by
-from finops_lab.service_levels.events import added
+from finops_lab.service_levels.events import BY_CALL, added
 from finops_lab.service_levels.judging import ServiceLevels, judge
+from finops_lab.service_levels.kpi import burned_months
 from finops_lab.service_levels.schemas import EVENTS
 from finops_lab.valuing.frames import Frames
 
-__all__ = ["level_events", "levels"]
+__all__ = ["burned", "level_events", "levels"]
 
 
 def levels(lab: Lab, month: str | date, *, at: datetime | None = None) -> ServiceLevels:
@@ -63,8 +64,23 @@ def level_events(frames: Frames, slos: pl.DataFrame) -> pl.DataFrame:
     """Return the good and bad events of objectives in some months, of calls and of days."""
     if slos.is_empty():
         return pl.DataFrame(schema=EVENTS)
+    calls = measuring.call_events(frames.lab).filter(frames.within("slot"))
+    return added(calls, *_by_day(frames, slos)).collect()
+
+
+def burned(frames: Frames) -> pl.DataFrame:
+    """Return how the lab's error budgets burned: `finops_lab.service_levels.kpi.BURNED`."""
+    slos = frames.lab.slos()
+    calls = measuring.burned_months(frames.lab).filter(frames.within("month")).collect()
+    others = slos.filter(~pl.col("objective").is_in(BY_CALL))
+    parts = _by_day(frames, others)
+    return pl.concat([calls, burned_months(added(*parts), others)]) if parts else calls
+
+
+def _by_day(frames: Frames, slos: pl.DataFrame) -> list[pl.LazyFrame]:
+    """Return the events of objectives that are judged by day."""
     lab, objectives = frames.lab, set(slos["objective"])
-    parts = [measuring.call_events(lab).filter(frames.within("slot"))]
+    parts: list[pl.LazyFrame] = []
     if "cost_per_inference" in objectives:
         parts.append(daily.cost_events(frames.entries, frames.request_days, slos))
     if "accuracy" in objectives:
@@ -76,4 +92,4 @@ def level_events(frames: Frames, slos: pl.DataFrame) -> pl.DataFrame:
         }
         last = frames.end - timedelta(days=1)
         parts.append(daily.freshness_events(tables, slos, first=frames.first, last=last))
-    return added(*parts).collect()
+    return parts

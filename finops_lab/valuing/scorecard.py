@@ -28,7 +28,7 @@ from finops_lab.unit_economics.kpis import kpis as put_together
 from finops_lab.unit_economics.schemas import FIGURES
 from finops_lab.unit_economics.targets import DEFAULTS, with_targets
 from finops_lab.valuing.frames import Frames
-from finops_lab.valuing.promises import level_events
+from finops_lab.valuing.promises import burned
 
 __all__ = ["DEFINITIONS", "figures", "kpis"]
 
@@ -99,13 +99,13 @@ def figures(frames: Frames, *, metric: str = "EffectiveCost") -> pl.DataFrame:
         capacity.idle_pools(frames.entries, metric=metric),
         training_cost.training_cost(frames.entries, frames.jobs, rules=rules, metric=metric),
         latency.latency(frames.histograms, requests=frames.requests),
-        latency.engine_latency(frames.table("latency_histograms", "ts")),
+        latency.engine_latency(frames.engine_buckets),
         failures.error_rates(frames.requests),
         failures.labelled_error_rate(frames.table("accuracy_samples", "ts")),
         anomaly_rate.anomaly_rate(None, months),
         owners.owned(frames.entries, metric=metric),
         evictions.eviction_impact(frames.table("spot_evictions", "ts_lost"), frames.jobs),
-        _error_budgets(frames),
+        error_budgets.burn_figures(burned(frames), currency=lab.currency),
         scaling.scaling(frames.table("capacity_series", "ts"), frames.table("scale_events", "ts_decision")),
         _per_qps(frames, metric),
         features.feature_cost(
@@ -119,14 +119,6 @@ def figures(frames: Frames, *, metric: str = "EffectiveCost") -> pl.DataFrame:
     ]
     within = pl.col("month").is_between(frames.first, frames.last)
     return pl.concat(part.filter(within) for part in parts)
-
-
-def _error_budgets(frames: Frames) -> pl.DataFrame:
-    slos = frames.lab.slos()
-    events = level_events(frames, slos)
-    if events.is_empty():
-        return pl.DataFrame(schema=FIGURES)
-    return error_budgets.error_budget_figures(events, slos, currency=frames.lab.currency)
 
 
 def _per_qps(frames: Frames, metric: str) -> pl.DataFrame:
