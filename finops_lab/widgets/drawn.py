@@ -41,7 +41,8 @@ STYLE = """<style>
 .finops-rows table { border-collapse: collapse; }
 .finops-rows :is(th, td) { padding: 3px 10px; text-align: left; white-space: nowrap; border: 0; }
 .finops-rows .finops-number { text-align: right; font-variant-numeric: tabular-nums; }
-.finops-rows thead th { position: sticky; top: 0; background: #fff; color: #1f2933; border-bottom: 1px solid #52606d; }
+.finops-rows thead th { position: sticky; top: 0; border-bottom: 1px solid #7b8794;
+  background: var(--jp-layout-color1, #fff); }
 </style>"""
 
 # To JupyterLab a letter or an arrow pressed in a control is a command of the notebook (M makes the cell
@@ -78,6 +79,7 @@ def picture(chart: alt.LayerChart, width: int | None = None) -> str:
     spec = chart.to_dict(validate=False)
     if width is not None:
         spec["width"] = width
+        spec["padding"]["right"] += 16  # the longest bar's amount takes more of a narrow picture
     name = html.escape(str(spec.get("description", "")), quote=True)
     drawing = re.sub(r"^<svg ", '<svg aria-hidden="true" ', vl_convert.vegalite_to_svg(spec))
     return f'<div class="finops-picture mathjax_ignore" role="img" aria-label="{name}">{drawing}</div>'
