@@ -6,6 +6,7 @@ import base64
 import html
 import io
 import json
+import shutil
 import re
 from decimal import Decimal
 from pathlib import Path
@@ -313,3 +314,11 @@ def test_what_goes_wrong_while_exploring_is_said_in_place(lab: fl.Lab) -> None:
 def test_it_begins_only_with_what_charges_can_be_told_by(lab: fl.Lab) -> None:
     with pytest.raises(InputError, match="cannot begin with 'teams'"):
         fl.explore(lab, by="teams")
+
+
+def test_a_ledger_that_changed_meanwhile_asks_for_the_cell_to_be_run_again(tmp_path: Path) -> None:
+    rows = [cost_row("1", month=month) for month in ("2026-09", "2026-10")]
+    explorer = fl.explore(fl.open_lab(write_lab(tmp_path, {"b.csv": rows}), progress=False))
+    shutil.rmtree(tmp_path / "lake" / "ledger")  # as another run does with months it replaced
+    pick(explorer, by="service")
+    assert "run this cell again" in text(explorer, "said")

@@ -199,6 +199,10 @@ class Explorer:
                     act(change)
                 except FinopsError as error:
                     self.parts["said"].value = drawn.note(str(error), alert=True)
+                except (OSError, pl.exceptions.ComputeError):
+                    # Kept months are replaced when the ledger changes, and this one reads the old.
+                    said = "The ledger has changed since: run this cell again."
+                    self.parts["said"].value = drawn.note(said, alert=True)
 
         return acting
 
