@@ -6,8 +6,8 @@ import base64
 import html
 import io
 import json
-import shutil
 import re
+import shutil
 from decimal import Decimal
 from pathlib import Path
 from typing import Any

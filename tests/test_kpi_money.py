@@ -444,7 +444,9 @@ def test_golden_features() -> None:
     assert search["value"] == search["lower"] == Decimal("-0.8")  # (30 - 54) / 30
     assert search["coverage"] == 15 / 31
     assert value(found, "revenue", "feature", "search", month=SEP) == Decimal(30)
-    assert value(found, "allocated_per_call", "feature", "search") == Decimal("0.09")  # 54 / (500 + 100)
+    assert value(found, "allocated_over_all_calls", "feature", "search") == Decimal(
+        "0.09"
+    )  # 54 / (500 + 100)
     ads = figure(found, "margin", "feature", "ads")
     assert (ads["value"], ads["reason"]) == (None, "no inference money is allocated to it")
     whole = figure(found, "margin")

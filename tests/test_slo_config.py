@@ -43,7 +43,9 @@ def test_every_objective_with_its_own_keys(objective: str, tmp_path: Path) -> No
 
 def test_slos_of_a_lab_are_the_contract(tmp_path: Path) -> None:
     (tmp_path / "exports").mkdir()
-    keys = 'threshold_usd = "0.000000000000000001"\nbudget_usd = "250"\nname = "chat is cheap"\nwindow_days = 30'
+    keys = (
+        'threshold_usd = "0.000000000000000001"\nbudget_usd = "250"\nname = "chat is cheap"\nwindow_days = 30'
+    )
     (row,) = open_lab(written(tmp_path, "cost_per_inference", keys), progress=False).slos().to_dicts()
     assert {key: value for key, value in row.items() if value is not None} == {
         "service": "chat",

@@ -78,8 +78,8 @@ REVENUE = Definition(
 )
 PER_CALL = Definition(
     "M12",
-    "allocated_per_call",
-    "Cost of a feature per call",
+    "allocated_over_all_calls",
+    "Cost of a feature over all its calls",
     "{currency} per call",
     "{currency}",
     "calls",

@@ -160,6 +160,9 @@ def _per_revenue(whole: pl.DataFrame) -> pl.DataFrame:
 def _features(board: Board, features: pl.DataFrame) -> Table:
     named = features.filter(pl.col("key").is_not_null())
     wide = named.pivot(on="measure", index="key", values="value", maintain_order=True)
+    # The cost of a call is M1's: of the calls whose money the feature has.
+    per_call = board.review.kpis.by("feature", "M1").select("key", allocated_per_call="value")
+    wide = wide.join(per_call, on="key", how="left", maintain_order="left")
     columns = [
         name
         for name in ("allocated", "revenue", "margin_money", "allocated_per_call", "margin")
