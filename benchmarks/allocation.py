@@ -22,7 +22,7 @@ import _bill
 import _form
 from _form import Figure, Run
 
-# Of the design's rulings: at least 1.0 x DuckDB's speed. Of issue 4: month costs at least 0.9 x
+# Targets: at least 1.0 x DuckDB's speed. Month costs at least 0.9 x
 # DuckDB's speed, at most 1.5 x what reading costs.
 OF_DUCKDB = 1.0
 MONTHS_OF_DUCKDB = 1 / 0.9

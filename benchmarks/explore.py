@@ -22,7 +22,7 @@ import numpy as np
 import polars as pl
 from _form import Figure, Run
 
-# Of issue 5: smooth at 10 M rows, at least 0.9 x DuckDB's speed; it queries, it does not load.
+# Targets: smooth at 10 M rows, at least 0.9 x DuckDB's speed; it queries, it does not load.
 WALL_S, OF_DUCKDB, MOST_MB = 1.0, 1 / 0.9, 1_500.0
 MONTHS = [f"{2025 + (n + 10) // 12}-{(n + 10) % 12 + 1:02}" for n in range(12)]
 QUERIES = ("month", "filtered", "trend", "behind")

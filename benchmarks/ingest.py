@@ -23,7 +23,7 @@ import _bill
 import _form
 from _form import Figure, Run
 
-# Of the design's rulings: at least 2.0 x DuckDB's speed, at most 3.5 x the floor.
+# Targets: at least 2.0 x DuckDB's speed, at most 3.5 x the floor.
 OF_DUCKDB = 0.5
 OF_FLOOR = 3.5
 TOML = """\

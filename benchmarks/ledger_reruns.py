@@ -23,7 +23,7 @@ import allocation as rules
 import shared_costs
 from _form import Figure, Run
 
-# Of issue 4. A month changed may cost 1.2 times its share of a full run; history must not show.
+# Targets. A month changed may cost 1.2 times its share of a full run; history must not show.
 UNCHANGED_MS = 100
 OF_SHARE = 1.2
 MONTHS = 12

@@ -20,7 +20,7 @@ import numpy as np
 import polars as pl
 from _form import Figure, Run
 
-# Of issue 4: at least 1.2 x DuckDB's speed.
+# Target: at least 1.2 x DuckDB's speed.
 OF_DUCKDB = 1 / 1.2
 GPUS, DAYS, CONSUMERS = 200, 92, 400
 POOL = ("gpu", "day")

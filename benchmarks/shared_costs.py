@@ -25,7 +25,7 @@ import allocation as rules
 import polars as pl
 from _form import Figure, Run
 
-# Of issue 4: at least 1.0 x DuckDB's speed.
+# Target: at least 1.0 x DuckDB's speed.
 OF_DUCKDB = 1.0
 CLOSE = 1e-6
 TENANTS = tuple("advertising" if team == "ads" else team for team in _bill.TEAMS if team != "platform")

@@ -21,7 +21,7 @@ import numpy as np
 import polars as pl
 from _form import Figure, Run
 
-# Of issue 4.
+# Target: 8 GB.
 MOST_MB = 8 * 1024
 CLOSE = 1e-6
 REQUESTS_PER_ROW = 50

@@ -39,7 +39,7 @@ def run(name: str, out: Path, *options: str) -> list[dict[str, Any]]:
         ("explore", ["--rows", "3000"], {"DuckDB"}),
         (
             "kpi_rollup",
-            ["--rows", "6000", "--days", "3", "--samples", "6000"],
+            ["--rows", "6000", "--days", "3", "--samples", "6000", "--no-table"],
             {"DuckDB", "reading", "without"},
         ),
     ],
