@@ -49,3 +49,64 @@ def test_a_lab_with_telemetry_alone_tells_what_telemetry_knows(tmp_path: Path) -
     assert told(found, "M5") == 0 and round(told(found, "M4")) == 120
     assert told(found, "M1") is None and told(found, "M1", "reason") == "the ledger has no inference money of it"
     assert told(found, "M7") is None
+
+
+JOBS = (
+    "job_id,kind,state,model,model_version,team,ts_start,ts_end,gpu_count,cost_usd\n"
+    "j,train,completed,m,v1,ads,2026-08-03T00:00:00Z,2026-08-04T00:00:00Z,1,100\n"
+)
+DEPLOYS = (
+    "ts,service,pool_id,model,model_version,commit,kind,status\n"
+    "2026-08-05T00:00:00Z,api,,m,v1,abc,deploy,succeeded\n"
+)
+
+
+def test_bills_in_euros_beside_training_in_dollars_still_have_kpis(tmp_path: Path) -> None:
+    exports = {
+        "bill.csv": [bill("2026-10", BillingCurrency="EUR")],
+        "requests.csv": CALLS + call("2026-10-03"),
+        "training.csv": JOBS,
+        "deploys.csv": DEPLOYS,
+    }
+    found = fl.kpis(opened(tmp_path, exports, toml(currency="EUR")), "2026-10")
+    assert (told(found, "M1"), told(found, "M1", "unit")) == (40, "EUR per call")
+    assert told(found, "M1", "value", "fully_loaded_per_call") is None
+    assert (
+        told(found, "M1", "reason", "fully_loaded_per_call")
+        == "no training amortized to the month is known in EUR"
+    )
+
+
+COST_SLO = """
+[[slos]]
+service = "chat"
+objective = "cost_per_inference"
+target = 0.9
+threshold_usd = "1"
+"""
+
+
+def test_an_objective_in_dollars_cannot_be_judged_by_euros_and_breaks_nothing(tmp_path: Path) -> None:
+    exports = {
+        "bill.csv": [bill("2026-10", BillingCurrency="EUR")],
+        "requests.csv": CALLS + call("2026-10-03"),
+    }
+    lab = opened(tmp_path, exports, toml(COST_SLO, currency="EUR"))
+    found = fl.kpis(lab, "2026-10")
+    assert told(found, "M1") == 40
+    assert told(found, "M10") is None
+    assert told(found, "M10", "reason") == "none of the period's events can be judged"
+    (budget,) = fl.levels(lab, "2026-10").budgets.to_dicts()
+    assert (budget["spent"], budget["unknown"]) == (None, 1)
+
+
+def test_objectives_of_cost_go_by_the_activities_of_the_lab(tmp_path: Path) -> None:
+    exports = {
+        "bill.csv": [bill("2026-10"), bill("2026-10", "900", ServiceName="Labelling")],
+        "requests.csv": CALLS + call("2026-10-03", weight=50),
+    }
+    rule = '[[activities]]\nname = "labels"\nactivity = "other"\nwhere = { ServiceName = "Labelling" }\n'
+    lab = opened(tmp_path, exports, toml(COST_SLO, rule))
+    found = fl.kpis(lab, "2026-10")
+    assert told(found, "M1") == Decimal("0.8")  # 40 / 50: what the objective of 1 is kept by
+    assert told(found, "M10") == 0

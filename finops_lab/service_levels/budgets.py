@@ -114,7 +114,8 @@ def _budget(
     row = {name: slo[name] for name in (*PROMISE, "period", "begin", "end", "until", "target", "budget_usd")}
     row |= {name: sums[name] for name in sums if name in BUDGETS}
     if not sums["total"]:
-        return row | {"bad_usd": None, "reason": "no events in the period"}
+        reason = "none of the period's events can be judged" if sums["unknown"] else "no events in the period"
+        return row | {"bad_usd": None, "reason": reason}
     seen_from = max(begin, _first_day(found))
     part = Fraction((until - seen_from) // _SECOND, (end - begin) // _SECOND)
     allowed = allowance(slo["target"]) * Fraction(sums["total"]) / part

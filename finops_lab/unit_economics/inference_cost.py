@@ -151,6 +151,7 @@ def inference_cost(
             idle_of_pools(gpu_days, served_calls.filter("matched"), dimension) if currency == "USD" else {},
             outcomes,
             weights or TokenWeights(),
+            currency,
         )
         parts += _figures(table, dimension, currency)
     return pl.concat(parts)
@@ -260,8 +261,12 @@ def _ready(
     idle: Mapping[_Place, tuple[Decimal, float]],
     outcomes: pl.LazyFrame | pl.DataFrame | None,
     weights: TokenWeights,
+    currency: str,
 ) -> pl.DataFrame:
     """Add what the measures divide, where it is not a plain sum."""
+    # Training jobs tell what they cost in USD.
+    untrained = "no training amortized to the month is known"
+    untrained += "" if currency == "USD" else f" in {currency}"
     places: list[_Place] = table.select("month", "key").rows()
     # Where the schedule tells of a month, a model without a line in it was not trained here.
     made = [training.get(place, _ZERO if place[0] in trained else None) for place in places]
@@ -290,7 +295,7 @@ def _ready(
                 (pl.col("spare").is_null(), "its pools have no GPU samples with a rate, or serve others too"),
             ),
         ).alias("reason_of_samples"),
-        _or("training", "no training amortized to the month is known").alias("reason_of_training"),
+        _or("training", untrained).alias("reason_of_training"),
         _or("outcome", "outcomes are not told of it").alias("reason_of_outcomes"),
     )
 

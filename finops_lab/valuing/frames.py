@@ -16,6 +16,7 @@ from finops_lab.config import Activity
 from finops_lab.errors import NoDataError
 from finops_lab.lab import Lab
 from finops_lab.money import one_currency
+from finops_lab.unit_economics.activity import currency_of
 
 __all__ = ["Frames"]
 
@@ -98,7 +99,12 @@ class Frames:
 
     @cached_property
     def schedule(self) -> pl.DataFrame | None:
-        """Training spread over the life of what it made; None where no deploy tells that life."""
+        """Training spread over the life of what it made; None where no deploy tells that life.
+
+        Jobs tell what they cost in USD: beside money of another currency there is none.
+        """
+        if currency_of(self.entries) != "USD":
+            return None
         makes = self.jobs.lazy().filter(pl.col("kind").is_in(["train", "retrain", "finetune", "tune"]))
         if self.deploys.is_empty() or self.jobs.is_empty():
             return None

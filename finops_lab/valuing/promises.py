@@ -15,6 +15,7 @@ from finops_lab.service_levels.events import BY_CALL, added
 from finops_lab.service_levels.judging import ServiceLevels, judge
 from finops_lab.service_levels.kpi import burned_months
 from finops_lab.service_levels.schemas import EVENTS
+from finops_lab.unit_economics.activity import activity, currency_of
 from finops_lab.valuing.frames import Frames
 
 __all__ = ["burned", "level_events", "levels"]
@@ -82,7 +83,10 @@ def _by_day(frames: Frames, slos: pl.DataFrame) -> list[pl.LazyFrame]:
     lab, objectives = frames.lab, set(slos["objective"])
     parts: list[pl.LazyFrame] = []
     if "cost_per_inference" in objectives:
-        parts.append(daily.cost_events(frames.entries, frames.request_days, slos))
+        entries = activity(frames.entries, frames.rules)
+        if currency_of(frames.entries) != "USD":  # thresholds are in USD: such days cannot be judged
+            entries = entries.clear()
+        parts.append(daily.cost_events(entries, frames.request_days, slos))
     if "accuracy" in objectives:
         parts.append(daily.accuracy_events(frames.table("accuracy_samples", "ts"), slos))
     if "freshness" in objectives:
