@@ -25,7 +25,9 @@ def toml(*more: str, currency: str = "USD") -> str:
     return "\n".join([f'[lab]\nname = "Odd (synthetic)"\ncurrency = "{currency}"', DIMENSIONS, *more])
 
 
-def call(day: str, model: str = "m", team: str = "ads", pool: str = "", tokens: int = 100, weight: int = 1) -> str:
+def call(
+    day: str, model: str = "m", team: str = "ads", pool: str = "", tokens: int = 100, weight: int = 1
+) -> str:
     return f"{day}T10:00:00Z,{model},chat,ok,{team},chat,{pool},{tokens},50,120,{weight}\n"
 
 
@@ -47,7 +49,9 @@ def told(found: Any, kpi: str, column: str = "value", measure: str | None = None
 def test_a_lab_with_telemetry_alone_tells_what_telemetry_knows(tmp_path: Path) -> None:
     found = fl.kpis(opened(tmp_path, {"requests.csv": CALLS + call("2026-10-03")}), "2026-10")
     assert told(found, "M5") == 0 and round(told(found, "M4")) == 120
-    assert told(found, "M1") is None and told(found, "M1", "reason") == "the ledger has no inference money of it"
+    assert (
+        told(found, "M1") is None and told(found, "M1", "reason") == "the ledger has no inference money of it"
+    )
     assert told(found, "M7") is None
 
 
@@ -110,3 +114,38 @@ def test_objectives_of_cost_go_by_the_activities_of_the_lab(tmp_path: Path) -> N
     found = fl.kpis(lab, "2026-10")
     assert told(found, "M1") == Decimal("0.8")  # 40 / 50: what the objective of 1 is kept by
     assert told(found, "M10") == 0
+
+
+def test_days_to_come_are_not_stale(tmp_path: Path) -> None:
+    stale = """
+[[slos]]
+service = "ledger"
+objective = "freshness"
+target = 0.5
+table = "ledger"
+threshold_hours = 48
+"""
+    exports = {"2026-10-05/bill.csv": [bill("2026-10")]}
+    lab = opened(tmp_path, exports, toml(stale))
+    whole = fl.levels(lab, "2026-10").budgets.row(0, named=True)
+    assert (whole["bad"], whole["total"]) == (26, 29)  # a row of October 3 is fresh until the 5th
+    then = fl.open_lab(lab.folder, progress=False, as_of="2026-10-07")
+    known = fl.levels(then, "2026-10").budgets.row(0, named=True)
+    assert (known["bad"], known["total"]) == (2, 5)
+    assert told(fl.kpis(then, "2026-10"), "M10", "numerator") == 2
+    assert told(fl.kpis(lab, "2026-10"), "M10", "numerator") == 26
+
+
+def test_a_month_without_evictions_had_none_however_long_ago_the_last_was(tmp_path: Path) -> None:
+    evictions = (
+        "ts_lost,kind,instance_id,instance_type,gpu_count,price_usd_per_hour,requests_affected\n"
+        "2025-01-03T10:00:00Z,interruption,i-1,p5.48xlarge,8,39.331,\n"
+    )
+    exports = {
+        "bill.csv": [bill("2026-10")],
+        "spot.csv": evictions,
+        "training.csv": JOBS.replace("2026-08", "2026-10"),
+    }
+    found = fl.kpis(opened(tmp_path, exports), "2026-10")
+    assert told(found, "M9", "value", "evictions") == 0
+    assert told(found, "M9") == 0

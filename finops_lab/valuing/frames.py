@@ -93,6 +93,12 @@ class Frames:
         return self.lab.table("training_jobs").collect()
 
     @cached_property
+    def evictions(self) -> pl.DataFrame:
+        """Spot evictions up to the last month: since the first one, a month without any had none."""
+        lost = pl.col("ts_lost").cast(pl.Date)
+        return self.lab.table("spot_evictions").filter(lost < self.end).collect()
+
+    @cached_property
     def deploys(self) -> pl.DataFrame:
         """Deployments of all months: a version serves from one before the first month."""
         return self.lab.table("deploys").collect()

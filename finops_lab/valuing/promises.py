@@ -94,6 +94,8 @@ def _by_day(frames: Frames, slos: pl.DataFrame) -> list[pl.LazyFrame]:
         tables = {
             name: frames.entries.lazy() if name == "ledger" else lab.table(name) for name in sorted(named)
         }
-        last = frames.end - timedelta(days=1)
+        # Of days to come nobody can say that their data is late.
+        known = lab.as_of or datetime.now(UTC).date() - timedelta(days=1)
+        last = min(frames.end - timedelta(days=1), known)
         parts.append(daily.freshness_events(tables, slos, first=frames.first, last=last))
     return parts

@@ -22,6 +22,7 @@ from finops_lab.unit_economics import (
     training_cost,
     utilization,
 )
+from finops_lab.unit_economics.activity import currency_of
 from finops_lab.unit_economics.figures import Definition
 from finops_lab.unit_economics.kpis import HEADLINES, TREND_MONTHS, Kpis
 from finops_lab.unit_economics.kpis import kpis as put_together
@@ -104,7 +105,7 @@ def figures(frames: Frames, *, metric: str = "EffectiveCost") -> pl.DataFrame:
         failures.labelled_error_rate(frames.table("accuracy_samples", "ts")),
         anomaly_rate.anomaly_rate(None, months),
         owners.owned(frames.entries, metric=metric),
-        evictions.eviction_impact(frames.table("spot_evictions", "ts_lost"), frames.jobs),
+        evictions.eviction_impact(frames.evictions, frames.jobs),
         error_budgets.burn_figures(burned(frames), currency=lab.currency),
         scaling.scaling(frames.table("capacity_series", "ts"), frames.table("scale_events", "ts_decision")),
         _per_qps(frames, metric),
@@ -130,4 +131,4 @@ def _per_qps(frames: Frames, metric: str) -> pl.DataFrame:
     if limit is None or money.is_empty():
         return pl.DataFrame(schema=FIGURES)
     calls = latency.calls_within(frames.histograms, float(limit), days=frames.request_days)
-    return scaling.money_per_qps(money, calls, currency=frames.lab.currency)
+    return scaling.money_per_qps(money, calls, currency=currency_of(frames.entries))
