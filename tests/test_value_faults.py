@@ -16,7 +16,10 @@ import finops_lab as fl
 DIMENSIONS = "".join(
     f'[[dimensions.{name}]]\nname = "{name}"\ntag = ["{name}"]\n' for name in ("team", "model", "feature")
 )
-CALLS = "ts_start,model,operation,status,team,feature,pool_id,input_uncached_tokens,output_tokens,latency_ms,sample_weight\n"
+CALLS = (
+    "ts_start,model,operation,status,team,feature,pool_id,input_uncached_tokens,output_tokens,latency_ms,"
+    "sample_weight\n"
+)
 OCTOBER = date(2026, 10, 1)
 TAGS = '{"team": "ads", "model": "m", "feature": "chat"}'
 
@@ -149,3 +152,51 @@ def test_a_month_without_evictions_had_none_however_long_ago_the_last_was(tmp_pa
     found = fl.kpis(opened(tmp_path, exports), "2026-10")
     assert told(found, "M9", "value", "evictions") == 0
     assert told(found, "M9") == 0
+
+
+POOL = """
+[[splits]]
+name = "GPU machines"
+where = { ServiceName = "Machines" }
+by = "requests"
+idle_pool = "h100"
+[[slos]]
+service = "h100"
+dimension = "pool"
+objective = "cost_per_inference"
+target = 0.9
+threshold_usd = "20"
+"""
+
+
+def test_a_split_and_the_pool_whose_machines_it_pays_for_are_one(tmp_path: Path) -> None:
+    machines = {
+        "ServiceName": "Machines",
+        "ServiceCategory": "Compute",
+        "Tags": "{}",
+        "BillingCurrency": "EUR",
+    }
+    gpus = "".join(
+        f"2026-10-03T{hour:02d}:00:00Z,3600,g0,gpu_util,{0.75 if hour < 12 else 0},h100\n"
+        for hour in range(24)
+    )
+    exports = {
+        "bill.csv": [bill("2026-10", "48", **machines)],
+        "requests.csv": CALLS + call("2026-10-03", pool="h100"),
+        "gpu.csv": "ts,interval_s,gpu_uuid,util_kind,util,pool_id\n" + gpus,
+    }
+    rate = '[[rates]]\nmonth = "2026-10"\nfrom = "EUR"\nto = "USD"\nrate = "1"\n'
+    lab = opened(tmp_path, exports, toml(POOL, rate))
+    found = fl.kpis(lab, "2026-10")
+    assert (told(found, "M1"), told(found, "M1", measure="marginal_per_call")) == (48, 18)
+    pools = found.figures.filter(month=OCTOBER, dimension="pool_id")
+    assert pools["key"].unique().to_list() == ["h100"]
+    idle = pools.filter(measure="idle_share_billed").row(0, named=True)
+    assert idle["value"] == Decimal("0.625") and idle["numerator"] == 30
+    # A call in a day of 86,400 seconds.
+    assert round(pools.filter(measure="money_per_qps")["value"].item(), 6) == 48 * 86_400
+    assert fl.levels(lab, "2026-10").budgets["bad"].to_list() == [1]
+    # Without rates the money is in euros, and says so.
+    (lab.folder / "finops.toml").write_text(toml(POOL), encoding="utf-8")
+    alone = fl.kpis(fl.open_lab(lab.folder, progress=False), "2026-10")
+    assert told(alone, "M11", "unit", "money_per_qps") == "EUR per QPS"

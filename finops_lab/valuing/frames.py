@@ -62,6 +62,12 @@ class Frames:
         one_currency(kept["BillingCurrency"].unique())
         return kept
 
+    @property
+    def pool(self) -> pl.Expr:
+        """The pool of an entry as telemetry calls it: the ledger has the name of the split."""
+        names = {split.name: split.idle_pool for split in self.lab.config.splits if split.idle_pool}
+        return pl.col("x_PoolId").cast(pl.String).replace(names) if names else pl.col("x_PoolId")
+
     @cached_property
     def requests(self) -> pl.DataFrame:
         """Calls of the months, rolled up by month."""

@@ -83,7 +83,7 @@ def _by_day(frames: Frames, slos: pl.DataFrame) -> list[pl.LazyFrame]:
     lab, objectives = frames.lab, set(slos["objective"])
     parts: list[pl.LazyFrame] = []
     if "cost_per_inference" in objectives:
-        entries = activity(frames.entries, frames.rules)
+        entries = activity(frames.entries, frames.rules).with_columns(frames.pool)
         if currency_of(frames.entries) != "USD":  # thresholds are in USD: such days cannot be judged
             entries = entries.clear()
         parts.append(daily.cost_events(entries, frames.request_days, slos))

@@ -97,7 +97,7 @@ def figures(frames: Frames, *, metric: str = "EffectiveCost") -> pl.DataFrame:
             metric=metric,
         ),
         utilization.gpu_utilization(frames.gpu_days, pools=models, paid=paid),
-        capacity.idle_pools(frames.entries, metric=metric),
+        capacity.idle_pools(frames.entries.with_columns(frames.pool), metric=metric),
         training_cost.training_cost(frames.entries, frames.jobs, rules=rules, metric=metric),
         latency.latency(frames.histograms, requests=frames.requests),
         latency.engine_latency(frames.engine_buckets),
@@ -126,7 +126,7 @@ def _per_qps(frames: Frames, metric: str) -> pl.DataFrame:
     """Divide the money of pools by the calls a second within the target of P95 latency."""
     targets = [*DEFAULTS, *frames.lab.config.kpis]
     mine = [t for t in targets if t.kpi == "M4" and t.measure in (None, "p95") and t.dimension is None]
-    money = capacity.pool_money(frames.entries, metric=metric)
+    money = capacity.pool_money(frames.entries.with_columns(frames.pool), metric=metric)
     limit = next((t.at_most for t in reversed(mine) if t.at_most is not None), None)
     if limit is None or money.is_empty():
         return pl.DataFrame(schema=FIGURES)
