@@ -200,3 +200,16 @@ def test_a_split_and_the_pool_whose_machines_it_pays_for_are_one(tmp_path: Path)
     (lab.folder / "finops.toml").write_text(toml(POOL), encoding="utf-8")
     alone = fl.kpis(fl.open_lab(lab.folder, progress=False), "2026-10")
     assert told(alone, "M11", "unit", "money_per_qps") == "EUR per QPS"
+
+
+def test_the_review_takes_more_models_than_a_table_has_rows(tmp_path: Path) -> None:
+    exports = {
+        "bill.csv": [
+            bill("2026-10", str(n), Tags=f'{{"team": "ads", "model": "m{n}"}}') for n in range(1, 601)
+        ],
+        "requests.csv": CALLS + "".join(call("2026-10-03", model=f"m{n}") for n in range(1, 601)),
+    }
+    section = fl.review(opened(tmp_path, exports), "2026-10").scorecard()
+    (models,) = [part.html for part in section.parts if part.title.startswith("By model")]
+    assert all(f">m{n}<" in models for n in (501, 600)) and ">m500<" not in models
+    assert "500 more are in the figures" in models
