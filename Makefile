@@ -25,8 +25,9 @@ setup: $(SYNCED) ## make .venv and install the locked packages (a second time co
 review: $(SYNCED) ## run the monthly review of the sample lab (MONTH=2026-10, ARGS="--lab DIR ...")
 	$(BIN)/finops-lab review $(if $(findstring --since,$(ARGS)),,--month $(MONTH)) $(ARGS)
 
-test: $(SYNCED) ## run all tests: unit, doctests, notebooks, browser (ARGS="-k name" to choose)
-	$(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=120 $(ARGS)
+test: $(SYNCED) ## run all tests: unit, doctests, notebooks, browser (ARGS="-k name" to choose, WORKERS=0 for one process)
+	$(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=120 \
+		-n $(or $(WORKERS),auto) --dist loadfile $(ARGS)
 
 fuzz: $(SYNCED) ## read FINOPS_FUZZ=500 spoiled files per reader, other ones each time (ARGS="-k name")
 	FINOPS_FUZZ=$(or $(FINOPS_FUZZ),500) $(BIN)/python -m pytest -p no:nbval -q tests/test_fuzz_readers.py $(ARGS)

@@ -33,6 +33,14 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"CI must run every test, and there is no {', no '.join(absent)}")
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Ingest the sample lab once before several processes open it at a time."""
+    if getattr(session.config.option, "numprocesses", None):
+        from finops_lab.lab import open_lab
+
+        open_lab(progress=False)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Return the folder of real bills and telemetry beside the checkout, or skip the test."""
