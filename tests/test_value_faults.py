@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pytest
 from helpers import cost_row, write_lab
 
 import finops_lab as fl
+from finops_lab.reporting.dashboards import DASHBOARDS, dashboard
 
 DIMENSIONS = "".join(
     f'[[dimensions.{name}]]\nname = "{name}"\ntag = ["{name}"]\n' for name in ("team", "model", "feature")
@@ -202,14 +204,41 @@ def test_a_split_and_the_pool_whose_machines_it_pays_for_are_one(tmp_path: Path)
     assert told(alone, "M11", "unit", "money_per_qps") == "EUR per QPS"
 
 
-def test_the_review_takes_more_models_than_a_table_has_rows(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def crowded(tmp_path_factory: pytest.TempPathFactory) -> fl.Lab:
+    """Return a lab with more teams, models and features than a table has rows."""
+    tags = [f'{{"team": "t{n}", "model": "m{n}", "feature": "f{n}"}}' for n in range(1, 521)]
     exports = {
         "bill.csv": [
-            bill("2026-10", str(n), Tags=f'{{"team": "ads", "model": "m{n}"}}') for n in range(1, 601)
+            bill(month, str(n), Tags=text)
+            for month in (f"2026-{number:02d}" for number in range(1, 11))
+            for n, text in enumerate(tags, 1)
         ],
-        "requests.csv": CALLS + "".join(call("2026-10-03", model=f"m{n}") for n in range(1, 601)),
+        "requests.csv": CALLS
+        + "".join(
+            call(f"2026-10-{day:02d}", model=f"m{n}", team=f"t{n}").replace(",chat,,", f",f{n},,")
+            for n in range(1, 521)
+            for day in range(1, 11)
+        ),
     }
-    section = fl.review(opened(tmp_path, exports), "2026-10").scorecard()
+    return opened(tmp_path_factory.mktemp("crowded"), exports)
+
+
+def test_the_review_takes_more_models_than_a_table_has_rows(crowded: fl.Lab) -> None:
+    review = fl.review(crowded, "2026-10")
+    section = review.scorecard()
     (models,) = [part.html for part in section.parts if part.title.startswith("By model")]
-    assert all(f">m{n}<" in models for n in (501, 600)) and ">m500<" not in models
-    assert "500 more are in the figures" in models
+    assert all(f">m{n}<" in models for n in (421, 520)) and ">m420<" not in models
+    assert "The 100 of 520 whose calls cost most" in models
+    (teams,) = [part.html for part in review.allocation().parts if "by team" in part.title]
+    assert ">t421<" in teams and ">t420<" not in teams
+    assert "135,460" in teams  # the total is of all teams
+
+
+@pytest.mark.parametrize("name", DASHBOARDS)
+def test_dashboards_take_more_models_than_a_table_has_rows(crowded: fl.Lab, name: str) -> None:
+    board = dashboard(name, crowded, "2026-10")
+    # Forecasts of hundreds of teams take a minute, and are no table of theirs.
+    for method in [n for n in vars(type(board)) if not n.startswith("_") and n != "forecast"]:
+        section = getattr(board, method)()
+        assert all(p.to_dict() if hasattr(p, "to_dict") else p.html for p in section.parts), method

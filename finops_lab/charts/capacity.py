@@ -151,7 +151,8 @@ def _lines(lines: pl.DataFrame | pl.LazyFrame | None, order: list[str]) -> list[
     if lines is None or lines.lazy().head(1).collect().is_empty():
         return []
     columns = {"key": "text", "tokens_per_hour": "number", "money_per_mtok": "number"}
-    rows = [row for row in checked(lines, columns) if row["key"] in order]
+    drawn = lines.lazy().filter(pl.col("key").cast(pl.String).is_in(order)).collect()
+    rows = checked(drawn, columns) if drawn.height else []
     return sorted(rows, key=lambda row: (order.index(row["key"]), row["tokens_per_hour"]))
 
 

@@ -7,9 +7,14 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+import polars as pl
+
 from finops_lab.money import format_money
 
-__all__ = ["Section", "change_words", "money", "percent", "prose"]
+__all__ = ["MOST", "Section", "change_words", "foremost", "money", "of_all", "percent", "prose"]
+
+# As many rows as a reader looks through, and far from what a table or chart can take.
+MOST = 100
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,44 @@ class Section:
         for part in self.parts:
             display(part)
         record(**{self.key: dict(self.values)})
+
+
+def foremost(frame: pl.DataFrame, by: pl.Expr, key: str = "key", most: int = MOST) -> pl.DataFrame:
+    """Keep the rows of the values with most of something, in their order, where there are too many to show.
+
+    Parameters
+    ----------
+    frame : polars.DataFrame
+        What a table or chart would show.
+    by : polars.Expr
+        What is added up per value, such as calls.
+    key : str
+        Column of the values.
+    most : int
+        So many values are kept.
+
+    Examples
+    --------
+    >>> frame = pl.DataFrame({"key": ["a", "b", None, "b"], "calls": [1, 1, 5, 1]})
+    >>> foremost(frame, pl.col("calls"), most=2)["key"].to_list()
+    ['b', None, 'b']
+    """
+    # Rounded, so that the order of adding decides nothing.
+    sums = frame.group_by(key).agg(by.cast(pl.Float64).sum().round(6).alias("_by"))
+    kept = sums.sort("_by", key, descending=[True, False], nulls_last=True).head(most)
+    return frame.join(kept, on=key, how="semi", nulls_equal=True, maintain_order="left")
+
+
+def of_all(words: str, whole: int, most: int = MOST, *, beside: str | None = None) -> str | None:
+    """Say which are shown of more than `most`; `beside` is what a subtitle says anyway.
+
+    Examples
+    --------
+    >>> of_all("models with most calls", 600), of_all("models with most calls", 6)
+    ('The 100 of 600 models with most calls', None)
+    """
+    said = f"The {most} of {whole:,} {words}" if whole > most else None
+    return "; ".join(part for part in (beside, said) if part) or None
 
 
 def prose(markdown: str) -> str:

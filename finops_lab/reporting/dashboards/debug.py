@@ -10,7 +10,7 @@ from finops_lab.charts.labels import plural
 from finops_lab.charts.timing import duration_steps, trace_waterfall
 from finops_lab.errors import InputError
 from finops_lab.reporting.dashboards.board import Board, utc
-from finops_lab.reporting.section import Section, money
+from finops_lab.reporting.section import Section, foremost, money, of_all
 from finops_lab.tables import Table, money_table
 from finops_lab.unit_economics.histogram import INFINITE, ZERO, bounds
 from finops_lab.unit_economics.latency import interactive
@@ -18,7 +18,7 @@ from finops_lab.unit_economics.traces import slowest_traces, trace_spans
 
 __all__ = ["Dashboard"]
 
-_FEW, _ROWS, _CALLS = 5, 15, 40
+_FEW, _ROWS, _CALLS, _DRAWN = 5, 15, 40, 7
 _RETRAINS = ("train", "retrain", "finetune", "tune")
 _HOUR = 3600
 
@@ -40,6 +40,8 @@ class Dashboard(Board):
             .agg(pl.col("calls").cast(pl.Float64).sum())
             .with_columns(share=pl.col("calls") / pl.col("calls").sum().over("model"))
         )
+        models = sums["model"].n_unique()
+        sums = foremost(sums, pl.col("calls"), "model", _DRAWN)
         # A range without calls is drawn as none, and so is the one after the last.
         grid = sums.group_by("model").agg(first=pl.col("bucket").min(), last=pl.col("bucket").max() + _FEW)
         ranges = pl.int_ranges("first", pl.col("last") + 1, _FEW, dtype=pl.Int32).alias("bucket")
@@ -65,11 +67,17 @@ class Dashboard(Board):
                         group=pl.col("model").fill_null("unknown"), from_ms="from_ms", share="share"
                     ),
                     title=f"How long calls took by model, {self.review.month_name}",
-                    subtitle="Share of a model's interactive calls in ranges of 10%; batches are left out",
+                    subtitle=of_all(
+                        "models with most calls",
+                        models,
+                        _DRAWN,
+                        beside="Share of a model's interactive calls in ranges of 10%; batches are left out",
+                    ),
                 ),
                 money_table(
-                    table.select(pl.col("key").fill_null("unknown"), *columns),
+                    foremost(table, pl.col("p95")).select(pl.col("key").fill_null("unknown"), *columns),
                     title="Latency by model, ms",
+                    subtitle=of_all("slowest models", table.height),
                     id="debug-latency",
                     currency=self.review.currency,
                     money_columns=(),
@@ -129,10 +137,14 @@ class Dashboard(Board):
             _most(shown),
             (
                 money_table(
-                    shown,
+                    foremost(shown, pl.col("calls"), "model"),
                     title=f"Use per call by model, {self.review.month_name}",
-                    subtitle="Averages of calls that succeeded, without batches; GPU-seconds are busy GPU time of "
-                    "sampled pools / calls of those pools",
+                    subtitle=of_all(
+                        "models with most calls",
+                        shown.height,
+                        beside="Averages of calls that succeeded, without batches; GPU-seconds are busy GPU "
+                        "time of sampled pools / calls of those pools",
+                    ),
                     id="resources",
                     currency=self.review.currency,
                     money_columns=(),

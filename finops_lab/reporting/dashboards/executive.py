@@ -11,7 +11,7 @@ from finops_lab.charts import spend_trend
 from finops_lab.charts.labels import plural
 from finops_lab.money import MONEY
 from finops_lab.reporting.dashboards.board import Board
-from finops_lab.reporting.section import Section, change_words, money
+from finops_lab.reporting.section import MOST, Section, change_words, foremost, money, of_all
 from finops_lab.tables import Table, money_table
 
 __all__ = ["Dashboard"]
@@ -29,8 +29,13 @@ class Dashboard(Board):
         glance = review.headline()
         first = add_months(review.month, 1 - _MONTHS)
         panel = review.panel("model").filter(pl.col("ds") >= first)
+        spent = panel.select(month="ds", group="unique_id", amount="y")
+        largest = foremost(spent, pl.col("amount").abs(), "group")["group"].unique().implode()
+        rest = pl.when(pl.col("group").is_null() | pl.col("group").is_in(largest)).then("group")
         chart = spend_trend(
-            panel.select(month="ds", group="unique_id", amount="y"),
+            spent.with_columns(rest.otherwise(pl.lit("smaller models")))
+            .group_by("month", "group", maintain_order=True)
+            .agg(pl.col("amount").sum()),
             title="Spend per month by model",
             subtitle=f"{review.metric_name.capitalize()}, last {plural(panel['ds'].n_unique(), 'month')}; "
             "unknown is what serves no model that is named",
@@ -171,9 +176,13 @@ def _features(board: Board, features: pl.DataFrame) -> Table:
     shown = wide.select("key", *columns).sort("allocated", "key", descending=[True, False], nulls_last=True)
     whole = board.review.decimals
     return money_table(
-        shown,
+        shown.head(MOST),
         title=f"Features: cost against revenue, {board.review.month_name}",
-        subtitle="Cost is what inference for the feature cost; revenue is what feature_value files tell",
+        subtitle=of_all(
+            "features with the highest cost",
+            shown.height,
+            beside="Cost is what inference for the feature cost; revenue is what feature_value files tell",
+        ),
         id="features",
         currency=board.review.currency,
         money_columns={n: 5 if n == "allocated_per_call" else whole for n in columns if n != "margin"},

@@ -11,7 +11,7 @@ from finops_lab.charts.lines import day_lines
 from finops_lab.charts.service_levels import budget_burn_down, budget_heat_map, burn_rate_lines
 from finops_lab.reporting.dashboards.board import Board, utc
 from finops_lab.reporting.dashboards.happened import dear_days, releases
-from finops_lab.reporting.section import Section, money
+from finops_lab.reporting.section import MOST, Section, foremost, money, of_all
 from finops_lab.tables import Table, money_table
 from finops_lab.unit_economics.histogram import build, quantiles
 from finops_lab.unit_economics.latency import interactive
@@ -44,6 +44,7 @@ class Dashboard(Board):
         calendar = self.levels.calendar
         parts: list[object] = [_budgets(self, shown)]
         if calendar["spent"].is_not_null().any():
+            calendar = foremost(calendar, pl.col("spent"), "slo")
             parts.append(
                 budget_heat_map(calendar, title=f"Error budgets spent by day, {self.review.month_name}")
             )
@@ -221,7 +222,7 @@ def _within(busy: float) -> str:
 
 def _budgets(board: Board, shown: pl.DataFrame) -> Table:
     return money_table(
-        shown.select(
+        shown.head(MOST).select(
             "slo",
             "target",
             "total",
@@ -233,7 +234,11 @@ def _budgets(board: Board, shown: pl.DataFrame) -> Table:
             "severity",
         ),
         title=f"Error budgets of {board.review.month_name}",
-        subtitle="A budget is the bad events that the target leaves room for; 100% is all of it",
+        subtitle=of_all(
+            "objectives that spent most",
+            shown.height,
+            beside="A budget is the bad events that the target leaves room for; 100% is all of it",
+        ),
         id="error-budgets",
         currency=board.review.currency,
         money_columns=(),
@@ -333,11 +338,15 @@ def _latencies(board: Board, figures: pl.DataFrame) -> Table:
     wide = rows.pivot(on="measure", index="key", values="value", maintain_order=True)
     columns = [name for name in wanted if name in wide.columns]
     return money_table(
-        wide.select(pl.col("key").fill_null("unknown"), *columns).sort(
-            "p95", "key", descending=[True, False]
-        ),
+        wide.select(pl.col("key").fill_null("unknown"), *columns)
+        .sort("p95", "key", descending=[True, False])
+        .head(MOST),
         title=f"Latency of interactive calls by feature, ms, {board.review.month_name}",
-        subtitle="Read off buckets, within 1%; calls in batches are left out",
+        subtitle=of_all(
+            "slowest features",
+            wide.height,
+            beside="Read off buckets, within 1%; calls in batches are left out",
+        ),
         id="latencies",
         currency=board.review.currency,
         money_columns=(),
@@ -356,6 +365,7 @@ def _latency_days(board: Board) -> list[object]:
     found = quantiles(build(rows, "latency_ms", keys, weight), keys, at=[0.95]).collect()
     if found.is_empty():
         return []
+    found = foremost(found, pl.col("value"), "feature")
     return [
         day_lines(
             found.select("day", group="feature", value=pl.col("value") / 1000),

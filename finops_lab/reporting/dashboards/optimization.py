@@ -9,7 +9,7 @@ from finops_lab.charts.capacity import packing_bars
 from finops_lab.money import MONEY, exact_sum
 from finops_lab.reporting.dashboards.autoscaling import autoscaling
 from finops_lab.reporting.dashboards.board import Board
-from finops_lab.reporting.section import Section, money, percent
+from finops_lab.reporting.section import Section, foremost, money, of_all, percent
 from finops_lab.tables import Table, money_table
 from finops_lab.unit_economics.activity import activity
 from finops_lab.unit_economics.adoption import adoption
@@ -122,9 +122,13 @@ class Dashboard(Board):
             unit=self.review.currency,
             subtitle="A point is a day; lines are fixed money per hour spread over tokens, plus money per token",
         )
+        used = found.points.select("key", pl.col("tokens_per_hour").cast(pl.Float64))
         table = money_table(
-            shown,
+            shown.join(
+                foremost(used, pl.col("tokens_per_hour")), on="key", how="semi", maintain_order="left"
+            ),
             title="What capacity costs by itself, and what a token adds",
+            subtitle=of_all("models with most tokens", shown.height),
             id="load",
             currency=self.review.currency,
             money_columns={c: 4 for c in shown.columns[1:]},

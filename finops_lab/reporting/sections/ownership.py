@@ -12,7 +12,7 @@ from finops_lab.allocation.pooling import pick
 from finops_lab.bookkeeping import policy
 from finops_lab.calendar import format_month
 from finops_lab.chargeback import statements
-from finops_lab.reporting.section import Section, money
+from finops_lab.reporting.section import Section, foremost, money, of_all
 from finops_lab.tables import Table, money_table
 
 if TYPE_CHECKING:
@@ -104,8 +104,9 @@ def _charged(review: Review, month: str) -> Table:
     columns = [*present, "total"]
     totals: dict[str, Any] = {name: made.summary[name].sum() for name in columns}
     return money_table(
-        made.summary.select("x_team", *columns),
+        foremost(made.summary, pl.col("total").abs(), "x_team").select("x_team", *columns),
         title=f"Chargeback: {review.metric_name} by team, and how it came to the team",
+        subtitle=of_all("teams with most money; the total is of all", made.summary.height),
         id="chargeback",
         currency=review.currency,
         money_columns=dict.fromkeys(columns, review.decimals),

@@ -8,7 +8,7 @@ import polars as pl
 
 from finops_lab.charts.labels import plural
 from finops_lab.reporting.figures import figure, spark, target
-from finops_lab.reporting.section import Section
+from finops_lab.reporting.section import Section, foremost, of_all
 from finops_lab.tables import Table, money_table
 from finops_lab.unit_economics.kpis import NAMES, TREND_MONTHS, Kpis
 
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 _BY = (("team", "By team"), ("model", "By model"), ("feature", "By feature"))
 _SHOWN = ("M1", "M2", "M4", "M5", "M8", "M12")
-# Of more values than a reader would look through, those that cost most.
-_MOST = 100
 _MARKS = {"met": "✓ met", "missed": "✗ missed", "unclear": "? unclear"}
 
 
@@ -143,10 +141,8 @@ def _by(review: Review, found: Kpis, dimension: str, title: str) -> Table | None
     figures = _figures(found, dimension)
     if figures.is_empty():
         return None
-    cost = pl.col("numerator").filter(pl.col("kpi") == "M1").abs().sum()
-    keys = figures.group_by("key").agg(cost.alias("cost"))
-    most = keys.sort("cost", "key", descending=[True, False], nulls_last=True).head(_MOST)
-    figures = figures.join(most, on="key", how="semi", nulls_equal=True)
+    values = figures["key"].n_unique()
+    figures = foremost(figures, pl.col("numerator").filter(pl.col("kpi") == "M1").abs())
     cells: dict[str, dict[str, str | None]] = {}
     for row in figures.sort("key", nulls_last=True).iter_rows(named=True):
         said = figure(row["value"], row["unit"], review.currency)
@@ -158,11 +154,10 @@ def _by(review: Review, found: Kpis, dimension: str, title: str) -> Table | None
     rows: list[dict[str, Any]] = [
         {"key": key, **{k: row.get(k) for k in shown}} for key, row in cells.items()
     ]
-    left = keys.height - most.height
     return money_table(
         pl.DataFrame(rows, schema=dict.fromkeys(["key", *shown], pl.String)),
         title=f"{title}, {review.month_name}",
-        subtitle=f"The {_MOST} whose calls cost most; {left:,} more are in the figures" if left else None,
+        subtitle=of_all("whose calls cost most; all are in the figures", values),
         id=f"scorecard-{dimension}",
         currency=review.currency,
         money_columns=(),
