@@ -49,6 +49,7 @@ __all__ = [
     "histograms",
     "request_days",
     "request_months",
+    "requests_of",
 ]
 
 FOLDER = "rollups"
@@ -85,6 +86,11 @@ def request_days(lab: Lab, *, store: bool = True) -> pl.LazyFrame:
         is read when the frame is collected: do so before the lab is opened on other data.
     """
     return _calls(lab, store).days("request_days")
+
+
+def requests_of(lab: Lab) -> pl.LazyFrame:
+    """Return the lab's calls themselves, their owners spelled as those of the ledger and of roll-ups."""
+    return _calls(lab, store=False).rows
 
 
 def request_months(lab: Lab, *, store: bool = True) -> pl.LazyFrame:

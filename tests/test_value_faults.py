@@ -204,6 +204,28 @@ def test_a_split_and_the_pool_whose_machines_it_pays_for_are_one(tmp_path: Path)
     assert told(alone, "M11", "unit", "money_per_qps") == "EUR per QPS"
 
 
+def test_sampling_errors_are_of_the_calls_that_the_ledger_calls_so(tmp_path: Path) -> None:
+    folded = toml().replace('tag = ["team"]', 'tag = ["team"]\nfold = true\nmap = { "adverts" = "ads" }')
+    calls = "".join(
+        call(f"2026-{month}-03", team=team, weight=10)
+        for month in ("09", "10")
+        for team in ("Ads", "Adverts")
+    )
+    exports = {"bill.csv": [bill("2026-09"), bill("2026-10")], "requests.csv": CALLS + calls}
+    lab = opened(tmp_path, exports, folded)
+
+    def error(**where: str) -> float | None:
+        found: float | None = (
+            fl.bridge(lab, "2026-09", "2026-10", where=where)
+            .terms.filter(term="price")["standard_error"]
+            .item()
+        )
+        return found
+
+    assert error() is not None
+    assert error(team="ads") == error()
+
+
 @pytest.fixture(scope="module")
 def crowded(tmp_path_factory: pytest.TempPathFactory) -> fl.Lab:
     """Return a lab with more teams, models and features than a table has rows."""

@@ -7,7 +7,7 @@ from datetime import date
 
 import polars as pl
 
-from finops_lab import pricing
+from finops_lab import measuring, pricing
 from finops_lab.calendar import parse_month
 from finops_lab.lab import Lab
 from finops_lab.unit_economics import bridge as _bridge
@@ -60,7 +60,7 @@ def bridge(
     weights = price_weights(pricing.price_book(lab.table("prices")), ends[0])
     entries = activity(frames.entries, frames.rules)
     month = pl.col("day").dt.month_start()
-    requests = lab.table("inference_requests").filter(month.is_in(ends))
+    requests = measuring.requests_of(lab).filter(month.is_in(ends))
     errors = sampling_errors(requests, weights)
     return _bridge.bridge(
         entries, frames.requests, *ends, where=where, metric=metric, weights=weights, errors=errors
