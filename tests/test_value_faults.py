@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -224,6 +224,13 @@ def test_sampling_errors_are_of_the_calls_that_the_ledger_calls_so(tmp_path: Pat
 
     assert error() is not None
     assert error(team="ads") == error()
+
+
+def test_a_moment_names_the_month_it_is_in(tmp_path: Path) -> None:
+    lab = opened(tmp_path, {"bill.csv": [bill("2026-09"), bill("2026-10")]})
+    moment = datetime(2026, 10, 17, 4, tzinfo=UTC)
+    assert fl.bridge(lab, "2026-09", moment).last == fl.kpis(lab, moment).month == OCTOBER
+    assert repr(fl.levels(lab, moment).month) == repr(OCTOBER)
 
 
 @pytest.fixture(scope="module")

@@ -54,7 +54,8 @@ def bridge(
         When the bills are in several currencies and `finops.toml` has no rates.
     """
     ends = [
-        month.replace(day=1) if isinstance(month, date) else parse_month(month) for month in (first, last)
+        date(month.year, month.month, 1) if isinstance(month, date) else parse_month(month)
+        for month in (first, last)
     ]
     frames = Frames(lab, min(ends), max(ends))
     weights = price_weights(pricing.price_book(lab.table("prices")), ends[0])

@@ -42,7 +42,7 @@ def levels(lab: Lab, month: str | date, *, at: datetime | None = None) -> Servic
     InputError
         When the month is none, or an objective cannot be judged as it is written.
     """
-    first = month.replace(day=1) if isinstance(month, date) else parse_month(month)
+    first = date(month.year, month.month, 1) if isinstance(month, date) else parse_month(month)
     slos = lab.slos()
     longest = max((int(days) for days in slos["window_days"]), default=1)
     begin = (first - timedelta(days=max(longest, 3))).replace(day=1)

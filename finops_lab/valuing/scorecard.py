@@ -73,7 +73,7 @@ def kpis(lab: Lab, month: str | date, *, metric: str = "EffectiveCost") -> Kpis:
     CurrencyError
         When the bills are in several currencies and `finops.toml` has no rates.
     """
-    last = month.replace(day=1) if isinstance(month, date) else parse_month(month)
+    last = date(month.year, month.month, 1) if isinstance(month, date) else parse_month(month)
     made = figures(Frames(lab, add_months(last, 1 - TREND_MONTHS), last), metric=metric)
     targets = [*DEFAULTS, *lab.config.kpis]
     return put_together(with_targets(made, targets, HEADLINES), last, DEFINITIONS)
