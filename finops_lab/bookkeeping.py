@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from hashlib import sha256
 from importlib.metadata import version as package_version
 from itertools import groupby
 from pathlib import Path
@@ -22,6 +21,7 @@ from finops_lab.calendar import add_months, parse_month
 from finops_lab.config.dimensions import with_accounts
 from finops_lab.errors import NoDataError, ReconciliationError
 from finops_lab.ingestion import lake
+from finops_lab.keeping import alive, digest, partition_values
 from finops_lab.lab import Lab
 
 __all__ = ["FOLDER", "ledger", "policy", "scan", "verify"]
@@ -178,8 +178,8 @@ def _plan(lab: Lab) -> _Plan:
     inputs = _inputs(lab, settled)
     # Names of data files are used once in the life of a table: one that was built again has other data.
     settled += [str(lake.identity(lab.folder / "lake", table)) for table in ("costs", *_METERED)]
-    whole = folder / f"{_WHOLE}-{_digest([settled, months, sorted(use.items())])[:16]}"
-    places = {month: folder / f"{month}-{_digest([settled, files])[:16]}" for month, files in months.items()}
+    whole = folder / f"{_WHOLE}-{digest([settled, months, sorted(use.items())])[:16]}"
+    places = {month: folder / f"{month}-{digest([settled, files])[:16]}" for month, files in months.items()}
     return _Plan(rules, places, whole, use, inputs)
 
 
@@ -187,7 +187,7 @@ def _months(lab: Lab) -> dict[str, list[str]]:
     """Return the bills' data files of each billing month."""
     found: dict[str, list[str]] = {}
     for name in lake.data_files_of(lab.folder / "lake", "costs", lab.as_of):
-        found.setdefault(_values(name)["x_BillingMonth"], []).append(name)
+        found.setdefault(partition_values(name)["x_BillingMonth"], []).append(name)
     return dict(sorted(found.items()))
 
 
@@ -196,7 +196,7 @@ def _use(lab: Lab) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for table in filter(lambda table: _delivered(lab, table), _METERED):
         for name in lake.data_files_of(lab.folder / "lake", table, lab.as_of):
-            found.setdefault(_values(name)["day"], []).append(f"{table}/{name}")
+            found.setdefault(partition_values(name)["day"], []).append(f"{table}/{name}")
     return found
 
 
@@ -208,11 +208,6 @@ def _delivered(lab: Lab, table: str) -> bool:
 def _metered(lab: Lab, table: str) -> pl.LazyFrame:
     # What was first measured later is no fault of the books of then: nothing had been measured.
     return lab.table(table) if _delivered(lab, table) else pl.LazyFrame(schema=contracts.dtypes(table))
-
-
-def _values(name: str) -> dict[str, str]:
-    parts = (part.partition("=") for part in Path(name).parts[:-1])
-    return {key: value for key, _, value in parts}
 
 
 def _settled(lab: Lab, rules: Policy) -> list[str]:
@@ -228,16 +223,12 @@ def _inputs(lab: Lab, settled: Sequence[str]) -> str:
     """Return the digest of all that was delivered by then, and of what was made of it how."""
     log = {t: lake.files(lab.folder / "lake", t, lab.as_of).values() for t in ("costs", *_METERED)}
     files = [(table, e.path, e.sha256) for table, found in log.items() for e in found if e.rows_accepted]
-    return _digest([settled, str(lab.as_of), sorted(files)])
-
-
-def _digest(value: object) -> str:
-    return sha256(json.dumps(value).encode()).hexdigest()
+    return digest([settled, str(lab.as_of), sorted(files)])
 
 
 def _used(use: Mapping[str, Sequence[str]], days: Sequence[str]) -> str:
     first, last = days
-    return _digest([name for day in sorted(use) if first <= day <= last for name in use[day]])
+    return digest([name for day in sorted(use) if first <= day <= last for name in use[day]])
 
 
 def _month(lab: Lab, rules: Policy, month: str) -> tuple[Partial, list[str]]:
@@ -310,18 +301,8 @@ def _forget(folder: Path, months: Set[str]) -> None:
     """Remove what is kept of months that the lake holds no longer, and what a crash left."""
     for place in folder.iterdir() if folder.is_dir() else ():
         if place.name.startswith("."):
-            wanted = _alive(place.name.rpartition(".")[2])  # another run may be writing
+            wanted = alive(place.name.rpartition(".")[2])  # another run may be writing
         else:
             wanted = place.name[:7] in months or place.name.startswith(_WHOLE)
         if not wanted:
             shutil.rmtree(place, ignore_errors=True)
-
-
-def _alive(process: str) -> bool:
-    try:
-        os.kill(int(process), 0)
-    except PermissionError:
-        return True
-    except (OSError, ValueError):
-        return False
-    return True

@@ -20,11 +20,11 @@ import polars as pl
 
 from finops_lab import contracts
 from finops_lab.allocation import spelled
-from finops_lab.bookkeeping import _alive, _digest, _values
 from finops_lab.config import Dimensions
 from finops_lab.config.dimensions import with_accounts
 from finops_lab.contracts import DIMENSIONS
 from finops_lab.ingestion import lake
+from finops_lab.keeping import alive, digest, partition_values
 from finops_lab.lab import Lab
 from finops_lab.service_levels.events import BY_CALL, events
 from finops_lab.service_levels.kpi import BURNED
@@ -261,7 +261,7 @@ class _Shelf:
         home = self.lab.folder / "lake"
         files: dict[str, list[str]] = {}
         for name in lake.data_files_of(home, self.table, self.lab.as_of):
-            files.setdefault(_values(name)["day"], []).append(name)
+            files.setdefault(partition_values(name)["day"], []).append(name)
         settled = [
             contracts.version(self.table),
             package_version("finops-lab"),
@@ -272,7 +272,7 @@ class _Shelf:
             str(lake.identity(home, self.table)),
             *(repr(_SCHEMAS[kind]) for kind in self.kinds),
         ]
-        return {day: _digest([settled, names])[:16] for day, names in sorted(files.items())}
+        return {day: digest([settled, names])[:16] for day, names in sorted(files.items())}
 
     def days(self, kind: str) -> pl.LazyFrame:
         """Return what the days of the lab add up to."""
@@ -295,8 +295,8 @@ class _Shelf:
             days += [day for day in self.digests if begin <= day and day[:7] <= month]
         found, wanted = [], set()
         for month, days in months.items():
-            digest = _digest([repr(_SCHEMAS[kind]), [self.digests[day] for day in days]])[:16]
-            place = self.folder / kind / f"{month}-{digest}.parquet"
+            made_of = digest([repr(_SCHEMAS[kind]), [self.digests[day] for day in days]])[:16]
+            place = self.folder / kind / f"{month}-{made_of}.parquet"
             wanted.add(place.name)
             kept = _scan(place, kind) if self.store else None
             if kept is None:
@@ -344,7 +344,7 @@ class _Shelf:
 def _only(folder: Path, wanted: set[str]) -> None:
     for place in folder.iterdir() if folder.is_dir() else ():
         # Another run may be writing; what a crash left is removed.
-        writing = place.name.startswith(".") and _alive(place.name.rpartition(".")[2])
+        writing = place.name.startswith(".") and alive(place.name.rpartition(".")[2])
         if place.name not in wanted and not writing:
             with suppress(OSError):
                 place.unlink()

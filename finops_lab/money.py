@@ -20,6 +20,7 @@ __all__ = [
     "BLANKS",
     "MONEY",
     "SCALE",
+    "divided",
     "exact_sum",
     "excess_digits",
     "format_money",
@@ -27,6 +28,7 @@ __all__ = [
     "one_currency",
     "parse",
     "parse_strict",
+    "product",
     "split",
 ]
 
@@ -222,6 +224,34 @@ def exact_sum(amounts: Iterable[Decimal]) -> Decimal:
     """
     with decimal.localcontext(prec=80):
         return sum(amounts, Decimal(0))
+
+
+def divided(numerator: Decimal | None, denominator: Decimal | int | None, times: int = 1) -> Decimal | None:
+    """Divide exactly and round once, half to even, to 18 decimals; null over nothing.
+
+    Examples
+    --------
+    >>> divided(Decimal(2), Decimal(3)), divided(Decimal(2), Decimal(0))
+    (Decimal('0.666666666666666667'), None)
+    """
+    if numerator is None or not denominator:
+        return None
+    with decimal.localcontext(prec=120, rounding=decimal.ROUND_HALF_EVEN):
+        return (numerator * times / denominator).quantize(Decimal(1).scaleb(-SCALE))
+
+
+def product(one: Decimal | None, other: Decimal | None) -> Decimal | None:
+    """Multiply exactly and round once, half to even, to 18 decimals; null where either is.
+
+    Examples
+    --------
+    >>> product(Decimal("12345678901234567890.5"), Decimal("2")), product(None, Decimal(1))
+    (Decimal('24691357802469135781.000000000000000000'), None)
+    """
+    if one is None or other is None:
+        return None
+    with decimal.localcontext(prec=120):
+        return divided(one * other, 1)
 
 
 def one_currency(currencies: Iterable[str | None]) -> str | None:

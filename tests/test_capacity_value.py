@@ -21,6 +21,7 @@ from finops_lab.contracts import dtypes
 from finops_lab.errors import ConfigError, CurrencyError, InputError
 from finops_lab.pricing import price
 from finops_lab.unit_economics import capacity, comparison, edge, practice, traffic
+from finops_lab.unit_economics.commitments import commitment_use
 from finops_lab.unit_economics.load import daily_load, load_curve
 from finops_lab.unit_economics.schemas import FIGURES, GPU_DAYS, REQUEST_DAYS, REQUEST_MONTHS
 
@@ -656,3 +657,34 @@ def test_the_chart_of_packing_orders_pools_and_draws_what_was_asked_for() -> Non
         gpu_hours=1.0, allocated_gpu_hours=1.0, active_gpu_hours=0.0, requested_gpu_hours=None
     )
     assert "5 smaller pools not drawn" in spec_of(charts.packing_bars(many, title="Packing"))["description"]
+
+
+def test_commitments_are_told_by_month_and_provider_whatever_the_order() -> None:
+    charges = [
+        ("2026-09", "CloudOne", "Used", "7.5"),
+        ("2026-10", "CloudOne", "Used", "9"),
+        ("2026-10", "CloudOne", "Unused", "3"),
+        ("2026-10", "CloudTwo", "Unused", "4"),
+        ("2026-10", "CloudTwo", None, "100"),
+    ]
+    entries = pl.DataFrame(
+        [(month, provider, "USD", status, Decimal(amount)) for month, provider, status, amount in charges],
+        schema={
+            "x_ChargeMonth": pl.String,
+            "ProviderName": pl.String,
+            "BillingCurrency": pl.String,
+            "CommitmentDiscountStatus": pl.String,
+            "EffectiveCost": pl.Decimal(38, 18),
+        },
+        orient="row",
+    )
+    found = commitment_use(entries)
+    assert found.rows() == [
+        ("2026-10", "CloudOne", Decimal(9), Decimal(3), Decimal(12), 0.75),
+        ("2026-10", "CloudTwo", Decimal(0), Decimal(4), Decimal(4), 0.0),
+        ("2026-09", "CloudOne", Decimal("7.5"), Decimal(0), Decimal("7.5"), 1.0),
+    ]
+    assert commitment_use(entries.reverse()).equals(found)
+    assert commitment_use(entries.filter(pl.col("CommitmentDiscountStatus").is_null())).is_empty()
+    with pytest.raises(CurrencyError):
+        commitment_use(pl.concat([entries, entries.with_columns(BillingCurrency=pl.lit("EUR"))]))

@@ -37,8 +37,13 @@ ROOMS: dict[str, set[str]] = {
     "reconciliation": {"allocation"},
     "unit_economics": {"allocation"},  # coverage and amortization of the ledger
     "service_levels": {"contracts", "config", "unit_economics"},  # economic limits of features
-    "measuring": {"bookkeeping", "unit_economics", "service_levels"},  # stored roll-ups of a lab
-    "valuing": {"measuring", "pricing", "service_levels"},  # a lab's KPIs, bridges, service levels
+    "measuring": {"keeping", "lab", "unit_economics", "service_levels"},  # stored roll-ups of a lab
+    "valuing": {
+        "bookkeeping",
+        "measuring",
+        "pricing",
+        "service_levels",
+    },  # a lab's KPIs, bridges, service levels
     "exploring": {"allocation"},  # views of a ledger
     "anomalies": {"contracts", "unit_economics", "forecasting"},
     "tradeoffs": {"contracts"},
@@ -49,7 +54,8 @@ ROOMS: dict[str, set[str]] = {
     "charts": {*ANALYSIS, "optimization", "governance"},
     "tables": {*ANALYSIS, "optimization", "governance"},
     "widgets": {*ANALYSIS, "optimization", "governance", "charts", "tables", "exploring"},
-    "bookkeeping": {"allocation", "ingestion", "lab"},  # the stored ledger of a lab
+    "keeping": set(),  # names and locks of what is kept in a lake
+    "bookkeeping": {"allocation", "ingestion", "keeping", "lab"},  # the stored ledger of a lab
     "reconciling": {"ingestion", "lab", "pricing", "reconciliation"},  # a lab against its bills
     "chargeback": {"allocation", "config", "contracts"},
     "merging": {"config", "ingestion"},

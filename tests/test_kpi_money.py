@@ -21,7 +21,7 @@ from finops_lab.config import Activity, TokenWeights
 from finops_lab.contracts import AMOUNTS
 from finops_lab.errors import CurrencyError, InputError
 from finops_lab.lab import open_lab
-from finops_lab.money import MONEY, split
+from finops_lab.money import MONEY, divided, split
 from finops_lab.unit_economics import (
     anomaly_rate as m6,
 )
@@ -40,7 +40,7 @@ from finops_lab.unit_economics import (
 from finops_lab.unit_economics import (
     training_cost as m3,
 )
-from finops_lab.unit_economics.figures import Definition, divided
+from finops_lab.unit_economics.figures import Definition
 from finops_lab.unit_economics.schemas import FIGURES, GPU_DAYS, REQUEST_MONTHS
 
 SAMPLES = Path(__file__).parents[1] / "data" / "samples"

@@ -11,8 +11,8 @@ import pytest
 
 from finops_lab.config import KpiTarget
 from finops_lab.errors import InputError
-from finops_lab.money import MONEY
-from finops_lab.unit_economics.figures import Definition, divided, figures
+from finops_lab.money import MONEY, divided
+from finops_lab.unit_economics.figures import Definition, figures
 from finops_lab.unit_economics.kpis import HEADLINES, NAMES, kpis
 from finops_lab.unit_economics.schemas import FIGURES
 from finops_lab.unit_economics.targets import DEFAULTS, with_targets

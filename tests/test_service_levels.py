@@ -19,7 +19,7 @@ from finops_lab.charts.service_levels import budget_burn_down, budget_heat_map, 
 from finops_lab.config import Slo
 from finops_lab.contracts import dtypes
 from finops_lab.errors import CurrencyError, InputError
-from finops_lab.money import MONEY
+from finops_lab.money import MONEY, divided
 from finops_lab.service_levels._chance import by_chance
 from finops_lab.service_levels.actions import ACTIONS, actions
 from finops_lab.service_levels.alerts import alerts
@@ -33,7 +33,6 @@ from finops_lab.service_levels.kpi import DEFINITIONS, error_budget_figures
 from finops_lab.service_levels.promises import allowance, promised
 from finops_lab.service_levels.schemas import ALERTS, BUDGETS, BURNS, CALENDAR, EVENTS
 from finops_lab.service_levels.spending import spent_series
-from finops_lab.unit_economics.figures import divided
 from finops_lab.unit_economics.schemas import FIGURES
 
 SLOT = timedelta(minutes=5)

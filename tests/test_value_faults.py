@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from helpers import cost_row, write_lab
+from helpers import cost_row, put, write_lab
 
 import finops_lab as fl
 from finops_lab.reporting.dashboards import DASHBOARDS, dashboard
@@ -132,13 +132,20 @@ threshold_hours = 48
 """
     exports = {"2026-10-05/bill.csv": [bill("2026-10")]}
     lab = opened(tmp_path, exports, toml(stale))
-    whole = fl.levels(lab, "2026-10").budgets.row(0, named=True)
+    over = datetime(2026, 11, 1, tzinfo=UTC)
+    whole = fl.levels(lab, "2026-10", at=over).budgets.row(0, named=True)
     assert (whole["bad"], whole["total"]) == (26, 29)  # a row of October 3 is fresh until the 5th
     then = fl.open_lab(lab.folder, progress=False, as_of="2026-10-07")
     known = fl.levels(then, "2026-10").budgets.row(0, named=True)
     assert (known["bad"], known["total"]) == (2, 5)
     assert told(fl.kpis(then, "2026-10"), "M10", "numerator") == 2
-    assert told(fl.kpis(lab, "2026-10"), "M10", "numerator") == 26
+    # Without a moment days count up to the latest that any data tells of, whatever the clock says.
+    seen = fl.levels(lab, "2026-10").budgets.row(0, named=True)
+    assert (seen["bad"], seen["total"]) == (0, 1)
+    calls = "ts_start,model,operation,status,team,input_uncached_tokens,output_tokens\n"
+    calls += "2026-10-20T10:00:00Z,m,chat,ok,,,\n"
+    put(lab.folder / "exports" / "calls.csv", calls)
+    assert told(fl.kpis(fl.open_lab(lab.folder, progress=False), "2026-10"), "M10", "numerator") == 15
 
 
 def test_a_month_without_evictions_had_none_however_long_ago_the_last_was(tmp_path: Path) -> None:

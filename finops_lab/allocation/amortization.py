@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import decimal
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from datetime import date
@@ -14,7 +13,7 @@ import polars as pl
 from finops_lab.allocation._lives import Life, lives, named, need, served
 from finops_lab.calendar import add_months, days_in_month
 from finops_lab.errors import InputError, ReconciliationError
-from finops_lab.money import MONEY, SCALE, exact_sum, one_currency, split
+from finops_lab.money import MONEY, divided, exact_sum, one_currency, split
 
 __all__ = ["Amortization", "amortize", "cost_per_inference"]
 
@@ -266,21 +265,14 @@ def cost_per_inference(
     loaded = (pl.col("serving_amount") + pl.col("training_amount")).cast(MONEY)
     rows = table.select("inferences", "serving_amount", loaded.alias("loaded")).rows()
     each = {
-        "marginal_per_inference": [_divided(serving, n) for n, serving, _ in rows],
-        "fully_loaded_per_inference": [_divided(whole, n) for n, _, whole in rows],
+        "marginal_per_inference": [divided(serving, n) for n, serving, _ in rows],
+        "fully_loaded_per_inference": [divided(whole, n) for n, _, whole in rows],
     }
     return (
         table.with_columns(pl.Series(name, values, dtype=MONEY) for name, values in each.items())
         .select(*keys, "inferences", "serving_amount", "training_amount", *each)
         .sort(keys, nulls_last=True)
     )
-
-
-def _divided(amount: Decimal | None, count: int | None) -> Decimal | None:
-    if amount is None or not count:
-        return None
-    with decimal.localcontext(prec=80):
-        return (amount / count).quantize(Decimal(1).scaleb(-SCALE), rounding=decimal.ROUND_HALF_EVEN)
 
 
 def _money(schema: pl.Schema, name: str) -> None:

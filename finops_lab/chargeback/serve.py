@@ -11,7 +11,7 @@ import polars as pl
 from finops_lab.calendar import parse_month
 from finops_lab.contracts import AMOUNTS
 from finops_lab.errors import CurrencyError, InputError
-from finops_lab.money import MONEY, SCALE, one_currency
+from finops_lab.money import MONEY, divided, one_currency
 
 __all__ = ["cost_to_serve"]
 
@@ -101,7 +101,7 @@ def cost_to_serve(
         pl.when(named).then(_note(metric)).otherwise(pl.lit(f"names no {by}: not compared")).alias("note"),
     )
     per_unit = [
-        _ratio(cost, units) if value is not None else None
+        divided(cost, units) if value is not None else None
         for value, cost, units in both.select(by, metric, "units").iter_rows()
     ]
     shares = [_share(*pair) for pair in both.select("margin_usd", "revenue_usd").iter_rows()]
@@ -176,13 +176,6 @@ def _note(metric: str) -> pl.Expr:
         separator="; ",
         ignore_nulls=True,
     ).replace("", None)
-
-
-def _ratio(cost: Decimal | None, units: Decimal | None) -> Decimal | None:
-    if cost is None or not units:
-        return None
-    with decimal.localcontext(prec=80):
-        return (cost / units).quantize(Decimal(1).scaleb(-SCALE), rounding=decimal.ROUND_HALF_EVEN)
 
 
 def _share(margin: Decimal | None, revenue: Decimal | None) -> float | None:

@@ -12,13 +12,12 @@ from typing import Any
 import polars as pl
 
 from finops_lab.calendar import add_months, format_month
-from finops_lab.money import SCALE
+from finops_lab.money import SCALE, divided
 from finops_lab.service_levels._chance import ASKED, MOST_CHANCE, level_words, proved_levels
 from finops_lab.service_levels._sliding import opened, whole_slots
 from finops_lab.service_levels.burn import LEAST_ROWS
 from finops_lab.service_levels.promises import BY_DAY, allowance, promised
 from finops_lab.service_levels.schemas import BUDGETS, CALENDAR, DAY_S, EVENTS, PROMISE, SLOT_S, Schema
-from finops_lab.unit_economics.figures import divided
 
 __all__ = ["LEVELS", "budget_calendar", "budgets"]
 

@@ -8,9 +8,8 @@ from decimal import Decimal
 import polars as pl
 
 from finops_lab.money import MONEY, SCALE
-from finops_lab.unit_economics.figures import divided
 
-__all__ = ["as_written", "grouped", "known_sum", "monthly", "per_hour", "product", "share_of"]
+__all__ = ["as_written", "grouped", "known_sum", "monthly", "per_hour", "share_of"]
 
 
 def monthly(rows: pl.DataFrame | pl.LazyFrame) -> pl.LazyFrame:
@@ -69,20 +68,6 @@ def share_of(part: pl.Expr, whole: pl.Expr) -> pl.Expr:
 def per_hour(seconds: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
     """Return seconds as numerator and the seconds of an hour as denominator: hours that divide exactly."""
     return seconds.alias("numerator"), pl.lit(3600).alias("denominator")
-
-
-def product(one: Decimal | None, other: Decimal | None) -> Decimal | None:
-    """Multiply exactly and round once to 18 decimals; null where either is.
-
-    Examples
-    --------
-    >>> product(Decimal("12345678901234567890.5"), Decimal("2")), product(None, Decimal(1))
-    (Decimal('24691357802469135781.000000000000000000'), None)
-    """
-    if one is None or other is None:
-        return None
-    with decimal.localcontext(prec=120):
-        return divided(one * other, Decimal(1))
 
 
 def as_written(values: pl.Series) -> pl.Series:

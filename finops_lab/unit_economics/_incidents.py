@@ -11,8 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from finops_lab.money import MONEY
-from finops_lab.unit_economics.figures import divided
+from finops_lab.money import MONEY, divided
 
 __all__ = ["READ", "incidents"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import polars as pl
 
-from finops_lab.money import MONEY
-from finops_lab.unit_economics.figures import Definition, divided, figures
+from finops_lab.money import MONEY, divided
+from finops_lab.unit_economics.figures import Definition, figures
 
 __all__ = ["first_reason", "told"]
 

@@ -11,9 +11,8 @@ import polars as pl
 from finops_lab.allocation import UNALLOCATED
 from finops_lab.config import AiSpendRule, holds
 from finops_lab.errors import ConfigError, InputError
-from finops_lab.money import MONEY
+from finops_lab.money import MONEY, divided
 from finops_lab.unit_economics.ai_spend_rules import AI_CATEGORY, DEFAULTS, NOT_AI, TEXTS
-from finops_lab.unit_economics.figures import divided
 
 __all__ = ["AiSpend", "ai_spend", "classify"]
 

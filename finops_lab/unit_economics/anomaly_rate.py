@@ -10,10 +10,10 @@ import polars as pl
 
 from finops_lab.calendar import days_in_month
 from finops_lab.errors import InputError
-from finops_lab.money import MONEY
+from finops_lab.money import MONEY, divided
 from finops_lab.unit_economics._grouping import grouped
 from finops_lab.unit_economics._telling import told
-from finops_lab.unit_economics.figures import Definition, divided, whole_and_by
+from finops_lab.unit_economics.figures import Definition, whole_and_by
 
 __all__ = ["CONFIRMED", "DEFINITIONS", "DISMISSED", "anomaly_rate"]
 

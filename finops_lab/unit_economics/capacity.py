@@ -7,10 +7,10 @@ from decimal import Decimal
 
 import polars as pl
 
-from finops_lab.money import MONEY
-from finops_lab.unit_economics._grouping import grouped, known_sum, monthly, product, share_of
+from finops_lab.money import MONEY, divided, product
+from finops_lab.unit_economics._grouping import grouped, known_sum, monthly, share_of
 from finops_lab.unit_economics.activity import currency_of, month_of
-from finops_lab.unit_economics.figures import Definition, divided, figures, whole_and_by
+from finops_lab.unit_economics.figures import Definition, figures, whole_and_by
 from finops_lab.unit_economics.schemas import FIGURES
 
 __all__ = [

@@ -9,10 +9,9 @@ from typing import Any
 import polars as pl
 
 from finops_lab.errors import InputError
-from finops_lab.money import MONEY, exact_sum
-from finops_lab.unit_economics._grouping import known_sum, monthly, product, share_of
+from finops_lab.money import MONEY, divided, exact_sum, product
+from finops_lab.unit_economics._grouping import known_sum, monthly, share_of
 from finops_lab.unit_economics.activity import currency_of, month_of
-from finops_lab.unit_economics.figures import divided
 from finops_lab.unit_economics.load import TOKENS
 from finops_lab.unit_economics.schemas import COUNTED
 

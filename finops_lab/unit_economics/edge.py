@@ -7,9 +7,8 @@ from decimal import Decimal
 import polars as pl
 
 from finops_lab.calendar import days_in_month
-from finops_lab.money import MONEY
-from finops_lab.unit_economics._grouping import monthly, product
-from finops_lab.unit_economics.figures import divided
+from finops_lab.money import MONEY, divided, product
+from finops_lab.unit_economics._grouping import monthly
 from finops_lab.unit_economics.load import TOKENS
 from finops_lab.unit_economics.schemas import COUNTED
 

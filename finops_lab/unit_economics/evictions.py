@@ -11,12 +11,12 @@ from typing import Any
 import polars as pl
 
 from finops_lab.calendar import format_month, months_from
-from finops_lab.money import MONEY, exact_sum
+from finops_lab.money import MONEY, divided, exact_sum
 from finops_lab.unit_economics._grouping import grouped
 from finops_lab.unit_economics._incidents import incidents
 from finops_lab.unit_economics._job_months import job_months
 from finops_lab.unit_economics._telling import told
-from finops_lab.unit_economics.figures import Definition, divided, whole_and_by
+from finops_lab.unit_economics.figures import Definition, whole_and_by
 from finops_lab.unit_economics.training_cost import BY_JOB, of_jobs
 
 __all__ = ["DEFINITIONS", "eviction_impact"]

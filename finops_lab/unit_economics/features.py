@@ -22,7 +22,7 @@ from finops_lab.unit_economics.activity import currency_of, spent
 from finops_lab.unit_economics.figures import Definition, whole_and_by
 from finops_lab.unit_economics.schemas import COUNTED
 
-__all__ = ["DEFINITIONS", "feature_cost"]
+__all__ = ["DEFINITIONS", "against_revenue", "feature_cost"]
 
 _LEDGER, _VALUE, _CALLS = "ledger", "feature_value", "inference_requests"
 _REVENUE_CURRENCY = "USD"
@@ -209,6 +209,44 @@ def _share(month: date, spans: list[tuple[datetime, datetime]]) -> float:
         reached = max(reached, end)
     whole = days_in_month(month) * _WHOLE_DAY
     return float(Fraction(told_time // timedelta(microseconds=1), whole))
+
+
+def against_revenue(figures: pl.DataFrame | pl.LazyFrame) -> pl.DataFrame:
+    """Return what features cost and brought in the months whose margin is known.
+
+    Parameters
+    ----------
+    figures : polars.DataFrame or polars.LazyFrame
+        `FIGURES` of `feature_cost` for everything.
+
+    Returns
+    -------
+    polars.DataFrame
+        Sorted by ``month``: ``cost``, ``revenue`` and what is ``left`` of it (Decimal), and ``ratio``,
+        cost of revenue (Float64): the two parts of the margin.
+
+    Examples
+    --------
+    >>> from datetime import date
+    >>> margin = pl.DataFrame({"measure": ["margin"], "month": [date(2026, 10, 1)], "value": [Decimal("0.75")],
+    ...     "numerator": [Decimal(6)], "denominator": [Decimal(8)]})
+    >>> against_revenue(margin).select(pl.col("cost", "revenue", "left").cast(pl.Int64), "ratio").row(0)
+    (2, 8, 6, 0.25)
+    """
+    left, revenue = pl.col("numerator"), pl.col("denominator")
+    return (
+        figures.lazy()
+        .filter(pl.col("measure") == MARGIN.measure, pl.col("value").is_not_null(), revenue > 0)
+        .select(
+            "month",
+            cost=(revenue - left).cast(MONEY),
+            revenue=revenue,
+            left=left,
+            ratio=1 - pl.col("value").cast(pl.Float64),
+        )
+        .sort("month")
+        .collect()
+    )
 
 
 def _side_by_side(money: pl.DataFrame, earned: pl.DataFrame, calls: pl.DataFrame, name: str) -> pl.DataFrame:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import decimal
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Literal
 
 import polars as pl
 
 from finops_lab.errors import InputError
-from finops_lab.money import MONEY, SCALE
+from finops_lab.money import MONEY, divided
 from finops_lab.unit_economics.schemas import FIGURES
 
-__all__ = ["Definition", "divided", "figures", "whole_and_by"]
-
-_UNIT = Decimal(1).scaleb(-SCALE)
+__all__ = ["Definition", "figures", "whole_and_by"]
 
 
 @dataclass(frozen=True)
@@ -57,20 +53,6 @@ class Definition:
     better: Literal["lower", "higher", "within", "none"] = "lower"
     nothing: str = "there is nothing to divide by"
     source: str = ""
-
-
-def divided(numerator: Decimal | None, denominator: Decimal | None, times: int = 1) -> Decimal | None:
-    """Divide exactly and round once, half to even, to 18 decimals; null over nothing.
-
-    Examples
-    --------
-    >>> divided(Decimal(2), Decimal(3)), divided(Decimal(2), Decimal(0))
-    (Decimal('0.666666666666666667'), None)
-    """
-    if numerator is None or not denominator:
-        return None
-    with decimal.localcontext(prec=120, rounding=decimal.ROUND_HALF_EVEN):
-        return (numerator * times / denominator).quantize(_UNIT)
 
 
 def figures(

@@ -8,9 +8,10 @@ from decimal import Decimal
 import polars as pl
 
 from finops_lab.calendar import days_in_month
+from finops_lab.money import divided
 from finops_lab.unit_economics._engine_buckets import as_cumulative, counted_buckets
 from finops_lab.unit_economics._grouping import as_written, grouped, monthly, share_of
-from finops_lab.unit_economics.figures import Definition, divided, figures, whole_and_by
+from finops_lab.unit_economics.figures import Definition, figures, whole_and_by
 from finops_lab.unit_economics.histogram import QUANTILES, bounds, from_cumulative, quantiles, share
 from finops_lab.unit_economics.schemas import BY, BY_ENGINE, COUNTED, FIGURES
 

@@ -11,9 +11,7 @@ from typing import Any
 import polars as pl
 
 from finops_lab.errors import InputError
-from finops_lab.money import MONEY, exact_sum
-from finops_lab.unit_economics._grouping import product
-from finops_lab.unit_economics.figures import divided
+from finops_lab.money import MONEY, divided, exact_sum, product
 
 __all__ = ["TOKENS", "LoadCurve", "daily_load", "load_curve"]
 

@@ -10,9 +10,7 @@ import polars as pl
 
 from finops_lab.config import Practice
 from finops_lab.errors import InputError
-from finops_lab.money import MONEY, exact_sum
-from finops_lab.unit_economics._grouping import product
-from finops_lab.unit_economics.figures import divided
+from finops_lab.money import MONEY, divided, exact_sum, product
 
 __all__ = ["PRACTICE", "PracticeReturns", "practice_entries", "practice_returns"]
 

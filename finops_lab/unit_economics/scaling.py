@@ -7,9 +7,9 @@ from decimal import Decimal
 
 import polars as pl
 
-from finops_lab.money import MONEY
+from finops_lab.money import MONEY, divided
 from finops_lab.unit_economics._grouping import grouped, per_hour, share_of
-from finops_lab.unit_economics.figures import Definition, divided, figures
+from finops_lab.unit_economics.figures import Definition, figures
 from finops_lab.unit_economics.schemas import FIGURES
 
 __all__ = ["DEFINITIONS", "THRASH", "money_per_qps", "scaling"]

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import polars as pl
 
 from finops_lab.errors import InputError
-from finops_lab.money import MONEY, one_currency, split
+from finops_lab.money import MONEY, divided, one_currency, split
 from finops_lab.unit_economics._grouping import known_sum, monthly, share_of
-from finops_lab.unit_economics.figures import divided
 from finops_lab.unit_economics.schemas import COUNTED
 
 __all__ = [

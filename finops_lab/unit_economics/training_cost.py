@@ -11,12 +11,12 @@ from finops_lab.calendar import months_from
 from finops_lab.config import Activity
 from finops_lab.contracts.telemetry import JOB_STATES
 from finops_lab.errors import InputError
-from finops_lab.money import MONEY
+from finops_lab.money import MONEY, divided
 from finops_lab.unit_economics._grouping import grouped
 from finops_lab.unit_economics._job_months import job_months
 from finops_lab.unit_economics._telling import first_reason, told
 from finops_lab.unit_economics.activity import currency_of, spent
-from finops_lab.unit_economics.figures import Definition, divided, whole_and_by
+from finops_lab.unit_economics.figures import Definition, whole_and_by
 
 __all__ = ["BY_JOB", "DEFINITIONS", "of_jobs", "training_cost"]
 

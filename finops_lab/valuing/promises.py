@@ -31,7 +31,8 @@ def levels(lab: Lab, month: str | date, *, at: datetime | None = None) -> Servic
     month : str or datetime.date
         Month of use, such as ``2026-10``.
     at : datetime.datetime, optional
-        How far the month has run, where it is not over.
+        How far the month has run, where it is not over. Without it freshness is judged up to the
+        latest day that bills, requests or GPU samples tell of, or the lab's `as_of`.
 
     Returns
     -------
@@ -50,7 +51,7 @@ def levels(lab: Lab, month: str | date, *, at: datetime | None = None) -> Servic
     end = datetime.combine(add_months(first, 1), datetime.min.time(), UTC)
     hours = pl.col("ts") < (at or end)
     return judge(
-        level_events(frames, slos),
+        level_events(frames, slos, at=at),
         slos,
         first,
         at=at,
@@ -61,12 +62,12 @@ def levels(lab: Lab, month: str | date, *, at: datetime | None = None) -> Servic
     )
 
 
-def level_events(frames: Frames, slos: pl.DataFrame) -> pl.DataFrame:
+def level_events(frames: Frames, slos: pl.DataFrame, *, at: datetime | None = None) -> pl.DataFrame:
     """Return the good and bad events of objectives in some months, of calls and of days."""
     if slos.is_empty():
         return pl.DataFrame(schema=EVENTS)
     calls = measuring.call_events(frames.lab).filter(frames.within("slot"))
-    return added(calls, *_by_day(frames, slos)).collect()
+    return added(calls, *_by_day(frames, slos, at)).collect()
 
 
 def burned(frames: Frames) -> pl.DataFrame:
@@ -78,7 +79,7 @@ def burned(frames: Frames) -> pl.DataFrame:
     return pl.concat([calls, burned_months(added(*parts), others)]) if parts else calls
 
 
-def _by_day(frames: Frames, slos: pl.DataFrame) -> list[pl.LazyFrame]:
+def _by_day(frames: Frames, slos: pl.DataFrame, at: datetime | None = None) -> list[pl.LazyFrame]:
     """Return the events of objectives that are judged by day."""
     lab, objectives = frames.lab, set(slos["objective"])
     parts: list[pl.LazyFrame] = []
@@ -94,8 +95,19 @@ def _by_day(frames: Frames, slos: pl.DataFrame) -> list[pl.LazyFrame]:
         tables = {
             name: frames.entries.lazy() if name == "ledger" else lab.table(name) for name in sorted(named)
         }
-        # Of days to come nobody can say that their data is late.
-        known = lab.as_of or datetime.now(UTC).date() - timedelta(days=1)
-        last = min(frames.end - timedelta(days=1), known)
+        last = min(frames.end - timedelta(days=1), _seen_until(frames, at))
         parts.append(daily.freshness_events(tables, slos, first=frames.first, last=last))
     return parts
+
+
+def _seen_until(frames: Frames, at: datetime | None) -> date:
+    """Return the last day that is over: of days to come nobody can say that their data is late.
+
+    No clock is asked, or the same inputs would tell another figure tomorrow.
+    """
+    if at is not None:
+        return at.date() - timedelta(days=1)
+    if frames.lab.as_of is not None:
+        return frames.lab.as_of
+    seen = [frames.entries["x_ChargeDate"], frames.request_days["day"], frames.gpu_days["day"]]
+    return max([day for days in seen for day in days.unique().drop_nulls()], default=frames.end)

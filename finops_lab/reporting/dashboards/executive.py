@@ -13,6 +13,7 @@ from finops_lab.money import MONEY
 from finops_lab.reporting.dashboards.board import Board
 from finops_lab.reporting.section import MOST, Section, change_words, foremost, money, of_all
 from finops_lab.tables import Table, money_table
+from finops_lab.unit_economics.features import against_revenue
 
 __all__ = ["Dashboard"]
 
@@ -58,7 +59,7 @@ class Dashboard(Board):
     def value(self) -> Section:
         """Set what features cost against what they bring."""
         figures = self.review.kpis.figures.filter(kpi="M12")
-        months = _per_revenue(figures.filter(pl.col("dimension").is_null()))
+        months = against_revenue(figures.filter(pl.col("dimension").is_null()))
         features = figures.filter(pl.col("month") == self.month, dimension="feature")
         if months.filter(pl.col("month") == self.month).is_empty():
             told = self.review.lab.table("feature_value").head(1).collect().height
@@ -149,19 +150,6 @@ def _lost(board: Board) -> str:
     return f" Retrains that came to nothing cost {money(lost[0], 'USD')}: the debug dashboard names them."
 
 
-def _per_revenue(whole: pl.DataFrame) -> pl.DataFrame:
-    """Return cost and revenue of the months whose margin is known: they are its two parts."""
-    margin = whole.filter(
-        pl.col("measure") == "margin", pl.col("value").is_not_null(), pl.col("denominator") > 0
-    )
-    return margin.select(
-        "month",
-        cost=(pl.col("denominator") - pl.col("numerator")).cast(MONEY),
-        revenue="denominator",
-        ratio=1 - pl.col("value").cast(pl.Float64),
-    ).sort("month")
-
-
 def _features(board: Board, features: pl.DataFrame) -> Table:
     named = features.filter(pl.col("key").is_not_null())
     wide = named.pivot(on="measure", index="key", values="value", maintain_order=True)
@@ -205,7 +193,7 @@ def _revenue_chart(board: Board, months: pl.DataFrame) -> object:
             shown.select(
                 "month",
                 group=pl.lit("revenue less cost"),
-                amount=(pl.col("revenue") - pl.col("cost")).cast(MONEY),
+                amount="left",
             ),
         ]
     )

@@ -60,7 +60,7 @@ class Dashboard(Board):
         thin = levels.alerts.height - proved.height
         said = f"**{plural(counts['page'], 'page')} and {plural(counts['ticket'], 'ticket')}** "
         said += f"in {self.review.month_name}"
-        said += f"; {thin} more had too few rows behind them to wake anybody." if thin else "."
+        said += f"; {thin} more are within chance or rest on too few rows to wake anybody." if thin else "."
         if proved.is_empty():
             values = {"alerts": levels.alerts.to_dicts(), "actions": []}
             return Section("alerts", said, values=values)

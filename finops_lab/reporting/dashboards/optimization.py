@@ -6,7 +6,7 @@ import polars as pl
 
 from finops_lab.charts.capacity import load_curve as draw_loads
 from finops_lab.charts.capacity import packing_bars
-from finops_lab.money import MONEY, exact_sum
+from finops_lab.money import exact_sum
 from finops_lab.reporting.dashboards.autoscaling import autoscaling
 from finops_lab.reporting.dashboards.board import Board
 from finops_lab.reporting.section import Section, foremost, money, of_all, percent
@@ -15,6 +15,7 @@ from finops_lab.unit_economics.activity import activity
 from finops_lab.unit_economics.adoption import adoption
 from finops_lab.unit_economics.ai_spend import ai_spend
 from finops_lab.unit_economics.capacity import packing
+from finops_lab.unit_economics.commitments import commitment_use
 from finops_lab.unit_economics.comparison import between_teams, money_and_use
 from finops_lab.unit_economics.load import daily_load, load_curve
 from finops_lab.unit_economics.practice import practice_entries, practice_returns
@@ -148,23 +149,9 @@ class Dashboard(Board):
 
     def commitments(self) -> Section:
         """Show how much of the commitments was used, month by month."""
-        metric = self.review.metric
-        status, amount = pl.col("CommitmentDiscountStatus"), pl.col(metric)
-        months = (
-            self.frames.entries.filter(status.is_not_null())
-            .group_by("x_ChargeMonth", "ProviderName")
-            .agg(
-                amount.filter(status == "Used").sum().alias("used"),
-                amount.filter(status == "Unused").sum().alias("unused"),
-            )
-            .with_columns(pl.col("used", "unused").fill_null(0).cast(MONEY))
-            .sort("x_ChargeMonth", "ProviderName", descending=[True, False])
-        )
-        if months.is_empty():
+        told = commitment_use(self.frames.entries, metric=self.review.metric)
+        if told.is_empty():
             return self.nothing("commitments", "**No commitments** pay for anything in these months.")
-        whole = months.with_columns((pl.col("used") + pl.col("unused")).cast(MONEY).alias("paid"))
-        share = pl.col("used").cast(pl.Float64) / pl.col("paid").cast(pl.Float64)
-        told = whole.with_columns(pl.when(pl.col("paid") > 0).then(share).alias("utilization"))
         now = told.filter(pl.col("x_ChargeMonth") == f"{self.month:%Y-%m}")
         unused, paid = (exact_sum(now[name].to_list()) for name in ("unused", "paid"))
         said = (

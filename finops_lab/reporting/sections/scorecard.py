@@ -52,7 +52,7 @@ def _finding(found: Kpis) -> str:
         said.append(f"{groups['unclear'].height} cannot be told from it within their bounds")
     undefined = found.table.filter(pl.col("status") == "undefined").height
     if undefined:
-        said.append(f"{undefined} could not be worked out, and say why")
+        said.append(f"{undefined} could not be worked out, why stands below")
     return "; ".join(said) + "."
 
 
