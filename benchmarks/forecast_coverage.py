@@ -18,7 +18,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from finops_lab.calendar import add_months, days_in_month
-from finops_lab.forecasting import combination, forecast, seasonal_naive
+from finops_lab.forecasting import core, forecast, seasonal_naive
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "forecast"
 LAST = date(2024, 12, 1)
@@ -89,7 +89,7 @@ def score(frame: pl.DataFrame) -> dict[str, float]:
 
 def learn(take: int) -> None:
     """Print the half widths per months of history: signed quantiles of the scaled errors."""
-    table = combination._WIDTHS
+    table = core._WIDTHS
     for length in table:
         seen: list[NDArray[np.float64]] = []
         for data in ("m4_monthly", "m3_monthly") if length < 8 else ("m4_monthly",):

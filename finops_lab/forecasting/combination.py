@@ -7,7 +7,8 @@ import polars as pl
 
 from finops_lab.calendar import add_months
 from finops_lab.errors import InputError
-from finops_lab.forecasting.members import YEAR, damped_trend, holt_winters, run_members, stl_holt, theta
+from finops_lab.forecasting.core import centres
+from finops_lab.forecasting.members import YEAR
 from finops_lab.forecasting.panel import (
     VALUES,
     Floats,
@@ -17,29 +18,7 @@ from finops_lab.forecasting.panel import (
     read_panel,
 )
 
-_SHORT = 8  # months: under it, flat
-_RECENT = 3  # months: the level of a flat forecast
 _SMOOTHER = 0.8  # how much calmer than its daily rate a monthly amount must be to count as a fixed fee
-# A series never seen to move is not certain: part of its level joins its spread.
-_FLOOR_SHORT, _FLOOR = 0.02, 0.002
-_GROWTH = 0.3  # the half width grows with sqrt(1 + 0.3 (h - 1)), the best of 0 to 1 on M4
-
-# Half widths in units of the spread (see `_centre`) for lo_80, hi_80, lo_95, hi_95, by months of
-# history (a row holds until the next). Pooled 10/90 and 2.5/97.5 % quantiles of the scaled errors over
-# horizons 1 to 12, values taken as mean daily rates: `benchmarks/forecast_coverage.py --learn` on the
-# 400 M4 monthly dev series; under 8 months on these and 400 M3 series, because M4 alone is too calm
-# there (80 % bounds learned on it cover 61 % of M3 after one month).
-_WIDTHS: dict[int, tuple[float, float, float, float]] = {
-    1: (6.12, 4.60, 14.34, 13.33),
-    2: (1.33, 1.67, 3.54, 3.48),
-    3: (1.08, 1.32, 2.35, 2.68),
-    8: (1.04, 1.39, 2.34, 2.55),
-    12: (0.86, 1.16, 1.92, 2.07),
-    18: (0.79, 1.02, 1.59, 1.94),
-    24: (1.36, 1.87, 2.24, 3.19),
-    36: (1.01, 1.35, 1.73, 2.21),
-    60: (0.80, 1.14, 1.39, 1.87),
-}
 _SIDES = np.array([-1.0, 1.0, -1.0, 1.0])[:, None]
 _NORMAL = np.array([1.2816, 1.2816, 1.9600, 1.9600])[:, None]
 
@@ -147,11 +126,9 @@ def project(series: Series, months: int) -> tuple[str, Floats]:
     # Members see a series of mean 1, rounded beyond any digit that matters: so the unit of the amounts
     # cannot change an optimiser's path, and a bill of credits is the mirror of a bill of charges.
     size = float(np.abs(rates).mean()) * (-1.0 if rates.sum() < 0 else 1.0) or 1.0
-    model, point, spread, width_row = _centre(np.round(rates / size, 10), months)
-    widths = np.array(_WIDTHS[width_row])[:, None]
-    half = spread * widths * np.sqrt(1 + _GROWTH * np.arange(months))
-    values = np.vstack([point, point + _SIDES * half]) * size * ahead
-    return model, values[[0, 2, 1, 4, 3]] if size < 0 else values
+    (centre,) = centres([np.round(rates / size, 10)], months)
+    values = np.vstack([centre.point, centre.point + _SIDES * centre.halves]) * size * ahead
+    return centre.model, values[[0, 2, 1, 4, 3]] if size < 0 else values
 
 
 def project_naive(series: Series, months: int) -> tuple[str, Floats]:
@@ -164,7 +141,7 @@ def project_naive(series: Series, months: int) -> tuple[str, Floats]:
         steps = ahead // YEAR + 1
     else:
         model, point, errors, steps = "last_value", np.full(months, x[-1]), np.diff(x), ahead + 1
-    spread = _rms(errors) if errors.size else np.nan
+    spread = float(np.sqrt(np.mean(np.square(errors)))) if errors.size else np.nan
     return model, np.vstack([point, point + _SIDES * _NORMAL * spread * np.sqrt(steps)])
 
 
@@ -176,38 +153,3 @@ def _is_monthly(amounts: Floats, rates: Floats) -> bool:
     as_months = np.abs(np.diff(amounts)).sum() / np.abs(amounts).mean()
     as_rates = np.abs(np.diff(rates)).sum() / size
     return bool(as_months < _SMOOTHER * as_rates)
-
-
-def _centre(x: Floats, months: int) -> tuple[str, Floats, float, int]:
-    """Return model, point forecast, spread, and which row of `_WIDTHS` calibrates that spread.
-
-    Spread with a season: the mean of the root mean squares of the members' one-step errors and of the
-    year-on-year changes (members fit two years too well, the changes do not). Without: the root mean
-    square of the month-on-month changes.
-    """
-    n, level = len(x), float(np.abs(x[-_RECENT:].mean()))
-    calm = _rms(np.diff(x)) + _FLOOR_SHORT * level
-    flat = np.full(months, x[-_RECENT:].mean())
-    if n < _SHORT:
-        return "flat", flat, calm, _row(n)
-    seasonal = n >= 2 * YEAR
-    model = "combination" if seasonal else "combination_no_season"
-    if np.ptp(x) == 0:
-        return model, flat, (_FLOOR if seasonal else _FLOOR_SHORT) * level, _row(n)
-    results = run_members(x, months, (theta, holt_winters, stl_holt) if seasonal else (theta, damped_trend))
-    if not results:
-        return "flat", flat, calm, _row(_SHORT - 1)
-    point = np.mean([point for point, _ in results], axis=0)
-    if not seasonal:
-        return model, point, calm, _row(n)
-    errors = [_rms(errors) for _, errors in results if errors.size]
-    spread = float(np.mean([*errors, _rms(x[YEAR:] - x[:-YEAR])])) + _FLOOR * level
-    return model, point, spread, _row(n)
-
-
-def _row(n: int) -> int:
-    return max(start for start in _WIDTHS if start <= n)
-
-
-def _rms(errors: Floats) -> float:
-    return float(np.sqrt(np.mean(np.square(errors)))) if errors.size else 0.0

@@ -1,0 +1,201 @@
+"""From bounds to chances: quantiles, the chance to pass an amount, and bounds of sums.
+
+A forecast is read as a continuous distribution whose 2.5, 10, 50, 90 and 97.5 % quantiles are its
+bounds and its centre. Between and beyond them it is normal by pieces: the quantile is linear in the
+normal score, so both sides keep their own spread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+
+from finops_lab.errors import InputError
+from finops_lab.forecasting.panel import VALUES, Floats
+
+__all__ = ["exceedance", "over_months", "over_series", "quantile_at"]
+
+_KNOTS = ("lo_95", "lo_80", "yhat", "hi_80", "hi_95")
+_SCORES = np.array([-1.959963984540054, -1.2815515655446004, 0.0, 1.2815515655446004, 1.959963984540054])
+
+
+def quantile_at(forecast: pl.DataFrame, p: float, name: str = "amount") -> pl.DataFrame:
+    """Add the amount that the actual stays below with probability `p`.
+
+    Parameters
+    ----------
+    forecast : polars.DataFrame
+        As `forecast` gives: ``yhat, lo_80, hi_80, lo_95, hi_95`` (Float64).
+    p : float
+        A probability between 0 and 1, both exclusive.
+    name : str
+        The column to add: Float64, units of `yhat`, null where a bound is.
+
+    Raises
+    ------
+    InputError
+        `p` is not between 0 and 1, or a bound's column is missing.
+
+    Examples
+    --------
+    >>> ahead = pl.DataFrame({"yhat": 100.0, "lo_80": 90.0, "hi_80": 120.0, "lo_95": 80.0, "hi_95": 140.0})
+    >>> quantile_at(ahead, 0.9)["amount"].to_list()
+    [120.0]
+    """
+    from statistics import NormalDist
+
+    if not 0 < p < 1:
+        raise InputError(f"a probability lies between 0 and 1, not at {p!r}", hint="write 0.8 for 80 %")
+    knots, z = _knots(forecast), NormalDist().inv_cdf(p)
+    left = int(np.clip(np.searchsorted(_SCORES, z) - 1, 0, len(_SCORES) - 2))
+    share = (z - _SCORES[left]) / (_SCORES[left + 1] - _SCORES[left])
+    amounts = knots[:, left] + share * (knots[:, left + 1] - knots[:, left])
+    return forecast.with_columns(pl.Series(name, amounts).fill_nan(None))
+
+
+def exceedance(forecast: pl.DataFrame, limit: str, name: str = "probability") -> pl.DataFrame:
+    """Add the probability that the actual is above an amount given per row.
+
+    Parameters
+    ----------
+    forecast : polars.DataFrame
+        As `forecast` gives, with a column of amounts to hold against it.
+    limit : str
+        The column of amounts: any number, cast to Float64.
+    name : str
+        The column to add: Float64 from 0 to 1, null where a bound or the limit is. Where all bounds
+        are one amount it is 1 above the limit and 0 at or below it.
+
+    Raises
+    ------
+    InputError
+        A column is missing.
+
+    Examples
+    --------
+    >>> ahead = pl.DataFrame({"yhat": 100.0, "lo_80": 90.0, "hi_80": 120.0, "lo_95": 80.0, "hi_95": 140.0})
+    >>> exceedance(ahead.with_columns(budget=120.0), "budget")["probability"].round(6).to_list()
+    [0.1]
+    """
+    from statistics import NormalDist
+
+    knots = _knots(forecast)
+    if limit not in forecast.columns:
+        raise InputError("the forecast has no such column", column=limit)
+    limits = forecast[limit].cast(pl.Float64).fill_null(float("nan")).to_numpy()
+    normal, found = NormalDist(), np.full(len(limits), np.nan)
+    for row, (bounds, at) in enumerate(zip(knots, limits, strict=True)):
+        if np.isnan(at) or np.isnan(bounds).any():
+            continue
+        if bounds[-1] <= bounds[0]:
+            found[row] = float(bounds[2] > at)
+        else:
+            found[row] = 1 - normal.cdf(_score(bounds, float(at)))
+    return forecast.with_columns(pl.Series(name, found).fill_nan(None))
+
+
+def over_months(forecast: pl.DataFrame, by: Sequence[str] = ("unique_id",)) -> pl.DataFrame:
+    """Add up months of the same series: bounds are added, because errors of one series stay together.
+
+    Parameters
+    ----------
+    forecast : polars.DataFrame
+        As `forecast` gives.
+    by : sequence of str
+        What the sums are for.
+
+    Returns
+    -------
+    polars.DataFrame
+        `by`, ``yhat, lo_80, hi_80, lo_95, hi_95`` of the sum (null where a month's is), sorted.
+
+    Raises
+    ------
+    InputError
+        A column is missing.
+
+    Examples
+    --------
+    >>> two = pl.DataFrame({"unique_id": ["a", "a"], "yhat": 10.0, "lo_80": 9.0, "hi_80": 12.0,
+    ...     "lo_95": 8.0, "hi_95": 14.0})
+    >>> over_months(two).row(0)
+    ('a', 20.0, 18.0, 24.0, 16.0, 28.0)
+    """
+    _columns(forecast, (*by, *VALUES))
+    whole = [pl.when(pl.col(n).null_count() == 0).then(pl.col(n).sum()).alias(n) for n in VALUES]
+    return forecast.group_by(by).agg(whole).sort(by)
+
+
+def over_series(forecast: pl.DataFrame, by: Sequence[str] = ("ds",)) -> pl.DataFrame:
+    """Add up several series: half widths add as roots of sums of squares, for errors of their own.
+
+    Parameters
+    ----------
+    forecast : polars.DataFrame
+        As `forecast` gives.
+    by : sequence of str
+        What the sums are for.
+
+    Returns
+    -------
+    polars.DataFrame
+        `by`, ``yhat, lo_80, hi_80, lo_95, hi_95`` of the sum (null where a series' is), sorted.
+
+    Raises
+    ------
+    InputError
+        A column is missing.
+
+    Examples
+    --------
+    >>> from datetime import date
+    >>> two = pl.DataFrame({"unique_id": ["a", "b"], "ds": date(2026, 1, 1), "yhat": 10.0,
+    ...     "lo_80": [7.0, 6.0], "hi_80": 12.0, "lo_95": 4.0, "hi_95": 14.0})
+    >>> over_series(two)["lo_80"].to_list()
+    [15.0]
+    """
+    _columns(forecast, (*by, *VALUES))
+    bounds = [name for name in VALUES if name != "yhat"]
+    sums = [pl.when(pl.col("yhat").null_count() == 0).then(pl.col("yhat").sum()).alias("yhat")]
+    sums += [
+        pl.when(pl.col(n).null_count() == 0)
+        .then((pl.col(n) - pl.col("yhat")).pow(2).sum().sqrt() * (-1 if n.startswith("lo") else 1))
+        .alias(n)
+        for n in bounds
+    ]
+    return (
+        forecast.group_by(by)
+        .agg(sums)
+        .with_columns((pl.col("yhat") + pl.col(n)).alias(n) for n in bounds)
+        .sort(by)
+    )
+
+
+def _score(bounds: Floats, at: float) -> float:
+    """Return the normal score of an amount; bounds that coincide give the score nearest to the centre."""
+    inner = range(len(_SCORES) - 1)
+    if at >= bounds[2]:
+        pieces = [i for i in inner if i >= 2 and bounds[i + 1] > bounds[i]]
+        piece = next((i for i in pieces if at <= bounds[i + 1]), pieces[-1] if pieces else None)
+        if piece is None:
+            return 0.0 if at == bounds[2] else float("inf")
+    else:
+        pieces = [i for i in reversed(inner) if i < 2 and bounds[i + 1] > bounds[i]]
+        piece = next((i for i in pieces if at >= bounds[i]), pieces[-1] if pieces else None)
+        if piece is None:
+            return float("-inf")
+    share = (at - bounds[piece]) / (bounds[piece + 1] - bounds[piece])
+    return float(_SCORES[piece] + share * (_SCORES[piece + 1] - _SCORES[piece]))
+
+
+def _knots(forecast: pl.DataFrame) -> Floats:
+    _columns(forecast, _KNOTS)
+    return forecast.select(pl.col(n).cast(pl.Float64).fill_null(float("nan")) for n in _KNOTS).to_numpy()
+
+
+def _columns(frame: pl.DataFrame, names: Sequence[str]) -> None:
+    for name in names:
+        if name not in frame.columns:
+            raise InputError("the forecast has no such column", column=name, hint="pass what `forecast` gave")
