@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -126,6 +127,7 @@ def on_import(tree: ast.Module) -> Iterator[tuple[int, str]]:
         waiting += ast.iter_child_nodes(node)
 
 
+@cache  # several rules look at each module
 def parse(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), str(path))
 
