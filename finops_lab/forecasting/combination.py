@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import polars as pl
 
-from finops_lab.calendar import add_months
 from finops_lab.errors import InputError
 from finops_lab.forecasting.core import centres
 from finops_lab.forecasting.members import YEAR
@@ -14,11 +15,10 @@ from finops_lab.forecasting.panel import (
     Floats,
     Series,
     forecast_frame,
-    month_lengths,
     read_panel,
 )
+from finops_lab.forecasting.preparing import prepare
 
-_SMOOTHER = 0.8  # how much calmer than its daily rate a monthly amount must be to count as a fixed fee
 _SIDES = np.array([-1.0, 1.0, -1.0, 1.0])[:, None]
 _NORMAL = np.array([1.2816, 1.2816, 1.9600, 1.9600])[:, None]
 
@@ -66,8 +66,9 @@ def forecast(
     [('fee', datetime.date(2026, 4, 1), 5.0, 'flat'), ('fee', datetime.date(2026, 5, 1), 5.0, 'flat')]
     """
     at_least_one(months=months)
-    rows = [(series, *project(series, months)) for series in read_panel(panel)]
-    result = forecast_frame(rows)
+    many = read_panel(panel)
+    found = project_all(many, months)
+    result = forecast_frame((series, *one) for series, one in zip(many, found, strict=True))
     return result.with_columns(pl.col(VALUES).clip(lower_bound=0.0)) if nonnegative else result
 
 
@@ -115,20 +116,17 @@ def at_least_one(**counts: int) -> None:
 
 def project(series: Series, months: int) -> tuple[str, Floats]:
     """Forecast one series: the model's name and one row per name in `VALUES`."""
-    n, amounts = len(series), series.amounts
-    if not n:
-        return "no_history", np.full((len(VALUES), months), np.nan)
-    days = month_lengths(series.first, n)
-    ahead = month_lengths(add_months(series.first, n), months)
-    if _is_monthly(amounts, amounts / days):
-        days, ahead = np.ones(n), np.ones(months)
-    rates = amounts / days
-    # Members see a series of mean 1, rounded beyond any digit that matters: so the unit of the amounts
-    # cannot change an optimiser's path, and a bill of credits is the mirror of a bill of charges.
-    size = float(np.abs(rates).mean()) * (-1.0 if rates.sum() < 0 else 1.0) or 1.0
-    (centre,) = centres([np.round(rates / size, 10)], months)
-    values = np.vstack([centre.point, centre.point + _SIDES * centre.halves]) * size * ahead
-    return centre.model, values[[0, 2, 1, 4, 3]] if size < 0 else values
+    return project_all([series], months)[0]
+
+
+def project_all(many: Sequence[Series], months: int) -> list[tuple[str, Floats]]:
+    """Forecast series in one call of the core, each as `project` would alone, in the order given."""
+    prepared = [prepare(series, months) for series in many]
+    there = [one for one in prepared if len(one.array)]
+    horizon = months + max((one.skip for one in there), default=0)
+    found = iter(centres([one.array for one in there], horizon) if there else ())
+    nothing = np.full((len(VALUES), months), np.nan)
+    return [one.restore(next(found)) if len(one.array) else ("no_history", nothing) for one in prepared]
 
 
 def project_naive(series: Series, months: int) -> tuple[str, Floats]:
@@ -143,13 +141,3 @@ def project_naive(series: Series, months: int) -> tuple[str, Floats]:
         model, point, errors, steps = "last_value", np.full(months, x[-1]), np.diff(x), ahead + 1
     spread = float(np.sqrt(np.mean(np.square(errors)))) if errors.size else np.nan
     return model, np.vstack([point, point + _SIDES * _NORMAL * spread * np.sqrt(steps)])
-
-
-def _is_monthly(amounts: Floats, rates: Floats) -> bool:
-    """Tell a fixed monthly fee from usage: its amounts move less than its rates, relative to their size."""
-    size = np.abs(rates).mean()
-    if len(amounts) < 2 or size == 0:
-        return False
-    as_months = np.abs(np.diff(amounts)).sum() / np.abs(amounts).mean()
-    as_rates = np.abs(np.diff(rates)).sum() / size
-    return bool(as_months < _SMOOTHER * as_rates)
