@@ -13,12 +13,12 @@ _LEAST = 8  # known months; less shows no usual level
 _SIDE = 3  # months on each side whose median is the level there
 _CLEAR = 6.0  # how many robust standard deviations off, against the level and against the season
 _ROBUST = 1.4826  # makes a median absolute deviation a standard deviation (normal errors)
-# The least distance from the level, as shares of it: upwards, downwards. Without two years nothing
-# tells a yearly peak from an outlier, so it takes more.
+# The least distance from the level, as shares of it: upwards, downwards. Without the same month of
+# another year nothing tells a yearly peak from an outlier, so it takes more.
 _FAR, _FAR_SHORT = (0.6, 0.5), (2.0, 0.8)
 _BACK = 0.35  # the levels before and after may differ by this share of the distance
 _RECURS = 0.4  # a distance of this share in the same month of another year is a season
-_MOST = 1 / 12  # share of months that can be exceptions; with more the series is like that
+_MOST = 1 / 18  # share of months that can be exceptions; with more the series is like that
 
 
 def expected(rates: Floats) -> Floats:
@@ -28,7 +28,7 @@ def expected(rates: Floats) -> Floats:
     of three after it, on the same side, and these two levels agree (so a new level stays); it is far
     from what the same months of other years were against their levels (so a yearly peak stays); and
     both distances are six times the series' own robust spread. The last month is never replaced: nothing
-    shows whether it stays. Where more than one month in twelve looks like that, none is replaced.
+    shows whether it stays. Where more than one month, and more than one in eighteen, looks like that, none is replaced.
 
     Parameters
     ----------
@@ -53,15 +53,15 @@ def expected(rates: Floats) -> Floats:
     before, after = _levels(rates)
     level = (before + after) / 2
     off = np.where(known, rates - level, np.nan)
-    season = _season(off, level)
+    seen = _season(off, level)
+    season = np.nan_to_num(seen)
     unusual = off - season
-    up, down = _FAR if n >= 2 * _YEAR else _FAR_SHORT
+    up, down = np.where(np.isnan(seen), np.array(_FAR_SHORT)[:, None], np.array(_FAR)[:, None])
     with np.errstate(invalid="ignore"):
         far = np.where(off > 0, off > up * level, -off > down * level) & (level > 0)
         isolated = np.abs(after - before) <= _BACK * np.abs(off)
         clear = (np.abs(off) > _CLEAR * _spread(off)) & (np.abs(unusual) > _CLEAR * _spread(unusual))
         new = (np.abs(season) < _RECURS * np.abs(off)) | (season * off < 0)
-        # An outlier makes its own months of other years look odd; it is the one further off.
         found = far & isolated & clear & new
     if found.sum() > max(1.0, _MOST * n):
         return nothing
@@ -85,22 +85,18 @@ def _medians(rows: Floats) -> Floats:
 
 
 def _season(off: Floats, level: Floats) -> Floats:
-    """Return how far the same months of other years were off, at this level; 0 where there are none."""
-    n = len(off)
-    if n < 2 * _YEAR:
-        return np.zeros(n)
-    years = -(-n // _YEAR)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        share = np.where(level > 0, off / level, np.nan)
-    table = np.full(years * _YEAR, np.nan)
-    table[:n] = share
-    grid = table.reshape(years, _YEAR)
-    season = np.zeros(n)
-    for i in range(n):
-        others = np.delete(grid[:, i % _YEAR], i // _YEAR)
-        others = others[~np.isnan(others)]
-        if others.size:
-            season[i] = float(np.median(others)) * level[i]
+    """Return how far the same months of other years were off, at this level; NaN without such a month."""
+    n, years = len(off), -(-len(off) // _YEAR)
+    season = np.full(n, np.nan)
+    if n <= _YEAR:
+        return season
+    share = np.full(years * _YEAR, np.nan)
+    np.divide(off, level, out=share[:n], where=level > 0)
+    grid = share.reshape(years, _YEAR)
+    for year in range(years):
+        others = _medians(np.delete(grid, year, axis=0).T)
+        at = slice(year * _YEAR, min((year + 1) * _YEAR, n))
+        season[at] = others[: at.stop - at.start] * level[at]
     return season
 
 

@@ -165,7 +165,9 @@ def _check(event: Event) -> None:
             raise InputError("empty in some row of the events", column=column)
     if event.kind not in known:
         kinds = ", ".join(dict.fromkeys(known))
-        raise InputError(f"event {event.name!r}: no kind {event.kind!r}", column="kind", hint=f"one of {kinds}")
+        raise InputError(
+            f"event {event.name!r}: no kind {event.kind!r}", column="kind", hint=f"one of {kinds}"
+        )
     for column, month in (("first", event.first), ("last", event.last)):
         if month is not None and month.day != 1:
             raise InputError(f"event {event.name!r}: {month} is not the first of its month", column=column)
@@ -173,16 +175,17 @@ def _check(event: Event) -> None:
         raise InputError(f"event {event.name!r}: its last month is before its first", column="last")
     if event.last is None and event.kind in ("one_off", "incomplete"):
         raise InputError(f"event {event.name!r}: {event.kind} needs a last month", column="last")
-    for column, value, kinds in (
+    for column, value, fitting in (
         ("factor", event.factor, _FACTORS),
         ("amount", event.amount, _AMOUNTS),
     ):
-        if value is not None and event.kind not in kinds:
+        if value is not None and event.kind not in fitting:
             raise InputError(f"event {event.name!r}: {event.kind} has no {column}", column=column)
         if value is not None and not (isfinite(value) and value > 0):
             raise InputError(f"event {event.name!r}: {column} must be above 0, not {value!r}", column=column)
     if event.factor is not None and (
-        (event.kind == "price_cut" and event.factor >= 1) or (event.kind == "price_rise" and event.factor <= 1)
+        (event.kind == "price_cut" and event.factor >= 1)
+        or (event.kind == "price_rise" and event.factor <= 1)
     ):
         raise InputError(
             f"event {event.name!r}: factor {event.factor:g} is no {event.kind.replace('_', ' ')}",
