@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import polars as pl
 
@@ -129,6 +131,11 @@ def project(series: Series, months: int) -> tuple[str, Floats]:
     (centre,) = centres([np.round(rates / size, 10)], months)
     values = np.vstack([centre.point, centre.point + _SIDES * centre.halves]) * size * ahead
     return centre.model, values[[0, 2, 1, 4, 3]] if size < 0 else values
+
+
+def project_all(many: Sequence[Series], months: int) -> list[tuple[str, Floats]]:
+    """Forecast series, each as `project` would alone, in the order given."""
+    return [project(series, months) for series in many]
 
 
 def project_naive(series: Series, months: int) -> tuple[str, Floats]:
