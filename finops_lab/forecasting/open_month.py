@@ -231,7 +231,8 @@ def _without_fees(days: _Days) -> tuple[_Days, float]:
 
 def _errors(days: _Days) -> Floats:
     """Return what past estimates of the same day missed, relative to the part that was to come."""
-    found = []
+    found: list[float] = []
+    early: list[float] = []
     for n in range(1, _JUDGED + 1):
         month = add_months(days.month, -n)
         whole = days.of(month)
@@ -240,8 +241,11 @@ def _errors(days: _Days) -> Floats:
         day = min(days.last.day, days_in_month(month) - 1)
         _, to_come, _ = _parts(days.until(month.replace(day=day)))
         if to_come:
-            found.append((float(whole[day:].sum()) - to_come) / abs(to_come))
-    return np.array(found)
+            knew_fees = add_months(month, -_FEE_SEEN) >= days.first
+            missed = (float(whole[day:].sum()) - to_come) / abs(to_come)
+            (found if knew_fees else early).append(missed)
+    # A series' first months could not know its fees: they count where there is little else.
+    return np.array(found if len(found) >= _FEE_MONTHS else found + early)
 
 
 def _t(percent: int, n: int) -> float:
