@@ -87,7 +87,7 @@ def said(
         history = histories.get((series.unique_id, cut))
         if history is None:
             continue
-        model, values = made[(series.unique_id, cut)]
+        _, values = made[(series.unique_id, cut)]
         step = lead - 1 + cut - len(history)
         at = cut + lead - 1
         rows.append(
