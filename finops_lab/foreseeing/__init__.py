@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from finops_lab.foreseeing.outlook import Outlook, foresee, of_ledger
-    from finops_lab.foreseeing.panels import Panels, panels
+    from finops_lab.foreseeing.panels import Panels, ledger_of, panels
     from finops_lab.foreseeing.records import keep, kept, said_and_came
 
 _HOMES = {
@@ -15,12 +15,23 @@ _HOMES = {
     "foresee": "outlook",
     "keep": "records",
     "kept": "records",
+    "ledger_of": "panels",
     "of_ledger": "outlook",
     "panels": "panels",
     "said_and_came": "records",
 }
 
-__all__ = ["Outlook", "Panels", "foresee", "keep", "kept", "of_ledger", "panels", "said_and_came"]
+__all__ = [
+    "Outlook",
+    "Panels",
+    "foresee",
+    "keep",
+    "kept",
+    "ledger_of",
+    "of_ledger",
+    "panels",
+    "said_and_came",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -129,19 +129,20 @@ def said_and_came(review: Review, made: Outlook) -> Table:
     leads = [lead for lead in LEADS if lead in set(rows["lead"])]
     for lead in leads:
         mine = rows.filter(pl.col("lead") == lead)
-        names = {"yhat": f"said_{lead}", "off": f"off_{lead}", "inside_80": f"inside_{lead}"}
+        names = {"yhat": f"said_{lead}", "off": f"off_{lead}"}
         shown = shown.join(mine.select("ds", *names).rename(names), on="ds", how="left")
         labels |= {
-            f"said_{lead}": f"Said {lead} before",
+            f"said_{lead}": f"Said {lead} {'month' if lead == 1 else 'months'} before",
             f"off_{lead}": "Off",
-            f"inside_{lead}": "Inside 80%",
         }
-    shown = shown.sort("ds")
+    held = pl.when("inside_80").then(pl.col("lead").cast(pl.String)).drop_nulls().str.join(", ")
+    judged = rows.filter(pl.col("inside_80").is_not_null())
+    shown = shown.join(judged.group_by("ds").agg(held.alias("held")), on="ds", how="left").sort("ds")
+    labels["held"] = "80% interval held"
     money_names = ["y", *[f"said_{lead}" for lead in leads]]
-    inside = [pl.col(f"inside_{lead}").replace_strict({True: "yes", False: "no"}) for lead in leads]
     return money_table(
         _exact(shown, *money_names)
-        .with_columns(inside)
+        .with_columns(pl.col("held").replace("", "none"))
         .select(pl.Series("month", [month_name(m) for m in shown["ds"]]), *list(labels)[1:]),
         title="What was said before, and what came, all teams",
         subtitle="Forecasts 1, 3 and 6 months before, from the months up to then as they are known today",
@@ -151,7 +152,8 @@ def said_and_came(review: Review, made: Outlook) -> Table:
         percent_columns=[f"off_{lead}" for lead in leads],
         labels=labels,
         unknown="too little history by then, or nothing came",
-        note="Off is said less came over came: positive when too high. What bills were restated by since is in it.",
+        note="Off is said less came over came: positive when too high. The last column tells which of these forecasts, by months before, had what came inside "
+        "their 80% interval.",
     )
 
 
