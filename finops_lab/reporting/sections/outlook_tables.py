@@ -152,8 +152,8 @@ def said_and_came(review: Review, made: Outlook) -> Table:
         percent_columns=[f"off_{lead}" for lead in leads],
         labels=labels,
         unknown="too little history by then, or nothing came",
-        note="Off is said less came over came: positive when too high. The last column tells which of these forecasts, by months before, had what came inside "
-        "their 80% interval.",
+        note="Off is said less came over came: positive when too high. The last column tells which of these "
+        "forecasts, by months before, had what came inside their 80% interval.",
     )
 
 
