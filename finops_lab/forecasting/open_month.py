@@ -175,8 +175,9 @@ def _parts(days: _Days) -> tuple[float, float, float]:
     so_far = float(np.where(np.isnan(known), here, known).sum())
     # Days before the series began are no unknown days: it starts in this month.
     ahead = days_in_month(days.month) - days.last.day
-    coming = profile[(days.last.weekday() + 1 + np.arange(ahead)) % 7].sum() * level
-    seen = float(np.nansum(known - usual.of(usual.month)))
+    coming = profile[(days.last.weekday() + 1 + np.arange(ahead)) % _WEEK].sum() * level
+    with_fee = np.isnan(usual.of(days.month)) & ~np.isnan(known)
+    seen = float((known - here)[with_fee].sum())
     late = max(fee - seen, 0.0) if days.last.day < _FEE_DAYS else 0.0
     return so_far, float(coming) + late, seen + late
 
@@ -207,7 +208,7 @@ def _level(usual: Floats) -> float:
 
 
 def _without_fees(days: _Days) -> tuple[_Days, float]:
-    """Take fees of the first days of months away; return also what the running month's should be."""
+    """Leave out days with a fee; return also what the running month's fees should be."""
     amounts = days.amounts.copy()
     above: dict[date, float] = {}
     fee, month = 0.0, days.first.replace(day=1)
@@ -224,15 +225,14 @@ def _without_fees(days: _Days) -> tuple[_Days, float]:
         held = [amount for amount in past if amount]
         fee = float(np.median(held)) if len(held) >= _FEE_SEEN else 0.0
         if fee and above[month]:
-            amounts[start:end] = np.where(part > usual, usual, part)
+            amounts[start:end] = np.where(part > usual, np.nan, part)
         month = add_months(month, 1)
     return _Days(days.first, amounts), fee
 
 
 def _errors(days: _Days) -> Floats:
     """Return what past estimates of the same day missed, relative to the part that was to come."""
-    found: list[float] = []
-    early: list[float] = []
+    found: list[tuple[int, float]] = []
     for n in range(1, _JUDGED + 1):
         month = add_months(days.month, -n)
         whole = days.of(month)
@@ -241,11 +241,14 @@ def _errors(days: _Days) -> Floats:
         day = min(days.last.day, days_in_month(month) - 1)
         _, to_come, _ = _parts(days.until(month.replace(day=day)))
         if to_come:
-            knew_fees = add_months(month, -_FEE_SEEN) >= days.first
-            missed = (float(whole[day:].sum()) - to_come) / abs(to_come)
-            (found if knew_fees else early).append(missed)
-    # A series' first months could not know its fees: they count where there is little else.
-    return np.array(found if len(found) >= _FEE_MONTHS else found + early)
+            before = (month.year - days.first.year) * 12 + month.month - days.first.month
+            found.append((before, (float(whole[day:].sum()) - to_come) / abs(to_come)))
+    # A series' first months could not know its fees, nor its weekdays: they count where there is little else.
+    for least, enough in ((_FEE_SEEN, _FEE_MONTHS), (1, _FEE_SEEN), (0, 0)):
+        errors = [missed for before, missed in found if before >= least]
+        if len(errors) >= enough:
+            break
+    return np.array(errors)
 
 
 def _t(percent: int, n: int) -> float:
