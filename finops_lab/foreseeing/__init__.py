@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from finops_lab.foreseeing.histories import Panels, ledger_of, panels
     from finops_lab.foreseeing.outlook import Outlook, foresee, of_ledger
-    from finops_lab.foreseeing.panels import Panels, ledger_of, panels
     from finops_lab.foreseeing.records import keep, kept, said_and_came
 
 _HOMES = {
     "Outlook": "outlook",
-    "Panels": "panels",
+    "Panels": "histories",
     "foresee": "outlook",
     "keep": "records",
     "kept": "records",
-    "ledger_of": "panels",
+    "ledger_of": "histories",
     "of_ledger": "outlook",
-    "panels": "panels",
+    "panels": "histories",
     "said_and_came": "records",
 }
 

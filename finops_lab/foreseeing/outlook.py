@@ -16,7 +16,7 @@ from finops_lab.forecasting.hierarchy import TOTAL, reconcile, tree
 from finops_lab.forecasting.open_month import estimate
 from finops_lab.forecasting.panel import VALUES
 from finops_lab.forecasting.tracking import said
-from finops_lab.foreseeing.panels import BY, Panels, ledger_of, panels
+from finops_lab.foreseeing.histories import BY, Panels, ledger_of, panels
 from finops_lab.ingestion import lake
 from finops_lab.lab import Lab
 from finops_lab.reconciliation.maturity import maturity_curve

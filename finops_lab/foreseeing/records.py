@@ -11,8 +11,8 @@ import polars as pl
 from finops_lab.calendar import format_month
 from finops_lab.forecasting.panel import VALUES
 from finops_lab.forecasting.tracking import variance
+from finops_lab.foreseeing.histories import BY, Panels, panels
 from finops_lab.foreseeing.outlook import Outlook
-from finops_lab.foreseeing.panels import BY, Panels, panels
 from finops_lab.keeping import digest
 from finops_lab.lab import Lab
 
