@@ -48,7 +48,7 @@ ROOMS: dict[str, set[str]] = {
     "exploring": {"allocation"},  # views of a ledger
     "anomalies": {"contracts", "unit_economics", "forecasting"},
     "tradeoffs": {"contracts"},
-    "forecasting": {"calendar"},
+    "forecasting": {"calendar", "config"},  # config: labelled events
     "planning": {"forecasting", "pricing"},
     "optimization": ANALYSIS,
     "governance": ANALYSIS,

@@ -563,6 +563,12 @@ team = "s"
 from = "2026-01"
 to = "2026-12"
 amount = "96000.10"
+[[events]]
+name = "training of the ranker"
+kind = "one_off"
+team = "s"
+from = "2026-03"
+amount = "42000"
 [[slos]]
 service = "s"
 objective = "latency"
@@ -690,6 +696,14 @@ def test_values_for_different_months_do_not_contradict_each_other() -> None:
         {"a": config_of(budget.format("01")), "b": config_of(budget.format("02"))}, {}, []
     )
     assert len(merged.budgets) == 2
+
+
+def test_events_of_a_whole_lab_are_left_out_and_told_and_equal_ones_count_once() -> None:
+    event = '[[events]]\nname="n"\nkind="price_cut"\nfactor="0.8"\nfrom="2026-01"\n'
+    whole, shared = config_of(event), config_of(event + 'team="s"')
+    merged, notes = merged_config({"a": whole, "b": shared, "c": shared}, {}, [])
+    assert merged.events == shared.events
+    assert notes == ("a: [[events]] of everything hold for that lab alone: not in the portal",)
 
 
 def test_budgets_of_a_whole_lab_are_left_out_and_told() -> None:

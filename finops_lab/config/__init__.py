@@ -27,6 +27,7 @@ from finops_lab.config.dimensions import (
     holds,
     normalise_tag_key,
 )
+from finops_lab.config.events import Event
 from finops_lab.config.ingestion import Columns, Coverage, Sampling, Source, Telemetry
 from finops_lab.config.planning import Budget, KpiTarget, Pool, Price, Rate, Slo
 from finops_lab.config.practice import Practice
@@ -42,6 +43,7 @@ __all__ = [
     "Config",
     "Coverage",
     "Dimensions",
+    "Event",
     "Extract",
     "KpiTarget",
     "LabInfo",
@@ -95,6 +97,7 @@ class Config(Model):
     sources: tuple[Source, ...] = ()
     coverage: tuple[Coverage, ...] = ()
     budgets: tuple[Budget, ...] = ()
+    events: tuple[Event, ...] = ()
     slos: tuple[Slo, ...] = ()
     kpis: tuple[KpiTarget, ...] = ()
     practice: tuple[Practice, ...] = ()

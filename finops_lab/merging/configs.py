@@ -34,6 +34,7 @@ _MERGED = {
     "sources",
     "coverage",
     "budgets",
+    "events",
     "prices",
     "splits",
     "practice",
@@ -74,6 +75,7 @@ def merged_config(
         ],
         "coverage": [_plan(p, lab, twins.get(lab, {})) for lab, x in configs.items() for p in x.coverage],
         "budgets": _budgets(configs, notes),
+        "events": _events(configs, notes),
         "prices": _prices(configs, notes),
         "splits": [_split(s, lab) for lab, x in configs.items() for s in x.splits],
         # Work of two labs is twice the work, even where it is written alike.
@@ -268,6 +270,15 @@ def _budgets(configs: Mapping[str, Config], notes: list[str]) -> list[Any]:
         if any(budget.team is None for budget in config.budgets):
             notes.append(f"{lab}: [[budgets]] without a team plan that lab alone: not in the portal")
     return [b for b in _spans(configs, "budgets", lambda budget: budget.team) if b.team is not None]
+
+
+def _events(configs: Mapping[str, Config], notes: list[str]) -> list[Any]:
+    """Put equal events in once: labs that share a team label the same event of it alike."""
+    for lab, config in configs.items():
+        if any(event.by is None for event in config.events):
+            notes.append(f"{lab}: [[events]] of everything hold for that lab alone: not in the portal")
+    named = [event for config in configs.values() for event in config.events if event.by is not None]
+    return list(dict.fromkeys(named))
 
 
 def _prices(configs: Mapping[str, Config], notes: list[str]) -> list[Any]:
