@@ -128,6 +128,7 @@ def write_json(made: Outlook, out: Path) -> None:
         "forecast": flat(made),
         "baseline": made.baseline,
         "open_month": made.open_month,
+        "cleaned": made.cleaned,
         "accuracy": made.accuracy,
         "backtest": made.backtest,
     }

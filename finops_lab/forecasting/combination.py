@@ -216,11 +216,6 @@ def project_all(
     return [one.restore(next(found)) if len(one.array) else ("no_history", nothing) for one in prepared]
 
 
-def project_all(many: Sequence[Series], months: int) -> list[tuple[str, Floats]]:
-    """Forecast series, each as `project` would alone, in the order given."""
-    return [project(series, months) for series in many]
-
-
 def project_naive(series: Series, months: int) -> tuple[str, Floats]:
     """Forecast one series by last year's months, or by its last one."""
     x, ahead = series.amounts, np.arange(months)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from finops_lab.foreseeing.histories import Panels, ledger_of, panels
+    from finops_lab.foreseeing.histories import Panels, ledger_of, node_events, panels
     from finops_lab.foreseeing.outlook import Outlook, foresee, of_ledger
     from finops_lab.foreseeing.records import keep, kept, said_and_came
 
@@ -16,6 +16,7 @@ _HOMES = {
     "keep": "records",
     "kept": "records",
     "ledger_of": "histories",
+    "node_events": "histories",
     "of_ledger": "outlook",
     "panels": "histories",
     "said_and_came": "records",
@@ -28,6 +29,7 @@ __all__ = [
     "keep",
     "kept",
     "ledger_of",
+    "node_events",
     "of_ledger",
     "panels",
     "said_and_came",

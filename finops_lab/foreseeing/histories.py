@@ -9,19 +9,21 @@ from functools import cached_property
 
 import polars as pl
 
-from finops_lab import bookkeeping
+from finops_lab import bookkeeping, config
 from finops_lab.allocation import Ledger, convert
 from finops_lab.calendar import add_months, format_month, parse_month
 from finops_lab.contracts import DIMENSIONS
 from finops_lab.errors import InputError, NoDataError
+from finops_lab.forecasting.events import events_frame
 from finops_lab.forecasting.hierarchy import TOTAL, Tree, add_up, tree
 from finops_lab.lab import Lab
 from finops_lab.money import MONEY, one_currency
 
-__all__ = ["BY", "Panels", "ledger_of", "panels"]
+__all__ = ["BY", "Panels", "ledger_of", "node_events", "panels"]
 
 BY = ("team", "model")
 _UNKNOWN = "unknown"
+_NO_AMOUNT = pl.lit(None, pl.Float64)
 _USUAL_MONTHS = 3  # whose days tell whether charges come every day
 _USUAL_DAYS = 20  # of such a month with charges
 
@@ -171,6 +173,44 @@ def panels(
         rolled = recent.group_by("day", *first).agg(_sum())
         days = _nodes(rolled, first, days_tree, "day")
     return Panels(last, running, through, tuple(by), currency, metric, nodes, hierarchy, days)
+
+
+def node_events(made: Panels, labelled: Sequence[config.Event]) -> pl.DataFrame:
+    """Say which nodes the events of `finops.toml` touch.
+
+    An event of everything touches every node, and one of a value its node and the combinations that
+    hold it; with its amount only the node that it was written for, since nobody said how it divides.
+    The total bears the amounts of all: what a team did once, the total did too.
+
+    Parameters
+    ----------
+    made : Panels
+        The nodes.
+    labelled : sequence of Event
+        ``[[events]]``.
+
+    Returns
+    -------
+    polars.DataFrame
+        As `finops_lab.forecasting.events.read_events` takes, by `unique_id` of nodes.
+    """
+    names = made.names
+    parts = [events_frame(labelled, None).with_columns(unique_id=pl.lit(TOTAL))]
+    for level in made.by:
+        frame = events_frame(labelled, level)
+        here = names.filter(pl.col("level") == level).select("unique_id", value="name")
+        mine = frame.filter(pl.col("unique_id").is_not_null()).rename({"unique_id": "value"})
+        parts.append(mine.join(here, on="value").select(frame.columns))
+        known = mine.filter(pl.col("amount").is_not_null())
+        parts.append(known.select(pl.lit(TOTAL).alias("unique_id"), *frame.columns[1:]))
+        everyone = frame.filter(pl.col("unique_id").is_null()).drop("unique_id")
+        parts.append(here.select("unique_id").join(everyone, how="cross").select(frame.columns))
+        if len(made.by) > 1:
+            cells = names.filter(pl.col("level") == ", ".join(made.by)).select("unique_id", value=level)
+            parts.append(mine.join(cells, on="value").select(frame.columns).with_columns(amount=_NO_AMOUNT))
+            if level == made.by[0]:
+                parts.append(cells.select("unique_id").join(everyone, how="cross").select(frame.columns))
+    return pl.concat(parts).unique(maintain_order=True)
 
 
 def ledger_of(source: Lab | Ledger) -> Ledger:

@@ -8,15 +8,16 @@ from datetime import date
 
 import polars as pl
 
+from finops_lab import config
 from finops_lab.allocation import Ledger
 from finops_lab.calendar import add_months, format_month, months_from
-from finops_lab.forecasting import backtest, forecast, seasonal_naive
+from finops_lab.forecasting import backtest, cleaned, forecast, seasonal_naive
 from finops_lab.forecasting.combination import at_least_one
 from finops_lab.forecasting.hierarchy import TOTAL, reconcile, tree
 from finops_lab.forecasting.open_month import estimate
 from finops_lab.forecasting.panel import VALUES
 from finops_lab.forecasting.tracking import said
-from finops_lab.foreseeing.histories import BY, Panels, ledger_of, panels
+from finops_lab.foreseeing.histories import BY, Panels, ledger_of, node_events, panels
 from finops_lab.ingestion import lake
 from finops_lab.lab import Lab
 from finops_lab.reconciliation.maturity import maturity_curve
@@ -39,6 +40,11 @@ class Outlook:
     ----------
     panels : Panels
         What the forecast was made from; `panels.of("team")` is a team's history.
+    events : polars.DataFrame
+        ``[[events]]`` of `finops.toml` as the nodes see them: see `node_events`.
+    cleaned : polars.DataFrame
+        ``level``, and what `finops_lab.forecasting.cleaned` gives: months of the total and of the values
+        of each dimension that were not taken as billed, and why.
     nodes : polars.DataFrame
         ``unique_id`` (of a node of `panels.hierarchy`), ``ds``, the values and ``model``: adds up at
         every level, to float rounding. Leaves whose cost is unknown in every month are not in it.
@@ -56,6 +62,8 @@ class Outlook:
     """
 
     panels: Panels
+    events: pl.DataFrame
+    cleaned: pl.DataFrame
     nodes: pl.DataFrame
     baseline: pl.DataFrame
     backtest: pl.DataFrame
@@ -136,7 +144,7 @@ def foresee(
     """
     made = panels(ledger_of(lab), month, by, metric=metric)
     curve, age = completeness(lab, made) if made.running else (None, 1)
-    return _outlook(made, months, curve, age)
+    return _outlook(made, months, curve, age, lab.config.events)
 
 
 def of_ledger(
@@ -150,11 +158,11 @@ def of_ledger(
 ) -> Outlook:
     """Forecast the spend of a ledger in one currency: see `foresee`.
 
-    With `lab` the running month knows of late deliveries.
+    With `lab` the running month knows of late deliveries, and the forecast of ``[[events]]``.
     """
     made = panels(ledger, month, by, metric=metric)
     curve, age = completeness(lab, made) if lab is not None and made.running else (None, 1)
-    return _outlook(made, months, curve, age)
+    return _outlook(made, months, curve, age, lab.config.events if lab is not None else ())
 
 
 def completeness(lab: Lab, made: Panels) -> tuple[pl.DataFrame | None, int]:
@@ -184,15 +192,22 @@ def completeness(lab: Lab, made: Panels) -> tuple[pl.DataFrame | None, int]:
     return curve, max((max(dated) - made.through).days, 0)
 
 
-def _outlook(made: Panels, months: int, curve: pl.DataFrame | None, age_days: int) -> Outlook:
+def _outlook(
+    made: Panels, months: int, curve: pl.DataFrame | None, age_days: int, labelled: Sequence[config.Event]
+) -> Outlook:
     at_least_one(months=months)
+    events = node_events(made, labelled)
     total, first = made.of(), made.by[:1]
     levels = [(TOTAL, total), *((name, made.of(name)) for name in first)]
     judged = [_at(level, backtest(panel, months=months)) for level, panel in levels]
     tracked = [_at(level, said(panel, months=MONTHS if level == TOTAL else 1)) for level, panel in levels]
+    seen = cleaned(made.nodes, events=events)
+    dimensions = [level for level in (TOTAL, *made.by) if level in set(made.names["level"])]
     return Outlook(
         made,
-        _ahead(made, months),
+        events,
+        pl.concat([_at(level, made.named(seen, level)) for level in dimensions]),
+        _ahead(made, months, events),
         seasonal_naive(total, months=months),
         pl.concat(judged),
         pl.concat(tracked),
@@ -204,7 +219,7 @@ def _at(level: str, frame: pl.DataFrame) -> pl.DataFrame:
     return frame.select(pl.lit(level).alias("level"), pl.all())
 
 
-def _ahead(made: Panels, months: int) -> pl.DataFrame:
+def _ahead(made: Panels, months: int, events: pl.DataFrame) -> pl.DataFrame:
     """Forecast every node and make them add up."""
     known = made.nodes.group_by("unique_id").agg(
         pl.col("y").count().alias("n"),
@@ -216,7 +231,7 @@ def _ahead(made: Panels, months: int) -> pl.DataFrame:
     there = known.filter(pl.col("n") > 0)
     late = max((_months(last, made.month) for last in there["last"]), default=0)
     panel = _shortened(made, known)
-    base = forecast(panel, months + late)
+    base = forecast(panel, months + late, events=events)
     base = base.filter(pl.col("ds").is_between(add_months(made.month, 1), add_months(made.month, months)))
     if made.hierarchy is None or there.is_empty():
         clip = [pl.col(name).clip(lower_bound=0.0) for name in VALUES]

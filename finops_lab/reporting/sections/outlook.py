@@ -45,6 +45,7 @@ def build(review: Review) -> Section:
             if _several(made)
             else []
         ),
+        *([tables.changed(review, made)] if made.cleaned.height else []),
         *([tables.said_and_came(review, made)] if made.accuracy.height else []),
         tables.backtest(review, judged),
     )
@@ -58,6 +59,7 @@ def build(review: Review) -> Section:
             "models": made.models.to_dicts(),
             "baseline": made.baseline.to_dicts(),
             "open_month": made.open_month.to_dicts(),
+            "cleaned": made.cleaned.to_dicts(),
             "accuracy": made.accuracy.to_dicts(),
             "backtest": judged.drop("level").to_dicts(),
             "backtest_teams": _level(made.backtest, "team").drop("level").to_dicts(),

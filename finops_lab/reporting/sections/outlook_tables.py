@@ -18,7 +18,7 @@ from finops_lab.tables import Table, money_table
 if TYPE_CHECKING:
     from finops_lab.reporting.monthly import Review
 
-__all__ = ["backtest", "months", "parts", "running", "said_and_came"]
+__all__ = ["backtest", "changed", "months", "parts", "running", "said_and_came"]
 
 _SEASONAL = 24
 _NAMES = {
@@ -118,6 +118,33 @@ def running(review: Review, made: Outlook) -> Table:
         total_row={name: _decimal(whole[name]) for name in names},
         unknown="no past month of this team to judge by",
         note="The run-rate takes the days so far times the days of the month; fees of the first days are in it.",
+    )
+
+
+def changed(review: Review, made: Outlook) -> Table:
+    """Show which months of the history were not taken as billed, and why."""
+    series = (
+        pl.when(pl.col("level") == TOTAL)
+        .then(pl.lit("All teams"))
+        .otherwise(pl.col("level").str.to_titlecase() + " " + pl.col("unique_id"))
+    )
+    newest = made.cleaned.with_columns(series.alias("series")).sort(
+        "ds", descending=True, maintain_order=True
+    )
+    shown = newest.head(MOST)
+    return money_table(
+        _exact(shown, "y", "y_used").select(
+            "series", pl.Series("month", [month_name(m) for m in shown["ds"]]), "y", "y_used", "reason"
+        ),
+        title="Months not taken as billed",
+        subtitle=of_all("newest months", newest.height),
+        id="forecast-cleaned",
+        currency=review.currency,
+        money_columns=dict.fromkeys(("y", "y_used"), review.decimals),
+        labels={"y": "Billed", "y_used": "Taken as", "reason": "Why"},
+        unknown="not billed, or left out",
+        note="Events are those of finops.toml; an outlier stands apart from all its neighbours. If one was "
+        "no outlier, write the event that it was.",
     )
 
 
