@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         variants,
     )
     from finops_lab.forecasting import forecast
+    from finops_lab.foreseeing import foresee
     from finops_lab.lab import Lab, explain_lab, open_lab
     from finops_lab.reconciling import matured, reconcile, restated
     from finops_lab.reporting import check_parameters, dashboard, review
@@ -42,6 +43,7 @@ _HOMES = {
     "explain_lab": "lab",
     "forecast": "forecasting",
     "forecasting": "",
+    "foresee": "foreseeing",
     "kpis": "valuing",
     "levels": "valuing",
     "open_lab": "lab",
@@ -72,6 +74,7 @@ __all__ = [
     "explore",
     "forecast",
     "forecasting",
+    "foresee",
     "kpis",
     "levels",
     "matured",

@@ -45,6 +45,7 @@ ROOMS: dict[str, set[str]] = {
         "pricing",
         "service_levels",
     },  # a lab's KPIs, bridges, service levels
+    "foreseeing": {"bookkeeping", "forecasting", "reconciling"},  # a lab's forecast
     "exploring": {"allocation"},  # views of a ledger
     "anomalies": {"contracts", "unit_economics", "forecasting"},
     "tradeoffs": {"contracts"},
@@ -69,10 +70,12 @@ ROOMS: dict[str, set[str]] = {
         "chargeback",
         "reconciling",
         "valuing",
+        "foreseeing",
     },
     "printing": {"ingestion", "doctor"},
     "printing_ledger": {"allocation", "merging", "printing"},
     "printing_kpis": {"unit_economics", "reporting"},
+    "printing_forecast": {"foreseeing"},
     "doctor": {"contracts", "config", "ingestion", "pricing", "lab"},
     "exporting": {"contracts", "ingestion"},
 }

@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from finops_lab import allocation, bookkeeping, valuing
+from finops_lab import allocation, bookkeeping, foreseeing, valuing
 from finops_lab.allocation import Ledger
 from finops_lab.calendar import add_months, format_month, month_name, parse_month
 from finops_lab.contracts import AMOUNTS
@@ -141,6 +141,11 @@ class Review:
     def bridge(self) -> Bridge:
         """Why spend changed since the month before."""
         return valuing.bridge(self.lab, self.previous, self.month, metric=self.metric)
+
+    @cached_property
+    def outlook(self) -> foreseeing.Outlook:
+        """The next six months in total, per team and per model, adding up."""
+        return foreseeing.of_ledger(self.ledger, self.month, metric=self.metric, lab=self.lab)
 
     def scorecard(self) -> Section:
         """Show the twelve KPIs, with targets, status and trend."""
