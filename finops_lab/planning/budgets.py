@@ -164,7 +164,7 @@ def changes(budgets: pl.DataFrame, by: date | None = None) -> pl.DataFrame:
             if line["approved"] is None or line["approved"] == oldest or before == after:
                 continue
             row = {n: line[n] for n in ("approved", "approved_by", "reason")}
-            row |= {"name": name_of(dimension, key), "dimension": dimension, "key": key}  # type: ignore[arg-type]
+            row |= {"name": name_of(dimension, key), "dimension": dimension, "key": key}
             row |= {"before": before, "after": after, "first": line["month"], "last": line["month"]}
             rows.append(
                 row | {"change": None if before is None else exact_sum([after, -before]), "months": 1}
