@@ -44,11 +44,12 @@ ROOMS: dict[str, set[str]] = {
         "pricing",
         "service_levels",
     },  # a lab's KPIs, bridges, service levels
+    "budgeting": {"bookkeeping", "planning"},  # a lab's budgets against its ledger
     "exploring": {"allocation"},  # views of a ledger
     "anomalies": {"contracts", "unit_economics", "forecasting"},
     "tradeoffs": {"contracts"},
     "forecasting": {"calendar"},
-    "planning": {"forecasting", "pricing"},
+    "planning": {"forecasting", "pricing", "config"},
     "optimization": ANALYSIS,
     "governance": ANALYSIS,
     "charts": {*ANALYSIS, "optimization", "governance"},

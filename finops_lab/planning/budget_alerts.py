@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import polars as pl
 
 from finops_lab.errors import InputError
@@ -142,5 +141,5 @@ def checks(status: pl.DataFrame) -> pl.DataFrame:
         )
         .sort(order, "dimension")
         .select(list(CHECKS))
-        .cast(dict(CHECKS))
+        .cast(pl.Schema(CHECKS))
     )
