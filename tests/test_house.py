@@ -66,6 +66,7 @@ ROOMS: dict[str, set[str]] = {
         "lab",
         "doctor",
         "bookkeeping",
+        "budgeting",
         "chargeback",
         "reconciling",
         "valuing",

@@ -563,6 +563,9 @@ team = "s"
 from = "2026-01"
 to = "2026-12"
 amount = "96000.10"
+approved = 2025-12-01
+approved_by = "finance"
+reason = "growth"
 [[slos]]
 service = "s"
 objective = "latency"
