@@ -74,6 +74,7 @@ ROOMS: dict[str, set[str]] = {
     "printing": {"ingestion", "doctor"},
     "printing_ledger": {"allocation", "merging", "printing"},
     "printing_kpis": {"unit_economics", "reporting"},
+    "printing_budgets": {"budgeting"},
     "doctor": {"contracts", "config", "ingestion", "pricing", "lab"},
     "exporting": {"contracts", "ingestion"},
 }

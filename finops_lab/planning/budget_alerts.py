@@ -75,13 +75,15 @@ def alerts(status: pl.DataFrame) -> pl.DataFrame:
         .when(ahead)
         .then(pl.lit("note"))
     )
-    percent = (likely * 100).round(0).cast(pl.Int64).cast(pl.String)
+    # Nothing to come is certain.
+    percent = pl.format("{}%", (likely * 100).round(0).cast(pl.Int64))
+    percent = pl.when(likely > 0.99).then(pl.lit("over 99%")).otherwise(percent)
     part = (share * 100).round(0).cast(pl.Int64).cast(pl.String)
     what = (
         pl.when(over)
         .then(pl.lit("over budget"))
         .when(expected)
-        .then(pl.format("{}% likely to go over", percent))
+        .then(pl.format("{} likely to go over", percent))
         .when(ahead)
         .then(pl.format("{}% spent ahead of pace", part))
     )

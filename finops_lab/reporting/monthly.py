@@ -174,7 +174,7 @@ class Review:
         return causes.build(self)
 
     def owners(self) -> Section:
-        """Spend by team, model and provider."""
+        """Spend by team, model and provider, and where budgets stand."""
         from finops_lab.reporting.sections import owners
 
         return owners.build(self)
