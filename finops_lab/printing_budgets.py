@@ -64,7 +64,8 @@ def print_budgets(found: Budgets, period: str) -> None:
     console.print(table)
     for row in found.alerts.iter_rows(named=True):
         above = "" if row["above"] is None or row["above"] <= 0 else f", {money(row['above'])} above it"
-        since = f" since {row['since']}" if row["since"] else ""
+        words = ", ahead of its plan since" if "likely" in row["what"] else " since"
+        since = f"{words} {row['since']}" if row["since"] else ""
         said = f"{row['severity']}: {row['name']}, {row['period']}: {row['what']}{since}{above}"
         console.print(printable(said), markup=False, highlight=False)
     for row in found.changes.head(5).iter_rows(named=True):

@@ -31,8 +31,8 @@ CHECKS: dict[str, pl.DataType] = {
 def alerts(status: pl.DataFrame) -> pl.DataFrame:
     """Return what somebody should know of budgets now: the worst of each budget and period.
 
-    ``page``: more is spent than planned, or that is at least `CERTAIN` to come. ``ticket``: it is more
-    likely than not, or 80 % of the budget were spent ahead of pace. ``note``: 50 % were.
+    ``page``: more is spent than planned, or that is likelier than `CERTAIN`, or all of the budget was
+    spent ahead of pace. ``ticket``: it is more likely than not, or 80 % were. ``note``: 50 % were.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def alerts(status: pl.DataFrame) -> pl.DataFrame:
     expected = running & (likely > AT_RISK)
     ahead = running & share.is_not_null()
     severity = (
-        pl.when(over | (expected & (likely > CERTAIN)))
+        pl.when(over | (expected & (likely > CERTAIN)) | (ahead & (share >= 1)))
         .then(pl.lit("page"))
         .when(expected | (ahead & (share >= 0.8)))
         .then(pl.lit("ticket"))
@@ -92,7 +92,7 @@ def alerts(status: pl.DataFrame) -> pl.DataFrame:
     return (
         status.with_columns(severity.alias("severity"), what.alias("what"), since.alias("since"))
         .filter(pl.col("severity").is_not_null())
-        .sort(order, pl.col("expected_above"), "name", "period", descending=[False, True, False, False])
+        .sort(order, pl.col("expected_above"), "name", "period", descending=[False, True, False, False], nulls_last=True)
         .select("severity", "name", "dimension", "key", "period", "what", "since", "probability",
                 pl.col("expected_above").alias("above"), "used_up")
     )  # fmt: skip

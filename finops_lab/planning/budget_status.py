@@ -157,7 +157,7 @@ class _Facts:
             (forecast, "forecast", ("unique_id", "ds", "yhat", *_BOUNDS)),
         ):
             if missing := [name for name in names if name not in frame.columns]:
-                raise InputError(f"the {what} have no such column", column=missing[0])
+                raise InputError(f"the frame of the {what} has no such column", column=missing[0])
         plans: dict[Selector, dict[date, Decimal]] = {}
         for dimension, key, month, amount in budgets.select(
             "dimension", "key", "month", "amount"
