@@ -92,7 +92,7 @@ def alerts(status: pl.DataFrame) -> pl.DataFrame:
     return (
         status.with_columns(severity.alias("severity"), what.alias("what"), since.alias("since"))
         .filter(pl.col("severity").is_not_null())
-        .sort(order, pl.col("expected_above"), "name", "period", descending=[False, True, False, False], nulls_last=True)
+        .sort(order, "expected_above", "name", "period", descending=[False, True, False, False], nulls_last=True)
         .select("severity", "name", "dimension", "key", "period", "what", "since", "probability",
                 pl.col("expected_above").alias("above"), "used_up")
     )  # fmt: skip
