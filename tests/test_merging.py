@@ -711,7 +711,7 @@ def test_budgets_that_are_left_out_contradict_nothing_and_approvals_follow_each_
     merged, _ = merged_config({"a": config_of(first), "b": config_of(first + later)}, {}, [])
     assert [int(budget.amount) for budget in merged.budgets] == [5, 6]
     other = config_of(entry.format('team="s"\napproved=2026-02-01\n', 7))
-    with pytest.raises(ConfigError, match="budgets.*a and b"):
+    with pytest.raises(ConfigError, match=r"budgets.*a and b"):
         merged_config({"a": config_of(later), "b": other}, {}, [])
 
 
