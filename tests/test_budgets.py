@@ -518,6 +518,9 @@ def test_a_budget_in_another_currency_is_converted_in_the_lab_or_refused(tmp_pat
     lab = fl.open_lab(write_lab(tmp_path / "b", {"bill.csv": rows}, PLAIN_TOML + euro + rate), progress=False)
     row = one(fl.budgets(lab, "2026-10").status, period="month")
     assert (row["budget"], row["state"]) == (120, "kept")
+    # A budget of another year asks for no rate.
+    (tmp_path / "a" / "finops.toml").write_text(PLAIN_TOML + euro.replace("2026", "2025"))
+    assert fl.budgets(fl.open_lab(tmp_path / "a", progress=False), "2026-10").status.is_empty()
     rows = [cost_row("1", month="2026-10", BillingCurrency="EUR")]
     lab = fl.open_lab(write_lab(tmp_path / "c", {"bill.csv": rows}, PLAIN_TOML), progress=False)
     with pytest.raises(CurrencyError, match="the bills are in EUR, the lab in USD"):

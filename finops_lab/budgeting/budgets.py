@@ -45,7 +45,7 @@ class Budgets:
     checks : polars.DataFrame
         Budgets of parts against that of all: `finops_lab.planning.budget_alerts.checks`.
     changes : polars.DataFrame
-        What approvals changed: `finops_lab.planning.budgets.changes`.
+        What approvals changed in the month's year: `finops_lab.planning.budgets.changes`.
     forecast : polars.DataFrame
         Whole months from `at` on: ``unique_id`` (the budget's name), ``ds``, ``yhat`` and its bounds.
     """
@@ -163,7 +163,8 @@ def judge(
     when = end if at is None else min(at, end)
     if when < first:
         raise InputError(f"{when} lies before the month {first:%Y-%m}", hint="ask for a month that has begun")
-    told = plans.in_currency(lab.budgets(), lab.config.rates, lab.currency)
+    of_the_year = lab.budgets().filter(pl.col("month").str.head(4) == f"{first:%Y}")
+    told = plans.in_currency(of_the_year, lab.config.rates, lab.currency)
     planned = plans.in_force(told, lab.as_of)
     spend = _spend(lab, entries, planned["dimension"].drop_nulls().unique().sort().to_list(), metric)
     if when < end:

@@ -59,8 +59,8 @@ def burn_down_chart(
     >>> days = pl.DataFrame({"day": [date(2026, 10, 1), date(2026, 10, 2)], "spent": [10.0, 30.0],
     ...     "planned": [10.0, 20.0], "budget": 310.0})
     >>> days = days.with_columns(pl.lit(None).alias(n) for n in ("yhat", "lo_80", "hi_80", "lo_95", "hi_95"))
-    >>> burn_down_chart(days, title="October").to_dict()["description"].partition(". ")[0]
-    'Cumulated spend up to 2026-10-02: $30.00 of a budget of $310, 9.7%; planned up to then were $20.00'
+    >>> burn_down_chart(days, title="October").to_dict()["description"]
+    'Cumulated spend up to 2026-10-02: $30.00 of a budget of $310, 9.7%; planned up to then were $20.00.'
     """
     import altair as alt
 

@@ -158,7 +158,8 @@ def review(
     fail_on: Annotated[
         FailOn | None,
         typer.Option(
-            "--fail-on", help="Exit with 3 when a month reviewed now, or a team in it, is over its budget."
+            "--fail-on",
+            help="Exit with 3 when a month reviewed now, or a team, model, ... in it, is over its budget.",
         ),
     ] = None,
 ) -> None:

@@ -55,7 +55,7 @@ def parts(review: Review) -> tuple[object, ...]:
     shown += [] if budgets.alerts.is_empty() else [_alerts(review, budgets)]
     shown += _burning(review, budgets)
     shown += [] if budgets.checks.is_empty() else [_checks(review, budgets)]
-    shown += [] if _changed(budgets).is_empty() else [_changes(review, budgets)]
+    shown += [] if budgets.changes.is_empty() else [_changes(review, budgets)]
     return tuple(shown)
 
 
@@ -207,14 +207,8 @@ def _checks(review: Review, budgets: Budgets) -> Table:
     )
 
 
-def _changed(budgets: Budgets) -> pl.DataFrame:
-    """Return the changes that bear on the month's year."""
-    year = pl.lit(budgets.month.year)
-    return budgets.changes.filter(pl.col("first").dt.year() <= year, pl.col("last").dt.year() >= year)
-
-
 def _changes(review: Review, budgets: Budgets) -> Table:
-    changed = _changed(budgets)
+    changed = budgets.changes
     months = [
         format_month(first) if first == last else f"{format_month(first)} to {format_month(last)}"
         for first, last in changed.select("first", "last").iter_rows()
