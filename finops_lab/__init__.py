@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         trace,
         variants,
     )
+    from finops_lab.budgeting.budgets import budgets
     from finops_lab.forecasting import forecast
     from finops_lab.foreseeing import foresee
     from finops_lab.lab import Lab, explain_lab, open_lab
@@ -35,6 +36,7 @@ _HOMES = {
     "allocate": "api",
     "allocation": "",
     "bridge": "valuing",
+    "budgets": "budgeting.budgets",
     "check_parameters": "reporting",
     "dashboard": "reporting",
     "diagnose": "api",
@@ -65,6 +67,7 @@ __all__ = [
     "allocate",
     "allocation",
     "bridge",
+    "budgets",
     "chargeback",
     "check_parameters",
     "dashboard",

@@ -46,11 +46,12 @@ ROOMS: dict[str, set[str]] = {
         "service_levels",
     },  # a lab's KPIs, bridges, service levels
     "foreseeing": {"bookkeeping", "forecasting", "reconciling"},  # a lab's forecast
+    "budgeting": {"bookkeeping", "planning"},  # a lab's budgets against its ledger
     "exploring": {"allocation"},  # views of a ledger
     "anomalies": {"contracts", "unit_economics", "forecasting"},
     "tradeoffs": {"contracts"},
     "forecasting": {"calendar", "config"},  # config: labelled events
-    "planning": {"forecasting", "pricing"},
+    "planning": {"forecasting", "pricing", "config"},
     "optimization": ANALYSIS,
     "governance": ANALYSIS,
     "charts": {*ANALYSIS, "optimization", "governance"},
@@ -67,6 +68,7 @@ ROOMS: dict[str, set[str]] = {
         "lab",
         "doctor",
         "bookkeeping",
+        "budgeting",
         "chargeback",
         "reconciling",
         "valuing",
@@ -76,6 +78,7 @@ ROOMS: dict[str, set[str]] = {
     "printing_ledger": {"allocation", "merging", "printing"},
     "printing_kpis": {"unit_economics", "reporting"},
     "printing_forecast": {"foreseeing"},
+    "printing_budgets": {"budgeting"},
     "doctor": {"contracts", "config", "ingestion", "pricing", "lab"},
     "exporting": {"contracts", "ingestion"},
 }

@@ -204,7 +204,8 @@ def test_config_loads_and_names_every_team_and_service(lab: Path) -> None:
     assert loaded.lab.name == "Synthetic sample lab" and loaded.lab.currency == "USD"
     assert all(getattr(loaded.dimensions, name) for name in contracts.DIMENSIONS)
     for team in (None, *TEAMS, "platform"):
-        covered = [m for b in loaded.budgets if b.team == team for m in months_from(b.first, b.last)]
+        who = (None, None) if team is None else ("team", team)
+        covered = [m for b in loaded.budgets if b.selector == who for m in months_from(b.first, b.last)]
         assert covered == months_from(date(2025, 1, 1), date(2026, 12, 1))
     assert {slo.service for slo in loaded.slos} == set(FEATURES)
     assert [(s.path, s.rate) for s in loaded.telemetry.sampling] == [("requests/litellm/**", 1 / 5000)]

@@ -5,6 +5,7 @@ once, and returns a chart whose specification is the same for the same data. Alt
 a chart is drawn, not when this package is.
 """
 
+from finops_lab.charts.burn_down import burn_down_chart
 from finops_lab.charts.disagreement import disagreement_ranges
 from finops_lab.charts.forecast import forecast_fan
 from finops_lab.charts.labels import compact
@@ -18,6 +19,7 @@ from finops_lab.charts.waterfall import waterfall
 __all__ = [
     "CHART_MIME",
     "PALETTE",
+    "burn_down_chart",
     "compact",
     "disagreement_ranges",
     "forecast_fan",

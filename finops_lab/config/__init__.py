@@ -18,6 +18,7 @@ from finops_lab.config._base import Currency, Model
 from finops_lab.config.activities import Activity
 from finops_lab.config.ai_spend import AdoptionRule, AiSpendRule
 from finops_lab.config.allocation import Measure, Override, Shared, Split, TokenWeights, loop
+from finops_lab.config.budgets import Budget
 from finops_lab.config.dimensions import (
     Account,
     Dimensions,
@@ -29,7 +30,7 @@ from finops_lab.config.dimensions import (
 )
 from finops_lab.config.events import Event
 from finops_lab.config.ingestion import Columns, Coverage, Sampling, Source, Telemetry
-from finops_lab.config.planning import Budget, KpiTarget, Pool, Price, Rate, Slo
+from finops_lab.config.planning import KpiTarget, Pool, Price, Rate, Slo
 from finops_lab.config.practice import Practice
 from finops_lab.errors import ConfigError
 

@@ -269,7 +269,9 @@ def _budgets(configs: Mapping[str, Config], notes: list[str]) -> list[Any]:
     for lab, config in configs.items():
         if any(budget.team is None for budget in config.budgets):
             notes.append(f"{lab}: [[budgets]] without a team plan that lab alone: not in the portal")
-    return [b for b in _spans(configs, "budgets", lambda budget: budget.team) if b.team is not None]
+    # Only what is brought in can contradict each other.
+    found = _spans(configs, "budgets", lambda b: (b.team, b.approved) if b.team is not None else id(b))
+    return [budget for budget in found if budget.team is not None]
 
 
 def _events(configs: Mapping[str, Config], notes: list[str]) -> list[Any]:

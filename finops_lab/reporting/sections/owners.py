@@ -1,4 +1,4 @@
-"""Owners: spend by team, model and provider."""
+"""Owners: spend by team, model and provider, and every budget."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from finops_lab.allocation import UNALLOCATED
 from finops_lab.charts import ranked_bars, variance_bars
 from finops_lab.money import exact_sum
 from finops_lab.reporting.section import Section, change_words, money, percent
+from finops_lab.reporting.sections import budgeted
 from finops_lab.tables import Table, money_table
 
 if TYPE_CHECKING:
@@ -28,10 +29,11 @@ def build(review: Review) -> Section:
     total = review.total(review.month) or Decimal(0)
     return Section(
         "owners",
-        _finding(review, frames["team"], total),
+        _finding(review, frames["team"], total) + budgeted.finding(review),
         (_team_chart(review, teams), *[_table(review, n, teams if n == "team" else f) for n, f in frames.items()],
-         _model_chart(review, frames["model"])),
-        {name: frame.to_dicts() for name, frame in (frames | {"team": teams}).items()},
+         _model_chart(review, frames["model"]), *budgeted.parts(review)),
+        {name: frame.to_dicts() for name, frame in (frames | {"team": teams}).items()}
+        | {"budgets": budgeted.values(review)},
     )  # fmt: skip
 
 
