@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         trace,
         variants,
     )
+    from finops_lab.budgeting.features import feature_budget
     from finops_lab.forecasting import forecast
     from finops_lab.lab import Lab, explain_lab, open_lab
     from finops_lab.reconciling import matured, reconcile, restated
@@ -40,6 +41,7 @@ _HOMES = {
     "entries": "api",
     "explore": "api",
     "explain_lab": "lab",
+    "feature_budget": "budgeting.features",
     "forecast": "forecasting",
     "forecasting": "",
     "kpis": "valuing",
@@ -70,6 +72,7 @@ __all__ = [
     "entries",
     "explain_lab",
     "explore",
+    "feature_budget",
     "forecast",
     "forecasting",
     "kpis",

@@ -44,11 +44,12 @@ ROOMS: dict[str, set[str]] = {
         "pricing",
         "service_levels",
     },  # a lab's KPIs, bridges, service levels
+    "budgeting": {"bookkeeping", "lab", "planning"},  # a lab's budgets and plans
     "exploring": {"allocation"},  # views of a ledger
     "anomalies": {"contracts", "unit_economics", "forecasting"},
     "tradeoffs": {"contracts"},
     "forecasting": {"calendar"},
-    "planning": {"forecasting", "pricing"},
+    "planning": {"config", "contracts", "forecasting", "money", "pricing"},
     "optimization": ANALYSIS,
     "governance": ANALYSIS,
     "charts": {*ANALYSIS, "optimization", "governance"},

@@ -1,0 +1,1 @@
+"""Planning: budgets and what spend will make of them."""
