@@ -225,7 +225,8 @@ class FeaturePlan(Model):
         ):
             if twice := next((name for name in names if names.count(name) > 1), None):
                 raise ValueError(f"{what}: the name {twice!r} stands there twice")
-        for one in (*self.training, *self.capacity):
+        own: list[Training | Capacity] = [*self.training, *self.capacity]
+        for one in own:
             if unknown := next((name for name in one.models if name not in titles), None):
                 raise ValueError(f"{one.name} is for {unknown!r}, which is none of the models")
         per = self.revenue.per if self.revenue else {}

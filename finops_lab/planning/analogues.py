@@ -17,7 +17,7 @@ __all__ = ["usage_curve"]
 
 _FEWEST = 4
 _LEVEL = 3
-_CHOICE = {
+_CHOICE: dict[str, pl.DataType | type[pl.DataType]] = {
     "feature": pl.String,
     "launched": pl.Date,
     "months": pl.Int64,

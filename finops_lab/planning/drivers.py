@@ -143,5 +143,3 @@ def triangular(u: NDArray[Any], low: float, likely: float, high: float) -> NDArr
     below = low + np.sqrt(u * left)
     above = high - np.sqrt((1.0 - u) * right)
     return np.where(u * width < likely - low, below, above)
-
-

@@ -7,7 +7,7 @@ leans to one side, neither is the point the median.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
 from fractions import Fraction
@@ -18,28 +18,19 @@ import polars as pl
 from finops_lab.config.feature_plan import FeaturePlan, PlannedModel
 from finops_lab.errors import InputError
 from finops_lab.money import MONEY, exact_sum
-from finops_lab.planning.drivers import Driver, adoption, drivers
-from finops_lab.planning.formula import COMPONENTS, Basis, basis, months_of, rounded
-from finops_lab.planning.point import Point, point
+from finops_lab.planning.drivers import adoption, drivers
+from finops_lab.planning.figures import Figures, Served, figures
+from finops_lab.planning.formula import basis, months_of, rounded
+from finops_lab.planning.point import point
 from finops_lab.planning.sensitivity import sobol, tornado
-from finops_lab.planning.simulation import Simulated, simulate
+from finops_lab.planning.simulation import simulate
 from finops_lab.pricing import price_book
 from finops_lab.pricing.ahead import TokenRates, indexed, rates_ahead
 from finops_lab.pricing.cards import Book
 
-__all__ = ["FeatureBudget", "Served", "budget_of", "served"]
+__all__ = ["FeatureBudget", "budget_of", "served"]
 
-_STATISTICS = {"p10": pl.Float64, "p50": pl.Float64, "p90": pl.Float64, "mean": pl.Float64}
-_MONTHS = {"month": pl.Date, "component": pl.String, "amount": MONEY, **_STATISTICS}
-_UNITS = {
-    "month": pl.Date,
-    "unit": pl.String,
-    "amount": MONEY,
-    **_STATISTICS,
-    "revenue": MONEY,
-    "chance_covered": pl.Float64,
-}
-_MODELS = {
+_MODELS: dict[str, pl.DataType | type[pl.DataType]] = {
     "model": pl.String,
     "provider": pl.String,
     "price_model": pl.String,
@@ -52,7 +43,7 @@ _MODELS = {
     "difference": MONEY,
     "status": pl.String,
 }
-_PRICES = {
+_PRICES: dict[str, pl.DataType | type[pl.DataType]] = {
     "model": pl.String,
     "month": pl.Date,
     "input_usd_per_mtok": MONEY,
@@ -66,30 +57,6 @@ _PRICES = {
 
 
 @dataclass(frozen=True)
-class Served:
-    """A plan served by one of its models: what its formula needs.
-
-    Attributes
-    ----------
-    model : PlannedModel
-        The model.
-    basis : Basis
-        What is no driver; its prices among it.
-    drivers : list of Driver
-        What is.
-    """
-
-    model: PlannedModel
-    basis: Basis
-    drivers: list[Driver]
-
-    @property
-    def likely(self) -> dict[str, Decimal]:
-        """Every driver at its likely value."""
-        return {one.key: one.likely for one in self.drivers}
-
-
-@dataclass(frozen=True)
 class FeatureBudget:
     """What a feature is going to cost. Amounts are USD.
 
@@ -97,6 +64,10 @@ class FeatureBudget:
     ----------
     plan : FeaturePlan
         What it was made of.
+    served : dict
+        What the formula needs of each model, or why it has no price.
+    figures : Figures
+        `months`, `horizon`, `units` and the chance that the point estimate is exceeded.
     months : polars.DataFrame
         ``month`` (Date), ``component`` (``input``, ``cached_input``, ``output``, ``calls``, ``training``,
         ``capacity`` and their sum ``total``), ``amount`` (Decimal, the point estimate), ``p10``,
@@ -123,17 +94,56 @@ class FeatureBudget:
     """
 
     plan: FeaturePlan
-    months: pl.DataFrame
-    horizon: pl.DataFrame
-    units: pl.DataFrame
+    served: dict[str, Served | str]
+    figures: Figures
     tornado: pl.DataFrame
     indices: pl.DataFrame
     models: pl.DataFrame
     prices: pl.DataFrame
     analogues: pl.DataFrame | None = None
 
+    @property
+    def months(self) -> pl.DataFrame:
+        """What each month costs, by component."""
+        return self.figures.months
+
+    @property
+    def horizon(self) -> pl.DataFrame:
+        """What all months cost together, by component."""
+        return self.figures.horizon
+
+    @property
+    def units(self) -> pl.DataFrame:
+        """What a call, a session and a customer's month cost: the revenue that breaks even."""
+        return self.figures.units
+
+    def what_if(self, values: Mapping[str, Decimal | int | str], model: str | None = None) -> Figures:
+        """Hold drivers at values of one's own, or take another of the plan's models.
+
+        Parameters
+        ----------
+        values : mapping
+            By key of a driver, as in `tornado`: Decimal, whole numbers or text; floats are not exact.
+        model : str, optional
+            Title of a model of the plan.
+
+        Raises
+        ------
+        InputError
+            When a driver or the model is not known, or the model is unpriced.
+        """
+        title = model or self.plan.models[0].title
+        one = self.served.get(title, "it is none of the plan's models")
+        if isinstance(one, str):
+            raise InputError(
+                f"{title!r} cannot be worked out: {one}", hint=f"models: {', '.join(self.served)}"
+            )
+        if wrong := [key for key, value in values.items() if isinstance(value, float)]:
+            raise InputError(f"{wrong[0]} is a float, which is not exact", hint="write a Decimal or text")
+        return figures(self.plan, one, {key: Decimal(value) for key, value in values.items()})
+
     def __repr__(self) -> str:
-        (total,) = self.horizon.filter(component="total").iter_rows(named=True)
+        total = self.figures.total
         return (
             f"FeatureBudget({self.plan.name!r}, {self.plan.months} months from {self.plan.first:%Y-%m}: "
             f"{total['amount']:,.2f} USD, P10 {total['p10']:,.0f}, P90 {total['p90']:,.0f})"
@@ -226,70 +236,22 @@ def budget_of(
             hint="write input_usd_per_mtok and output_usd_per_mtok, or the name the price book knows",
         )
     curve = adoption(plan)
-    likely = [one.likely for one in curve]
-    exact = point(main.basis, main.likely, likely)
-    revenue = plan.revenue.per if plan.revenue else None
-    drawn = simulate(main.basis, main.drivers, curve, seed=plan.seed, draws=plan.draws, revenue=revenue)
-    months = pl.DataFrame(list(_months(main, exact, drawn)), schema=_MONTHS, orient="row")
-    horizon = pl.DataFrame(list(_horizon(exact, drawn)), schema=_MONTHS, orient="row").drop("month")
-    used = horizon.filter((pl.col("p90") != 0) | (pl.col("mean") != 0) | (pl.col("amount") != 0))["component"]
-    kept = pl.col("component").is_in([*used, "total"])
     return FeatureBudget(
         plan,
-        months.filter(kept),
-        horizon.filter(kept),
-        pl.DataFrame(list(_units(plan, main, exact, drawn)), schema=_UNITS, orient="row"),
+        every,
+        figures(plan, main),
         tornado(main.basis, main.drivers, curve),
         sobol(main.basis, main.drivers, curve, seed=plan.seed),
-        _compared(plan, every, exact),
+        _compared(plan, every),
         pl.DataFrame(list(_prices(every)), schema=_PRICES, orient="row"),
         analogues,
     )
 
 
-def _months(main: Served, exact: list[Point], drawn: Simulated) -> Iterator[tuple[Any, ...]]:
-    for month, amounts, figures in zip(main.basis.months, exact, drawn.months, strict=True):
-        for name in COMPONENTS:
-            yield month, name, amounts.amounts[name], *figures[name]
-        yield month, "total", amounts.total, *figures["total"]
-
-
-def _horizon(exact: list[Point], drawn: Simulated) -> Iterator[tuple[Any, ...]]:
-    for name in COMPONENTS:
-        yield None, name, exact_sum(month.amounts[name] for month in exact), *drawn.whole[name]
-    yield None, "total", exact_sum(month.total for month in exact), *drawn.whole["total"]
-
-
-def _units(
-    plan: FeaturePlan, main: Served, exact: list[Point], drawn: Simulated
-) -> Iterator[tuple[Any, ...]]:
-    revenue = plan.revenue.per if plan.revenue else {}
-    calls = sum((month.calls for month in exact), Fraction(0))
-    sessions = None if exact[0].sessions is None else sum((m.sessions or Fraction(0) for m in exact), Fraction(0))
-    whole = exact_sum(month.total for month in exact)
-    told = [
-        (month, amounts.total, amounts.calls, amounts.sessions, figures)
-        for month, amounts, figures in zip(main.basis.months, exact, drawn.months, strict=True)
-    ]
-    for (month, total, made, held, figures), covered in zip(
-        [*told, (None, whole, calls, sessions, drawn.whole)], drawn.covered, strict=True
-    ):
-        counts = {"call": made, "session": held}
-        if plan.usage.sessions_per_customer is not None and held is not None:
-            counts["customer"] = held / Fraction(plan.usage.sessions_per_customer.likely)
-        for unit, count in counts.items():
-            if count is None:
-                continue
-            amount = rounded(Fraction(total) / count) if count else None
-            statistics = figures.get(f"per {unit}", (None,) * len(_STATISTICS))
-            chance = covered if unit in revenue else None
-            yield month, unit, amount, *statistics, revenue.get(unit), chance
-
-
-def _compared(plan: FeaturePlan, every: dict[str, Served | str], exact: list[Point]) -> pl.DataFrame:
+def _compared(plan: FeaturePlan, every: dict[str, Served | str]) -> pl.DataFrame:
     curve = adoption(plan)
     likely = [one.likely for one in curve]
-    planned = exact_sum(month.total for month in exact)
+    planned: Decimal | None = None
     rows: list[tuple[Any, ...]] = []
     for model in plan.models:
         names = (model.title, model.provider, model.model)
@@ -302,6 +264,7 @@ def _compared(plan: FeaturePlan, every: dict[str, Served | str], exact: list[Poi
         drawn = simulate(one.basis, one.drivers, curve, seed=plan.seed, draws=plan.draws).whole["total"]
         calls = sum((month.calls for month in months), Fraction(0))
         per_call = rounded(Fraction(total) / calls) if calls else None
+        planned = total if planned is None else planned
         status = "planned" if model is plan.models[0] else "priced"
         context = one.basis.rates[0].context
         rows.append((*names, context, total, *drawn[:3], per_call, total - planned, status))

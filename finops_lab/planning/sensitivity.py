@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["sobol", "tornado"]
 
 _LABEL = "Adoption curve"
-_TORNADO = {
+_TORNADO: dict[str, pl.DataType | type[pl.DataType]] = {
     "driver": pl.String,
     "label": pl.String,
     "unit": pl.String,
@@ -30,7 +30,12 @@ _TORNADO = {
     "at_high": MONEY,
     "swing": MONEY,
 }
-_INDICES = {"driver": pl.String, "label": pl.String, "first_order": pl.Float64, "total_order": pl.Float64}
+_INDICES: dict[str, pl.DataType | type[pl.DataType]] = {
+    "driver": pl.String,
+    "label": pl.String,
+    "first_order": pl.Float64,
+    "total_order": pl.Float64,
+}
 # Sobol' points: a power of two, as their sequence needs.
 _POINTS = 2048
 

@@ -177,4 +177,3 @@ def _covered(units: Figures, revenue: Mapping[str, Any] | None) -> float | None:
         if f"per {unit}" in units:
             return float(np.mean(units[f"per {unit}"] <= float(amount)))
     return None
-
