@@ -20,6 +20,7 @@ const write = a => {
   const text = a.e ? `${digits.slice(0, -a.e)}.${digits.slice(-a.e)}` : digits;
   return (a.n < 0n ? "-" : "") + text;
 };
+const trim = text => text.includes(".") ? text.replace(/\.?0+$/, "") : text;
 function halfEven(n, d) {  // n / d as a whole number
   if (d < 0n) { n = -n; d = -d; }
   let q = n / d, r = n % d;
@@ -181,6 +182,8 @@ function perUnit(model, months) {
   return halfEven(sumOf(months) * by.n * tens(count.e), tens(by.e) * count.n);
 }
 
+addEventListener("resize", () => later());
+
 function draw() {
   const model = chosen(), months = point(model, valueOf(model)), chance = simulate(model, moved);
   const all = sumOf(months), one = perUnit(model, months), float = Number(all) / 1e18;
@@ -220,7 +223,7 @@ function bars(points, ends) {
     const x = left + m * step, wide = step * 0.62, middle = x + step / 2;
     parts.push(`<rect x="${x + (step - wide) / 2}" width="${wide}" y="${y(amount)}" height="${y(0) - y(amount)}"/>`
       + `<line x1="${middle}" x2="${middle}" y1="${y(ends[m][0])}" y2="${y(ends[m][2])}" class="span"/>`);
-    if (m % Math.ceil(points.length / 12) === 0)
+    if (m % Math.ceil(points.length / (innerWidth < 700 ? 4 : 12)) === 0)
       parts.push(`<text x="${middle}" y="${H + 6}" text-anchor="middle">${plan.names[m]}</text>`);
   });
   chart.innerHTML = `<svg viewBox="0 0 ${W} ${H + 14}" aria-hidden="true">${parts.join("")}</svg>`;
@@ -231,7 +234,9 @@ function bars(points, ends) {
 
 function shown(driver) {
   const value = moved[driver.id] ?? driver.likely;
-  return driver.percent ? `${Number((Number(value) * 100).toFixed(4))}%` : `${commas(value)} ${driver.unit}`;
+  if (driver.percent) return `${trim(write(times(exact(value), whole(100))))}%`;
+  const [main, rest] = value.split(".");
+  return `${commas(main)}${rest === undefined ? "" : `.${rest}`} ${driver.unit}`;
 }
 function label(driver) {
   const slider = document.getElementById(driver.id);
@@ -252,8 +257,7 @@ for (const driver of plan.drivers) {
   document.getElementById(driver.id).addEventListener("input", event => {
     const at = Number(event.target.value);
     if (at === driver.start) delete moved[driver.id];
-    else moved[driver.id] = write(plus(exact(driver.min), times(exact(driver.step), whole(at))))
-      .replace(/(\.\d*?)0+$/, "$1").replace(/\.$/, "");
+    else moved[driver.id] = trim(write(plus(exact(driver.min), times(exact(driver.step), whole(at)))));
     label(driver);
     later();
   });

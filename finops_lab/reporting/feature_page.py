@@ -17,13 +17,12 @@ from finops_lab.money import format_money
 from finops_lab.planning.drivers import ADOPTION, Driver, adoption, stream
 from finops_lab.planning.feature_budget import FeatureBudget
 from finops_lab.planning.figures import Served
+from finops_lab.planning.sliders import SHARES, shown, steps
 
-__all__ = ["feature_page", "steps"]
+__all__ = ["feature_page"]
 
 _GROUPS = (("Use", ("sessions", "calls", "growth")), ("A call", ("input", "output", "cache", "price")))
 _LAST_GROUP = "Training and capacity"
-# Drivers whose slider begins at nothing have no scale of their own.
-_SCALE = {"share": Decimal(1), "change": Decimal("0.5"), "tokens": Decimal(1000)}
 
 
 def feature_page(budget: FeatureBudget) -> str:
@@ -86,31 +85,6 @@ def feature_page(budget: FeatureBudget) -> str:
     )
 
 
-def steps(one: Driver) -> tuple[Decimal, Decimal, int, int]:
-    """Return where a driver's slider begins, its step, how many steps it has, and that of the likely value.
-
-    The range is at least that of the driver, and half to twice its likely value; the likely value
-    is on a step, to the last digit.
-
-    Examples
-    --------
-    >>> steps(Driver("input_tokens", "", "tokens", Decimal(1800), Decimal(2600), Decimal(4200)))
-    (Decimal('1250'), Decimal('50'), 80, 27)
-    """
-    if one.unit == "change":
-        low, high = min(one.low, one.likely - _SCALE["change"]), max(one.high, one.likely + _SCALE["change"])
-        low = max(low, Decimal(-1))
-    else:
-        low = min(one.low, one.likely / 2)
-        high = max(one.high, one.likely * 2) or _SCALE.get(one.unit, Decimal(1))
-        high = min(high, Decimal(1)) if one.unit == "share" else high
-    size = (high - low) / 100
-    step = Decimal(1).scaleb(size.adjusted())
-    step *= next(by for by in (1, 2, 5, 10) if step * by >= size)
-    below, above = int((one.likely - low) / step), int((high - one.likely) / step)
-    return one.likely - below * step, step, below + above, below
-
-
 def _models(budget: FeatureBudget) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Return the drivers of all models, each once, and what each model needs of them."""
     known: dict[tuple[str, Decimal, Decimal, Decimal], str] = {}
@@ -151,7 +125,7 @@ def _driver(one: Driver, id: str) -> dict[str, Any]:
     return (
         words
         | {name: _plain(value) for name, value in numbers.items()}
-        | {"count": count, "start": start, "percent": one.unit in ("share", "change")}
+        | {"count": count, "start": start, "percent": one.unit in SHARES}
     )
 
 
@@ -218,22 +192,17 @@ def _controls(drivers: list[dict[str, Any]], models: list[dict[str, Any]]) -> st
 
 
 def _slider(one: dict[str, Any], hidden: bool) -> str:
-    low, high = (_shown(one, one[end]) for end in ("low", "high"))
-    told = f"range of the plan: {low} to {high}" if one["low"] != one["high"] else "no range in the plan"
-    id = one["id"]
+    low, high = (Decimal(one[end]) for end in ("low", "high"))
+    ends = html.escape(f"{shown(low, one['unit'], bare=True)} to {shown(high, one['unit'])}")
+    told = f"range of the plan: {ends}" if low != high else "no range in the plan"
+    id, value = one["id"], html.escape(shown(Decimal(one["likely"]), one["unit"]))
     return (
         f'<div class="slider" id="{id}-row"{" hidden" if hidden else ""}>'
         f'<label for="{id}">{html.escape(one["label"])}</label>'
-        f'<output id="{id}-value" for="{id}">{_shown(one, one["likely"])}</output>'
+        f'<output id="{id}-value" for="{id}">{value}</output>'
         f'<input type="range" id="{id}" min="0" max="{one["count"]}" step="1" value="{one["start"]}" '
         f'aria-describedby="{id}-range"><span class="range" id="{id}-range">{told}</span></div>'
     )
-
-
-def _shown(one: dict[str, Any], value: str) -> str:
-    if one["percent"]:
-        return f"{_plain(Decimal(value) * 100)}%"
-    return f"{Decimal(value):,f} {html.escape(one['unit'])}"
 
 
 def _months(budget: FeatureBudget) -> str:
@@ -261,14 +230,14 @@ def _dependence(budget: FeatureBudget) -> str:
     most = max(abs(swing) for swing in budget.tornado["swing"]) or Decimal(1)
     rows = []
     for row in budget.tornado.iter_rows(named=True):
-        told = {"percent": row["unit"] in ("share", "change"), "unit": row["unit"]}
-        ends = [
-            _shown(told, _plain(row[end])) if row[end] is not None else "its ends" for end in ("low", "high")
-        ]
+        low, high, unit = row["low"], row["high"], row["unit"]
+        ends = "lowest to highest curve"
+        if low is not None:
+            ends = f"{shown(low, unit, bare=True)} to {shown(high, unit)}"
         rows.append(
             [
                 html.escape(row["label"]),
-                f"{ends[0]} to {ends[1]}",
+                html.escape(ends),
                 _about(float(row["at_low"])),
                 _about(float(row["at_high"])),
                 f'<span class="bar" style="width:{int(abs(row["swing"]) / most * 100)}%"></span>',
@@ -340,7 +309,8 @@ def _table(id: str, caption: str, heads: Sequence[str], rows: Iterable[Sequence[
     )
     return (
         f'<div class="wide" role="group" tabindex="0" aria-labelledby="{id}-caption"><table>'
-        f'<caption id="{id}-caption">{caption}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+        f'<caption id="{id}-caption">{caption}</caption><thead><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
     )
 
 
