@@ -9,7 +9,7 @@ import polars as pl
 from finops_lab.calendar import month_name
 from finops_lab.charts.frames import checked, iso, known
 from finops_lab.charts.labels import amount_axis, compact, measure, plural
-from finops_lab.charts.theme import INK, ORANGE, PALETTE, finish, month_axis
+from finops_lab.charts.theme import INK, ORANGE, PALETTE, finish
 from finops_lab.errors import InputError
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def planned_months(
         {
             **row,
             "month": iso(row["month"]),
+            "name": month_name(row["month"]),
             "label": compact(row["amount"], unit),
             "range": f"{compact(row['p10'], unit)} to {compact(row['p90'], unit)}",
         }
@@ -65,19 +66,25 @@ def planned_months(
     ]
     base = alt.Chart(alt.Data(values=drawn)).encode(
         x=alt.X(
-            "month:T",
-            timeUnit="utcyearmonth",
-            scale=alt.Scale(type="utc"),
+            "month:O",
             title=None,
-            axis=month_axis(len(drawn)),
+            scale=alt.Scale(domain=[row["month"] for row in drawn], paddingInner=0.3, paddingOuter=0.15),
+            axis=alt.Axis(
+                labelExpr="utcFormat(toDate(datum.value), '%b %Y')",
+                labelAngle=0,
+                labelOverlap=True,
+                labelSeparation=6,
+                ticks=False,
+                domain=False,
+            ),
         ),
         tooltip=[
-            alt.Tooltip("month:T", title="Month", format="%B %Y", formatType="utc"),
+            alt.Tooltip("name:N", title="Month"),
             alt.Tooltip("label:N", title="At the values set"),
             alt.Tooltip("range:N", title="P10 to P90"),
         ],
     )
-    bars = base.mark_bar(color=PALETTE[4], width={"band": 0.62}).encode(
+    bars = base.mark_bar(color=PALETTE[4]).encode(
         y=alt.Y(
             "amount:Q",
             title=f"Planned spend ({unit} per month)",

@@ -188,6 +188,7 @@ function draw() {
   const model = chosen(), months = point(model, valueOf(model)), chance = simulate(model, moved);
   const all = sumOf(months), one = perUnit(model, months), float = Number(all) / 1e18;
   put("total", dollars(all));
+  put("now", `${dollars(all)} (P10 ${about(chance.whole[0])}, P90 ${about(chance.whole[2])})`);
   put("low", about(chance.whole[0]));
   put("median", about(chance.whole[1]));
   put("high", about(chance.whole[2]));
@@ -211,22 +212,22 @@ function draw() {
 
 function bars(points, ends) {
   const chart = document.getElementById("chart"), top = Math.max(...ends.map(e => e[2]), ...points, 1e-9) * 1.05;
-  const W = 760, H = 240, left = 64, bottom = 26, step = (W - left) / points.length;
+  const small = innerWidth < 700, W = 760, H = small ? 320 : 240, left = small ? 96 : 64, bottom = 26, step = (W - left) / points.length;
   const y = amount => (H - bottom) * (1 - amount / top) + 8, parts = [];
   const scale = 10 ** Math.floor(Math.log10(top / 4)), tick = [1, 2, 5, 10].find(k => top / (k * scale) <= 5) * scale;
   for (let at = 0; at <= top; at += tick) {
     const label = about(at, tick < 1 ? 2 : 0);
     parts.push(`<line x1="${left}" x2="${W}" y1="${y(at)}" y2="${y(at)}" class="grid"/>`
-      + `<text x="${left - 8}" y="${y(at) + 4}" text-anchor="end">${label}</text>`);
+      + `<text x="${left - 8}" y="${y(at) + (small ? 7 : 4)}" text-anchor="end">${label}</text>`);
   }
   points.forEach((amount, m) => {
     const x = left + m * step, wide = step * 0.62, middle = x + step / 2;
     parts.push(`<rect x="${x + (step - wide) / 2}" width="${wide}" y="${y(amount)}" height="${y(0) - y(amount)}"/>`
       + `<line x1="${middle}" x2="${middle}" y1="${y(ends[m][0])}" y2="${y(ends[m][2])}" class="span"/>`);
-    if (m % Math.ceil(points.length / (innerWidth < 700 ? 4 : 12)) === 0)
-      parts.push(`<text x="${middle}" y="${H + 6}" text-anchor="middle">${plan.names[m]}</text>`);
+    if (m % Math.ceil(points.length / (small ? 4 : 12)) === 0)
+      parts.push(`<text x="${middle}" y="${H + (small ? 12 : 6)}" text-anchor="middle">${plan.names[m]}</text>`);
   });
-  chart.innerHTML = `<svg viewBox="0 0 ${W} ${H + 14}" aria-hidden="true">${parts.join("")}</svg>`;
+  chart.innerHTML = `<svg viewBox="0 0 ${W} ${H + 20}" aria-hidden="true">${parts.join("")}</svg>`;
   const last = points.length - 1;
   chart.setAttribute("aria-label", `Bars of ${points.length} months: ${plan.names[0]} ${about(points[0])}, `
     + `${plan.names[last]} ${about(points[last])} with P10 ${about(ends[last][0])} and P90 ${about(ends[last][2])}.`);
