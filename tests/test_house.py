@@ -72,6 +72,7 @@ ROOMS: dict[str, set[str]] = {
     },
     "printing": {"ingestion", "doctor"},
     "printing_ledger": {"allocation", "merging", "printing"},
+    "printing_features": {"planning"},
     "printing_kpis": {"unit_economics", "reporting"},
     "doctor": {"contracts", "config", "ingestion", "pricing", "lab"},
     "exporting": {"contracts", "ingestion"},

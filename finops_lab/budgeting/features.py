@@ -10,16 +10,19 @@ import polars as pl
 
 from finops_lab.config import FeaturePlan
 from finops_lab.config import feature_plan as read_plan
-from finops_lab.lab import Lab
+from finops_lab.lab import Lab, packaged
 from finops_lab.planning.analogues import usage_curve
 from finops_lab.planning.feature_budget import FeatureBudget, budget_of
 from finops_lab.pricing import price_book
 
-__all__ = ["feature_budget", "usage_history"]
+__all__ = ["EXAMPLE", "feature_budget", "usage_history"]
+
+# The plan that ships with the package, in the folder of its samples.
+EXAMPLE = "plans/feature-budget.toml"
 
 
 def feature_budget(
-    plan: Path | str | Mapping[str, Any] | FeaturePlan,
+    plan: Path | str | Mapping[str, Any] | FeaturePlan | None = None,
     lab: Lab | None = None,
     *,
     seed: int | None = None,
@@ -29,8 +32,9 @@ def feature_budget(
 
     Parameters
     ----------
-    plan : pathlib.Path, str, mapping or FeaturePlan
-        A plan's file, such as `feature-budget.toml`, or what would stand in it.
+    plan : pathlib.Path, str, mapping or FeaturePlan, optional
+        A plan's file, such as `feature-budget.toml`, or what would stand in it; by default the
+        synthetic example that ships with the package.
     lab : Lab, optional
         Its prices go before the built-in list, and its features can be analogues.
     seed, draws : int, optional
@@ -55,7 +59,7 @@ def feature_budget(
     >>> feature_budget({"name": "Drafts", "from": "2026-11", "months": 3, "usage": usage, "models": [model]})
     FeatureBudget('Drafts', 3 months from 2026-11: 834.62 USD, P10 835, P90 835)
     """
-    read = read_plan(plan)
+    read = read_plan(packaged("samples") / EXAMPLE if plan is None else plan)
     changed = {name: value for name, value in (("seed", seed), ("draws", draws)) if value is not None}
     if changed:
         read = FeaturePlan.model_validate(dict(read) | changed)

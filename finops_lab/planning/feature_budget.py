@@ -150,7 +150,7 @@ class FeatureBudget:
         )
 
 
-def served(plan: FeaturePlan, book: Book) -> dict[str, Served | str]:
+def served(plan: FeaturePlan, book: pl.LazyFrame | None = None) -> dict[str, Served | str]:
     """Look up the prices of each model of a plan.
 
     Returns
@@ -161,11 +161,15 @@ def served(plan: FeaturePlan, book: Book) -> dict[str, Served | str]:
     # A tier goes by the input of a call.
     tokens = plan.usage.input_tokens.likely
     found: dict[str, Served | str] = {}
+    known: Book | None = None
     for model in plan.models:
-        size = int((tokens * model.input_tokens_factor).to_integral_value(ROUND_CEILING))
-        rates = _own(model, plan.months) or rates_ahead(
-            book, model.provider, model.model, months_of(plan), context=model.context, input_tokens=size
-        )
+        rates: list[TokenRates] | str | None = _own(model, plan.months)
+        if rates is None:
+            # Only what needs the book pays for reading it.
+            known = known or indexed(price_book() if book is None else book)
+            size = int((tokens * model.input_tokens_factor).to_integral_value(ROUND_CEILING))
+            names = model.provider, model.model
+            rates = rates_ahead(known, *names, months_of(plan), context=model.context, input_tokens=size)
         found[model.title] = (
             rates
             if isinstance(rates, str)
@@ -228,7 +232,7 @@ def budget_of(
             "the plan takes its adoption from other features: it needs the lab that knows them",
             hint="give lab=, or write adoption",
         )
-    every = served(plan, indexed(price_book() if book is None else book))
+    every = served(plan, book)
     main = every[plan.models[0].title]
     if isinstance(main, str):
         raise InputError(
