@@ -10,6 +10,7 @@ import polars as pl
 
 from finops_lab.config import FeaturePlan
 from finops_lab.config import feature_plan as read_plan
+from finops_lab.errors import InputError
 from finops_lab.lab import Lab, packaged
 from finops_lab.planning.analogues import usage_curve
 from finops_lab.planning.feature_budget import FeatureBudget, budget_of
@@ -50,7 +51,7 @@ def feature_budget(
     ConfigError
         Naming file, key and line of what is wrong in the plan.
     InputError
-        When the plan's model has no price, or its analogues tell nothing.
+        When the plan's model has no price, its analogues tell nothing, or seed or draws are out of bounds.
 
     Examples
     --------
@@ -60,9 +61,12 @@ def feature_budget(
     FeatureBudget('Drafts', 3 months from 2026-11: 834.62 USD, P10 835, P90 835)
     """
     read = read_plan(packaged("samples") / EXAMPLE if plan is None else plan)
+    if seed is not None and seed < 0:
+        raise InputError(f"the seed must not be negative, it is {seed}")
+    if draws is not None and not 1_000 <= draws <= 100_000:
+        raise InputError(f"draws lie between 1,000 and 100,000, not at {draws:,}")
     changed = {name: value for name, value in (("seed", seed), ("draws", draws)) if value is not None}
-    if changed:
-        read = FeaturePlan.model_validate(dict(read) | changed)
+    read = read.model_copy(update=changed)
     choice = None
     if read.usage.analogues and lab is not None:
         curve, choice = usage_curve(usage_history(lab), read.usage.analogues)
