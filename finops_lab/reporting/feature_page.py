@@ -181,7 +181,7 @@ def _controls(drivers: list[dict[str, Any]], models: list[dict[str, Any]]) -> st
         '<section data-needs-script hidden aria-label="What if"><h2>What if</h2>'
         "<p>Move what you doubt. A driver that you move is held at its value; the others keep their ranges.</p>"
         '<p class="now" aria-hidden="true"><strong id="now"></strong></p>'
-        f'<div class="choice"><label>Model<select id="model">{options}</select></label>'
+        f'<div class="choice"><div><label for="model">Model</label><select id="model">{options}</select></div>'
         '<button type="button" id="reset">As planned</button></div>'
         + "".join(
             f'<fieldset><legend>{name}</legend><div class="sliders">{"".join(rows)}</div></fieldset>'
