@@ -20,6 +20,7 @@ from test_cli import refused, run
 import finops_lab as fl
 from finops_lab.budgeting.features import EXAMPLE
 from finops_lab.config import FeaturePlan, feature_plan
+from finops_lab.config.feature_plan import Capacity, PlannedModel, Revenue, Training, Usage
 from finops_lab.errors import ConfigError, InputError
 from finops_lab.lab import packaged
 from finops_lab.money import MONEY
@@ -601,6 +602,16 @@ def test_the_example_says_that_it_is_made_up_and_is_read() -> None:
     assert repr(budget).startswith("FeatureBudget('Meeting notes', 12 months from 2026-11: ")
     again = fl.feature_budget(EXAMPLE_FILE, draws=1000, seed=budget.plan.seed)
     assert_frame_equal(budget.months, again.months, check_exact=True)
+
+
+def test_the_plan_of_the_documentation_is_read_and_its_keys_are_all_told(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[1] / "docs" / "feature-budgets.md").read_text(encoding="utf-8")
+    path = tmp_path / "plan.toml"
+    path.write_text("name =" + text.partition("```\nname =")[2].partition("```")[0])
+    assert feature_plan(path).models[1].title == "own GPUs"
+    models = (Usage, PlannedModel, Training, Capacity, Revenue)
+    keys = {name for model in models for name in model.model_fields} - {"name", "model", "provider"}
+    assert sorted(key for key in keys if f"`{key}`" not in text and f"{key} =" not in text) == []
 
 
 def test_the_command_prints_and_writes_and_refuses_in_one_line(tmp_path: Path) -> None:
