@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from decimal import Decimal
 
 import polars as pl
@@ -45,7 +46,7 @@ def print_feature_budget(budget: FeatureBudget) -> None:
         _say(console, _break_even(row))
     if budget.tornado.height:
         shares = dict(budget.indices.select("driver", "total_order").iter_rows())
-        rows = []
+        rows: list[tuple[str, ...]] = []
         for row in budget.tornado.head(_MOST).iter_rows(named=True):
             ends = "its curves"
             if row["low"] is not None:
@@ -56,7 +57,7 @@ def print_feature_budget(budget: FeatureBudget) -> None:
             console, "What it depends on", ("driver", "range", "at low", "at high", "of the variance"), rows
         )
     if budget.models.height > 1:
-        rows = [
+        compared = [
             (row["model"], row["provider"] or "", row["status"])
             if row["amount"] is None
             else (
@@ -67,8 +68,8 @@ def print_feature_budget(budget: FeatureBudget) -> None:
             )
             for row in budget.models.iter_rows(named=True)
         ]
-        heads = ("model", "provider", *heads[1:], "against the plan's")
-        _table(console, "The same use on other models, USD", heads, rows)
+        wide = ("model", "provider", *heads[1:], "against the plan's")
+        _table(console, "The same use on other models, USD", wide, compared)
     if budget.analogues is not None:
         for row in budget.analogues.filter("used").iter_rows(named=True):
             _say(console, f"adoption as of {row['feature']}: {row['why']}")
@@ -100,7 +101,7 @@ def _origins(budget: FeatureBudget) -> str:
     return ", ".join(sorted(set(budget.prices["origin"])))
 
 
-def _table(console: Console, title: str, heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+def _table(console: Console, title: str, heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     table = Table(title=escape(printable(title)), title_justify="left")
     for n, head in enumerate(heads):
         right = n and head not in ("provider", "range")

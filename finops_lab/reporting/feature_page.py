@@ -46,6 +46,7 @@ def feature_page(budget: FeatureBudget) -> str:
     drivers, models = _models(budget)
     unit = next(iter(plan.revenue.per)) if plan.revenue else budget.units["unit"][-1]
     cost = budget.units.filter(budget.units["month"].is_null()).filter(unit=unit).row(0, named=True)
+    decimals = _decimals(cost["amount"])
     data = {
         "days": [days_in_month(month) for month in _served(budget, planned).basis.months],
         "names": [f"{month:%b %Y}" for month in _served(budget, planned).basis.months],
@@ -55,7 +56,7 @@ def feature_page(budget: FeatureBudget) -> str:
         "draws": plan.draws,
         "streams": _streams(plan.seed, [*(one["key"] for one in drivers), ADOPTION]),
         "unit": unit,
-        "decimals": _decimals(cost["amount"]),
+        "decimals": decimals,
         "revenue": _plain(cost["revenue"]) if cost["revenue"] is not None else None,
     }
     script = _file("feature_budget.js").replace("</script", "<\\/script")
@@ -65,7 +66,7 @@ def feature_page(budget: FeatureBudget) -> str:
     body = [
         f"<h1>{html.escape(title)}</h1>",
         f"<p>{html.escape(plan.note)}</p>" if plan.note else "",
-        _answer(budget, unit, cost, data["decimals"]),
+        _answer(budget, unit, cost, decimals),
         _controls(drivers, models),
         _months(budget),
         _dependence(budget),
@@ -173,7 +174,7 @@ def _controls(drivers: list[dict[str, Any]], models: list[dict[str, Any]]) -> st
         f"{'' if model['rates'] else ' (unpriced)'}</option>"
         for n, model in enumerate(models)
     )
-    groups: dict[str, list[str]] = {name: [] for name, _ in _GROUPS} | {_LAST_GROUP: []}
+    groups: dict[str, list[str]] = {name: [] for name in (*(name for name, _ in _GROUPS), _LAST_GROUP)}
     for one in drivers:
         group = next((name for name, starts in _GROUPS if one["key"].startswith(starts)), _LAST_GROUP)
         groups[group].append(_slider(one, one["id"] not in models[0]["drivers"].values()))
