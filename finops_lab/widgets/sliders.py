@@ -24,9 +24,9 @@ __all__ = ["FeatureSliders"]
 
 _STYLE = """<style>
 .finops-planner .widget-hslider { flex-direction: column; align-items: stretch; width: auto; height: auto; margin: 0; }
-.finops-planner .widget-hslider .widget-label { width: auto; text-align: left; white-space: normal; }
-.finops-planner .widget-readout { text-align: left; }
-.finops-planner .slider-container { margin: 0 10px; }
+.finops-planner .widget-hslider .widget-label { width: auto; height: auto; text-align: left; white-space: normal; }
+.finops-planner .widget-hslider .slider-container { flex: 0 0 auto; height: 28px; margin: 0 10px; }
+.finops-planner .widget-hslider .widget-readout { text-align: left; height: 24px; line-height: 24px; }
 </style>"""
 
 
@@ -136,13 +136,14 @@ class FeatureSliders:
         months = self.figures.months.filter(component="total")
         self.parts["said"].value = self._sentence(title)
         self.parts["chart"].value = drawn.picture(planned_months(months, title=self._budget.plan.name))
-        statistics = pl.col("p10", "p50", "p90").round(2).cast(pl.Decimal(38, 2))
+        statistics = pl.col("p10", "p50", "p90").round(0).cast(pl.Decimal(38, 0))
+        named = pl.col("component").str.replace_all("_", " ")
         self.parts["table"].value = money_table(
-            self.figures.horizon.with_columns(statistics).drop("mean"),
+            self.figures.horizon.with_columns(statistics, named).drop("mean"),
             title="What it is made of, USD",
             id="planned",
             currency="USD",
-            money_columns=["amount", "p10", "p50", "p90"],
+            money_columns={"amount": None, "p10": 0, "p50": 0, "p90": 0},
             labels={"amount": "At the values set", "p10": "P10", "p50": "P50", "p90": "P90"},
         ).html
 
