@@ -15,7 +15,7 @@ from helpers import PLAIN_TOML, focus_row, write_lab
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
-from test_cli import refused, run
+from test_cli import run
 
 import finops_lab as fl
 from finops_lab.budgeting.features import EXAMPLE
@@ -580,6 +580,7 @@ def test_a_missing_plan_floats_and_amounts_beyond_reason_are_refused(tmp_path: P
 # --- sliders ----------------------------------------------------------------------------------------
 
 
+@settings(max_examples=40, deadline=None)
 @given(
     st.sampled_from(["tokens", "share", "change", "USD"]),
     st.lists(st.decimals(0, 1, places=3), min_size=3, max_size=3).map(sorted),
@@ -614,7 +615,7 @@ def test_the_plan_of_the_documentation_is_read_and_its_keys_are_all_told(tmp_pat
     assert sorted(key for key in keys if f"`{key}`" not in text and f"{key} =" not in text) == []
 
 
-def test_the_command_prints_and_writes_and_refuses_in_one_line(tmp_path: Path) -> None:
+def test_the_command_prints_and_writes_the_page(tmp_path: Path) -> None:
     page = tmp_path / "new" / "budget.html"
     done = run("feature-budget", EXAMPLE_FILE, "--draws", "1000", "--html", page)
     assert done.returncode == 0, done.stderr
@@ -622,6 +623,3 @@ def test_the_command_prints_and_writes_and_refuses_in_one_line(tmp_path: Path) -
     assert f"total ${total(wanted):,.2f}; prices: genai_prices, plan" in done.stdout
     assert "unpriced: no price for the model" in done.stdout
     assert f"page: {page}" in done.stdout and page.read_text().startswith("<!DOCTYPE html>")
-    wrong = tmp_path / "plan.toml"
-    wrong.write_text(TEXT.replace("low = 0.1", "low = 9"))
-    refused(run("feature-budget", wrong), "plan.toml, line 4", "not in order")

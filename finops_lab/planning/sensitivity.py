@@ -91,7 +91,6 @@ def sobol(
         ``total_order`` (Float64). Drivers without a range are left out.
     """
     import numpy as np
-    from scipy.stats import sobol_indices
 
     ranged = [one for one in drivers if one.ranged]
     names = [(one.key, one.label) for one in ranged]
@@ -115,6 +114,8 @@ def sobol(
     if len(dists) < 2:  # scipy's estimate of a single one fails, and there is nothing to share out
         found = [(1.0, 1.0)] * len(dists)
     else:
+        from scipy.stats import sobol_indices
+
         with np.errstate(all="ignore"):
             done = sobol_indices(func=worth, n=_POINTS, dists=dists, rng=np.random.default_rng(seed))
         found = list(zip(done.first_order.tolist(), done.total_order.tolist(), strict=True))

@@ -25,7 +25,7 @@ __all__ = ["FeatureSliders"]
 _STYLE = """<style>
 .finops-planner .widget-hslider { flex-direction: column; align-items: stretch; width: auto; height: auto; margin: 0; }
 .finops-planner .widget-hslider .widget-label { width: auto; height: auto; text-align: left; white-space: normal; }
-.finops-planner .widget-hslider .slider-container { flex: 0 0 auto; height: 28px; margin: 0 10px; }
+.finops-planner .widget-hslider .slider-container { flex: 0 0 auto; height: 18px; margin: 10px 10px 0; }
 .finops-planner .widget-hslider .widget-readout { text-align: left; height: 24px; line-height: 24px; }
 </style>"""
 
