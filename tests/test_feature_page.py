@@ -46,7 +46,7 @@ def expected(figures: Figures) -> dict[str, str]:
         "low": about(total["p10"]),
         "median": about(total["p50"]),
         "high": about(total["p90"]),
-        "above": f"{figures.chance_above:.0%}",
+        "above": f"{int(figures.chance_above * 100 + 0.5)}%",
         "unit-cost": format_money(customer["amount"], "USD", decimals=4),
         "unit-low": about(customer["p10"], 4),
         "unit-high": about(customer["p90"], 4),

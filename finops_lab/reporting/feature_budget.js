@@ -89,62 +89,57 @@ function triangular(u, low, likely, high) {
   return u.map(x => x * span < likely - low ? low + Math.sqrt(x * left) : high - Math.sqrt((1 - x) * right));
 }
 const ranges = {};
-function ranged(key, low, likely, high) {  // a function of the draw's number
-  if (low === high) return () => likely;
-  const name = [key, low, likely, high].join();
-  const values = ranges[name] ??= triangular(evenly(key), low, likely, high);
-  return n => values[n];
+function ranged(key, low, likely, high) {  // a value for each draw
+  if (low === high) return new Float64Array(plan.draws).fill(likely);
+  return ranges[[key, low, likely, high].join()] ??= triangular(evenly(key), low, likely, high);
 }
 const percentile = (sorted, percent) => sorted[Math.max(Math.ceil(sorted.length * percent / 100) - 1, 0)];
 const told = values => { const s = values.slice().sort(); return [10, 50, 90].map(p => percentile(s, p)); };
 
 function simulate(model, moved) {
-  const N = plan.draws, zeros = () => new Float64Array(N);
-  const value = {};
+  const N = plan.draws, zeros = () => new Float64Array(N), v = {};
   for (const [key, id] of Object.entries(model.drivers)) {
-    const d = byId[id], at = moved[id] === undefined ? null : Number(moved[id]);
-    value[key] = at === null ? ranged(key, Number(d.low), Number(d.likely), Number(d.high)) : () => at;
+    const d = byId[id], ends = moved[id] === undefined ? [d.low, d.likely, d.high] : Array(3).fill(moved[id]);
+    v[key] = ranged(key, ...ends.map(Number));
   }
-  const share = plan.adoption.map((ends, m) => ranged(`adoption`, ...ends.map(Number)));
-  const [fin, fout] = model.factors.map(Number);
-  const change = value.price_change_per_year, perSession = Boolean(value.sessions_per_day);
+  const [fin, fout] = model.factors.map(Number), perSession = Boolean(v.sessions_per_day);
+  const runs = model.training.map(([name, launch]) =>
+    [v[`training.${name}.runs_per_month`], v[`training.${name}.usd_per_run`], Number(launch)]);
+  const pools = model.capacity.map(([name, hours]) =>
+    [v[`capacity.${name}.gpu_count`], v[`capacity.${name}.rate_usd_per_gpu_hour`], Number(hours)]);
+  const base = perSession ? v.sessions_per_day : v.calls_per_second;
   const growth = new Float64Array(N).fill(1), years = new Float64Array(N).fill(1);
   const sum = zeros(), allCalls = zeros(), allSessions = zeros(), months = [];
   plan.days.forEach((days, m) => {
-    const total = zeros(), rates = model.rates[m].map(Number), part = (m % 12) / 12;
+    const total = zeros(), [rin, rcached, rwritten, rout, rcall] = model.rates[m].map(Number);
+    const part = (m % 12) / 12, share = ranged("adoption", ...plan.adoption[m].map(Number));
     for (let n = 0; n < N; n++) {
-      if (m && m % 12 === 0) years[n] = years[n] * (1 + change(n));
-      const prices = years[n] * (1 + change(n) * part);
+      const change = v.price_change_per_year[n];
+      if (m && m % 12 === 0) years[n] = years[n] * (1 + change);
+      const prices = years[n] * (1 + change * part);
       let sessions = 0, calls;
       if (perSession) {
-        sessions = value.sessions_per_day(n) * days * share[m](n) * growth[n];
-        calls = sessions * value.calls_per_session(n);
-      } else calls = value.calls_per_second(n) * 86400 * days * share[m](n) * growth[n];
-      const tokens = calls * (value.input_tokens(n) * fin), cached = tokens * value.cache_hit_share(n);
-      const written = (tokens - cached) * value.cache_write_share(n), plain = tokens - cached - written;
-      const made = calls * (value.output_tokens(n) * fout);
-      const fresh = plain * rates[0] + written * rates[2];
+        sessions = base[n] * days * share[n] * growth[n];
+        calls = sessions * v.calls_per_session[n];
+      } else calls = base[n] * 86400 * days * share[n] * growth[n];
+      const tokens = calls * (v.input_tokens[n] * fin), cached = tokens * v.cache_hit_share[n];
+      const written = (tokens - cached) * v.cache_write_share[n], plain = tokens - cached - written;
+      const made = calls * (v.output_tokens[n] * fout);
+      const fresh = plain * rin + written * rwritten;
       let training = 0, capacity = 0;
-      for (const [name, launch] of model.training) {
-        let runs = value[`training.${name}.runs_per_month`](n);
-        if (!m) runs = runs + Number(launch);
-        training = training + runs * value[`training.${name}.usd_per_run`](n);
-      }
-      for (const [name, hours] of model.capacity) {
-        const used = value[`capacity.${name}.gpu_count`](n) * Number(hours) * days;
-        capacity = capacity + used * value[`capacity.${name}.rate_usd_per_gpu_hour`](n);
-      }
-      total[n] = fresh / 1e6 * prices + cached * rates[1] / 1e6 * prices + made * rates[3] / 1e6 * prices
-        + calls * rates[4] * prices + training + capacity;
+      for (const [often, usd, launch] of runs) training = training + (m ? often[n] : often[n] + launch) * usd[n];
+      for (const [count, rate, hours] of pools) capacity = capacity + count[n] * hours * days * rate[n];
+      total[n] = fresh / 1e6 * prices + cached * rcached / 1e6 * prices + made * rout / 1e6 * prices
+        + calls * rcall * prices + training + capacity;
       sum[n] = sum[n] + total[n];
       allCalls[n] = allCalls[n] + calls;
       allSessions[n] = allSessions[n] + sessions;
-      growth[n] = growth[n] * (1 + value.growth_per_month(n));
+      growth[n] = growth[n] * (1 + v.growth_per_month[n]);
     }
     months.push(told(total));
   });
   const counts = { call: n => allCalls[n], session: n => allSessions[n] };
-  if (value.sessions_per_customer) counts.customer = n => allSessions[n] / value.sessions_per_customer(n);
+  counts.customer = n => allSessions[n] / v.sessions_per_customer[n];
   const unit = sum.map((all, n) => all / counts[plan.unit](n));
   const finite = unit.every(Number.isFinite);
   const revenue = plan.revenue === null ? null : Number(plan.revenue);
