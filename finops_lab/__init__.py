@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         variants,
     )
     from finops_lab.budgeting.budgets import budgets
+    from finops_lab.budgeting.features import feature_budget
     from finops_lab.forecasting import forecast
     from finops_lab.foreseeing import foresee
     from finops_lab.lab import Lab, explain_lab, open_lab
@@ -43,6 +44,7 @@ _HOMES = {
     "entries": "api",
     "explore": "api",
     "explain_lab": "lab",
+    "feature_budget": "budgeting.features",
     "forecast": "forecasting",
     "forecasting": "",
     "foresee": "foreseeing",
@@ -75,6 +77,7 @@ __all__ = [
     "entries",
     "explain_lab",
     "explore",
+    "feature_budget",
     "forecast",
     "forecasting",
     "foresee",

@@ -46,12 +46,12 @@ ROOMS: dict[str, set[str]] = {
         "service_levels",
     },  # a lab's KPIs, bridges, service levels
     "foreseeing": {"bookkeeping", "forecasting", "reconciling"},  # a lab's forecast
-    "budgeting": {"bookkeeping", "planning"},  # a lab's budgets against its ledger
+    "budgeting": {"bookkeeping", "lab", "planning"},  # a lab's budgets and plans
     "exploring": {"allocation"},  # views of a ledger
     "anomalies": {"contracts", "unit_economics", "forecasting"},
     "tradeoffs": {"contracts"},
     "forecasting": {"calendar", "config"},  # config: labelled events
-    "planning": {"forecasting", "pricing", "config"},
+    "planning": {"config", "contracts", "forecasting", "money", "pricing"},
     "optimization": ANALYSIS,
     "governance": ANALYSIS,
     "charts": {*ANALYSIS, "optimization", "governance"},
@@ -76,6 +76,7 @@ ROOMS: dict[str, set[str]] = {
     },
     "printing": {"ingestion", "doctor"},
     "printing_ledger": {"allocation", "merging", "printing"},
+    "printing_features": {"planning"},
     "printing_kpis": {"unit_economics", "reporting"},
     "printing_forecast": {"foreseeing"},
     "printing_budgets": {"budgeting"},

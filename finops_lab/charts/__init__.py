@@ -9,6 +9,7 @@ from finops_lab.charts.burn_down import burn_down_chart
 from finops_lab.charts.disagreement import disagreement_ranges
 from finops_lab.charts.forecast import forecast_fan
 from finops_lab.charts.labels import compact
+from finops_lab.charts.planned import planned_months, tornado_bars
 from finops_lab.charts.renderer import CHART_MIME, use_report_renderer
 from finops_lab.charts.spend import ranked_bars, spend_trend
 from finops_lab.charts.theme import PALETTE
@@ -24,8 +25,10 @@ __all__ = [
     "disagreement_ranges",
     "forecast_fan",
     "pareto",
+    "planned_months",
     "ranked_bars",
     "spend_trend",
+    "tornado_bars",
     "use_report_renderer",
     "variance_bars",
     "waterfall",

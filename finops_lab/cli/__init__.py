@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from finops_lab.cli import books, budgets, exports, forecasts, value
+from finops_lab.cli import books, budgets, exports, features, forecasts, value
 from finops_lab.cli._app import LabOption, Metric, app, day, spinner
 from finops_lab.errors import FinopsError, InputError
 
@@ -210,6 +210,7 @@ def _review_one(lab: Lab, month: str, out: Path, metric: Metric) -> list[str]:
 value.register()
 forecasts.register()
 budgets.register()
+features.register()
 books.register()
 exports.register()
 
