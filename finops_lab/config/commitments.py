@@ -44,7 +44,9 @@ class Commitment(Model):
         if (self.discount is None) == (self.rate is None):
             raise ValueError("write a discount or a rate, one of them")
         if (self.kind == "provisioned") != (self.tokens_per_hour is not None):
-            raise ValueError("tokens_per_hour is what a unit of provisioned throughput takes, and of no other")
+            raise ValueError(
+                "tokens_per_hour is what a unit of provisioned throughput takes, and of no other"
+            )
         if self.kind == "savings_plan" and self.discount is None:
             raise ValueError("a savings plan is money an hour: write its discount, not a rate")
         if self.kind == "provisioned" and self.rate is None:

@@ -89,7 +89,9 @@ def checks(
     whole = over_months(forecast)
     centre, low, high = whole.select("yhat", "lo_80", "hi_80").row(0) if whole.height else (None,) * 3
     width = (high - low) / centre if centre and None not in (low, high) else None
-    judged = backtest(panel, months=min(6, term_months), origins=3).filter(model="combination").row(0, named=True)
+    judged = (
+        backtest(panel, months=min(6, term_months), origins=3).filter(model="combination").row(0, named=True)
+    )
     needed = max(rule.least_months, round(rule.history_per_term * term_months))
     told = (
         ("months of history", float(panel.height), float(needed), 1, "{0:.0f} months of history, {1:.0f} needed"),
@@ -116,7 +118,9 @@ def checks(
     )  # fmt: skip
     rows = []
     for name, value, limit, way, text in told:
-        fits = value is not None and (value <= limit if way < 0 else value > limit if way == 2 else value >= limit)
+        fits = value is not None and (
+            value <= limit if way < 0 else value > limit if way == 2 else value >= limit
+        )
         said = text.format(value, limit) if value is not None else f"{name} is not known"
         rows.append((name, value, limit, fits, said))
     return pl.DataFrame(rows, schema=CHECKS, orient="row")

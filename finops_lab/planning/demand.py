@@ -310,7 +310,9 @@ def without_held(demand: pl.DataFrame, held: pl.DataFrame, *, month: str = "ds")
         there = pl.lit(True) if last is None else pl.col(month).dt.month_end() <= last
         total = total + pl.when(there).then(pl.lit(covers, MONEY)).otherwise(pl.lit(Decimal(0), MONEY))
     rest = (pl.col("demand").cast(MONEY) - total).cast(MONEY)
-    return demand.with_columns(pl.when(rest > 0).then(rest).otherwise(pl.lit(Decimal(0), MONEY)).alias("demand"))
+    return demand.with_columns(
+        pl.when(rest > 0).then(rest).otherwise(pl.lit(Decimal(0), MONEY)).alias("demand")
+    )
 
 
 def price_of(found: pl.DataFrame, months: int = 3) -> Decimal | None:
@@ -320,4 +322,3 @@ def price_of(found: pl.DataFrame, months: int = 3) -> Decimal | None:
     if some["contracted"].null_count():
         return None
     return divided(some["contracted"].sum(), some["quantity"].sum())
-

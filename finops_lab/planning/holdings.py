@@ -239,7 +239,9 @@ def burn_down(
     month = first.replace(day=1)
     while month <= expires:
         if month not in needs:
-            raise InputError(f"the use of {month:%Y-%m} is not known", hint="give every month until it expires")
+            raise InputError(
+                f"the use of {month:%Y-%m} is not known", hint="give every month until it expires"
+            )
         begin, end = max(first, month), min(expires, add_months(month, 1) - timedelta(days=1))
         days = (end - begin).days + 1
         wanted = product(needs[month], divided(Decimal(days), days_in_month(month))) or Decimal(0)

@@ -135,7 +135,12 @@ def held_by_month(rungs: pl.DataFrame) -> pl.DataFrame:
         .group_by("month")
         .agg(
             pl.when(there).then("level").otherwise(zero).sum().cast(MONEY).alias("level"),
-            pl.when(pl.col("month") == pl.col("ends")).then("level").otherwise(zero).sum().cast(MONEY).alias("ending"),
+            pl.when(pl.col("month") == pl.col("ends"))
+            .then("level")
+            .otherwise(zero)
+            .sum()
+            .cast(MONEY)
+            .alias("ending"),
         )
         .sort("month")
     )

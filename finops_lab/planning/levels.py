@@ -63,7 +63,9 @@ class Terms:
         return cls(Fraction(1), Fraction(1), 1 / (1 - Fraction(discount)))
 
     @classmethod
-    def units(cls, on_demand: Decimal, *, discount: Decimal | None = None, rate: Decimal | None = None) -> Terms:
+    def units(
+        cls, on_demand: Decimal, *, discount: Decimal | None = None, rate: Decimal | None = None
+    ) -> Terms:
         """Return the terms of units at a discount on their price on demand, or at a rate of their own."""
         price = Fraction(on_demand)
         paid = Fraction(rate) if rate is not None else price * (1 - Fraction(discount or 0))
@@ -201,7 +203,9 @@ def cost_curve(
     known = _Demand.of(demand)
     size = Fraction(hours if hours is not None else known.total, known.total)
     rows = [known.told(terms, Fraction(level), Fraction(level), size) for level in levels]
-    return pl.DataFrame([[getattr(row, name) for name in _CURVE] for row in rows], schema=_CURVE, orient="row")
+    return pl.DataFrame(
+        [[getattr(row, name) for name in _CURVE] for row in rows], schema=_CURVE, orient="row"
+    )
 
 
 @dataclass(frozen=True)
@@ -218,13 +222,17 @@ class _Demand:
         name = "quantity" if "quantity" in frame.columns else "demand"
         for column in (name, "weight"):
             if column not in frame.columns:
-                raise InputError("the demand has no such column", column=column, hint="it needs demand and weight")
+                raise InputError(
+                    "the demand has no such column", column=column, hint="it needs demand and weight"
+                )
             if frame[column].null_count() or (frame[column] < 0).any():
                 raise InputError("is unknown or negative in some row of the demand", column=column)
         exact = frame.schema[name].is_decimal() or frame.schema[name].is_integer()
         if not exact or not frame.schema["weight"].is_integer():
             raise InputError("demand is decimal and its weight whole: floats are not exact", column=name)
-        some = frame.filter(pl.col("weight") > 0).select(pl.col(name).cast(MONEY), pl.col("weight").cast(pl.Int64))
+        some = frame.filter(pl.col("weight") > 0).select(
+            pl.col(name).cast(MONEY), pl.col("weight").cast(pl.Int64)
+        )
         if some.is_empty():
             raise InputError("there is no demand to commit to: no row has a weight")
         each = lcm(*some["weight"].unique()) if name == "quantity" else 1
