@@ -227,9 +227,19 @@ def regret(
         decided = best_level(_future(before, offer, ahead, None), terms, step=offer.step).level
         came = _past(after, offer, judged)
         best, done = best_level(came, terms, step=offer.step), best_level(came, terms, at=decided)
+        beyond = exact_sum([done.cost, -best.cost])
         rows.append(
-            (months[at], judged, decided, best.level, done.cost, best.cost, done.cost_without, done.saving)
-            + (exact_sum([done.cost, -best.cost]),)
+            (
+                months[at],
+                judged,
+                decided,
+                best.level,
+                done.cost,
+                best.cost,
+                done.cost_without,
+                done.saving,
+                beyond,
+            )
         )
     return pl.DataFrame(rows, schema=BACKTEST, orient="row")
 

@@ -221,7 +221,7 @@ def cliff(bill: pl.DataFrame, credits: pl.DataFrame, forecast: pl.DataFrame) -> 
     ahead = forecast.sort("ds")
     if ahead.is_empty() or ahead["ds"][0] != add_months(last, 1):  # type: ignore[arg-type]
         raise InputError(f"the forecast does not begin after {last:%Y-%m}", hint="forecast the gross bill")
-    rows = [
+    rows: list[tuple[object, ...]] = [
         (month, "billed", float(gross), None, None, credit, float(net))
         for month, gross, credit, net in bill.select("month", "gross", "credits", "net").iter_rows()
     ]

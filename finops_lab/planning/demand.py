@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 
 import polars as pl
@@ -12,7 +12,7 @@ from finops_lab.calendar import add_months, days_in_month
 from finops_lab.config import holds
 from finops_lab.errors import InputError, NoDataError
 from finops_lab.forecasting.chances import over_months, quantile_at
-from finops_lab.money import MONEY, divided, one_currency, split
+from finops_lab.money import MONEY, divided, exact_sum, one_currency, split
 
 __all__ = ["SLOTS", "ahead", "ahead_totals", "monthly_panel", "price_of", "rates_of", "slots", "without_held"]
 
@@ -64,9 +64,10 @@ def slots(
     Examples
     --------
     >>> from datetime import UTC, datetime
-    >>> day = {"ChargePeriodStart": datetime(2026, 10, 1, tzinfo=UTC), "ChargePeriodEnd": datetime(2026, 10, 2, tzinfo=UTC),
-    ...     "ChargeCategory": "Usage", "ChargeClass": None, "CommitmentDiscountStatus": None, "SkuId": "gpu",
-    ...     "BillingCurrency": "USD", "ConsumedUnit": "Hours", "ConsumedQuantity": Decimal(48), "ContractedCost": Decimal(96)}
+    >>> day = {"ChargePeriodStart": datetime(2026, 10, 1, tzinfo=UTC), "ChargeCategory": "Usage", "SkuId": "gpu",
+    ...     "ChargePeriodEnd": datetime(2026, 10, 2, tzinfo=UTC), "ChargeClass": None, "BillingCurrency": "USD",
+    ...     "CommitmentDiscountStatus": None, "ConsumedUnit": "Hours", "ConsumedQuantity": Decimal(48),
+    ...     "ContractedCost": Decimal(96)}
     >>> found = slots(pl.DataFrame([day]), {"SkuId": ("gpu",)})
     >>> found.height, found["hours"][0], int(found["quantity"][0]), int(found["quantity"][1])
     (31, 24, 48, 0)
@@ -144,13 +145,10 @@ def _spread(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _filled(found: pl.DataFrame) -> pl.DataFrame:
-    first, last = found["start"].min(), found["start"].max()
+    months = _months(found)
     hours = int(found["hours"][0])
-    begin = first.replace(day=1, hour=0, minute=0)  # type: ignore[union-attr]
-    end = add_months(date(last.year, last.month, 1), 1)  # type: ignore[union-attr]
-    every = pl.datetime_range(
-        begin, begin.replace(year=end.year, month=end.month), f"{hours}h", closed="left", eager=True
-    )
+    begin, end = (datetime(m.year, m.month, 1, tzinfo=UTC) for m in (months[0], add_months(months[-1], 1)))
+    every = pl.datetime_range(begin, end, f"{hours}h", closed="left", eager=True)
     whole = pl.DataFrame({"start": every.cast(SLOTS["start"])})
     zero = pl.lit(Decimal(0), MONEY)
     there = pl.col("_there").fill_null(False)
@@ -238,7 +236,7 @@ def _shape(found: pl.DataFrame, months: int) -> pl.DataFrame:
     """Return demand as shares of the mean hour of its month, with the hours of each."""
     month = pl.col("start").dt.date().dt.month_start().alias(_MONTH)
     some = found.with_columns(month).sort("start")
-    last = add_months(some[_MONTH].max(), 1 - months)  # type: ignore[arg-type]
+    last = add_months(_months(found)[-1], 1 - months)
     some = some.filter(pl.col(_MONTH) >= last)
     rate = pl.col("quantity").cast(pl.Float64) / pl.col("hours")
     mean = pl.col("quantity").cast(pl.Float64).sum().over(_MONTH) / pl.col("hours").sum().over(_MONTH)
@@ -300,7 +298,8 @@ def without_held(demand: pl.DataFrame, held: pl.DataFrame, *, month: str = "ds")
 
     Examples
     --------
-    >>> demand = pl.DataFrame({"ds": [date(2026, 10, 1), date(2026, 11, 1)], "demand": [Decimal(9)] * 2, "weight": [1, 1]})
+    >>> months = [date(2026, 10, 1), date(2026, 11, 1)]
+    >>> demand = pl.DataFrame({"ds": months, "demand": [Decimal(9)] * 2, "weight": [1, 1]})
     >>> held = pl.DataFrame({"covers": [Decimal(4)], "last": [date(2026, 10, 31)]})
     >>> [int(left) for left in without_held(demand, held)["demand"]]
     [5, 9]
@@ -317,8 +316,15 @@ def without_held(demand: pl.DataFrame, held: pl.DataFrame, *, month: str = "ds")
 
 def price_of(found: pl.DataFrame, months: int = 3) -> Decimal | None:
     """Return what a unit cost at agreed prices in the last months; None where the bill does not say."""
-    last = add_months(found["start"].dt.date().dt.month_start().max(), 1 - months)  # type: ignore[arg-type]
+    last = add_months(_months(found)[-1], 1 - months)
     some = found.filter(pl.col("start").dt.date() >= last, pl.col("quantity") > 0)
     if some["contracted"].null_count():
         return None
-    return divided(some["contracted"].sum(), some["quantity"].sum())
+    pairs = some.select("contracted", "quantity")
+    paid, used = (exact_sum(pairs[name]) for name in pairs.columns)
+    return divided(paid, used)
+
+
+def _months(found: pl.DataFrame) -> list[date]:
+    """Return the months of slots, in order."""
+    return sorted(set(found["start"].dt.date().dt.month_start()))

@@ -13,7 +13,7 @@ from finops_lab.calendar import add_months, days_in_month
 from finops_lab.errors import InputError
 from finops_lab.money import MONEY, divided, exact_sum, one_currency, product
 
-__all__ = ["BURN", "BurnDown", "HELD", "burn_down", "coverage", "held"]
+__all__ = ["BURN", "HELD", "BurnDown", "burn_down", "coverage", "held"]
 
 _Schema = dict[str, pl.DataType | type[pl.DataType]]
 HELD: _Schema = {
@@ -58,9 +58,9 @@ def held(costs: pl.LazyFrame | pl.DataFrame) -> pl.DataFrame:
     Examples
     --------
     >>> from datetime import UTC, datetime
-    >>> day = {"ChargePeriodStart": datetime(2026, 10, 1, tzinfo=UTC), "ChargePeriodEnd": datetime(2026, 10, 2, tzinfo=UTC),
-    ...     "ChargeCategory": "Usage", "BillingCurrency": "USD", "CommitmentDiscountId": "c", "CommitmentDiscountStatus": "Used",
-    ...     "EffectiveCost": Decimal(6), "ContractedCost": Decimal(9)}
+    >>> day = {"ChargePeriodStart": datetime(2026, 10, 1, tzinfo=UTC), "ChargeCategory": "Usage",
+    ...     "ChargePeriodEnd": datetime(2026, 10, 2, tzinfo=UTC), "BillingCurrency": "USD", "EffectiveCost": Decimal(6),
+    ...     "CommitmentDiscountId": "c", "CommitmentDiscountStatus": "Used", "ContractedCost": Decimal(9)}
     >>> spare = {**day, "CommitmentDiscountStatus": "Unused", "EffectiveCost": Decimal(2), "ContractedCost": Decimal(0)}
     >>> held(pl.DataFrame([day, spare])).select(pl.col("used", "unused", "saving").cast(pl.Int64), "utilization").row(0)
     (6, 2, 1, 0.75)

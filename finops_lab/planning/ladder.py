@@ -9,11 +9,11 @@ from decimal import Decimal
 
 import polars as pl
 
-from finops_lab.calendar import add_months
+from finops_lab.calendar import add_months, months_from
 from finops_lab.errors import InputError
 from finops_lab.money import MONEY, split
 
-__all__ = ["LADDER", "ladder", "held_by_month"]
+__all__ = ["LADDER", "held_by_month", "ladder"]
 
 LADDER: dict[str, pl.DataType | type[pl.DataType]] = {
     "tranche": pl.Int64,
@@ -126,8 +126,8 @@ def held_by_month(rungs: pl.DataFrame) -> pl.DataFrame:
     >>> [(f"{month:%m}", int(level), int(ending)) for month, level, ending in found.iter_rows()]
     [('11', 2, 0), ('12', 4, 2), ('01', 2, 2)]
     """
-    begin, end = rungs["first"].min(), rungs["ends"].max()
-    months = pl.DataFrame({"month": pl.date_range(begin, end, "1mo", eager=True)})
+    every = months_from(min(rungs["first"]), max(rungs["ends"]))
+    months = pl.DataFrame({"month": every}, schema={"month": pl.Date})
     zero = pl.lit(Decimal(0), MONEY)
     there = pl.col("month").is_between(pl.col("first"), pl.col("ends"))
     return (

@@ -117,9 +117,9 @@ def served_money(
     Returns
     -------
     polars.DataFrame
-        `SERVED`, sorted; ``days`` with money or calls. A day on which several versions of a model served is divided evenly among
-        them; money and calls of days on which none did have no version (null). The amounts add up to
-        the money exactly.
+        `SERVED`, sorted; ``days`` with money or calls. A day on which several versions of a model
+        served is divided evenly among them; money and calls of days on which none did have no
+        version (null). The amounts add up to the money exactly.
 
     Raises
     ------
@@ -231,11 +231,12 @@ def lifecycle(
     Examples
     --------
     >>> trained = pl.DataFrame([("m", "m-1", date(2026, 9, 1), "train", 2, Decimal(100))], schema=TRAINED, orient="row")
-    >>> serving = pl.DataFrame([("m", "m-1", date(2026, 10, 1), 31, Decimal(31), Decimal(1000))], schema=SERVED, orient="row")
+    >>> days = [("m", "m-1", date(2026, 10, 1), 31, Decimal(31), Decimal(1000))]
+    >>> serving = pl.DataFrame(days, schema=SERVED, orient="row")
     >>> found = lifecycle(trained, serving, model="m", version="m-1", last=date(2026, 10, 1), months=4,
     ...     assumptions=Assumptions(retrain_every_months=2, retire_amount=Decimal(7)))
     >>> [(phase, int(amount)) for phase, amount in found.phases.select("phase", "amount").iter_rows()]
-    [('train', 100), ('serve', 93), ('retrain', 100), ('retire', 7)]
+    [('train', 100), ('serve', 92), ('retrain', 100), ('retire', 7)]
     """
     assumed = assumptions or Assumptions()
     mine = (pl.col("model") == model) & (pl.col("model_version") == version)

@@ -179,7 +179,7 @@ def _scenario(actual: pl.LazyFrame, book: pl.LazyFrame, one: Scenario, by: list[
     told = []
     groups = sums.partition_by(keys, maintain_order=True) if keys else [sums]
     for part in groups if sums.height else []:
-        row = {name: _times(part, name) for name in _AMOUNTS if name != "reason"}
+        row: dict[str, Decimal | None] = {name: _times(part, name) for name in _AMOUNTS if name != "reason"}
         for name, flag in (("actual_list_usd", "_was"), ("repriced_usd", "_is"), ("difference_usd", "_both")):
             row[name] = row[name] if part[flag].any() else None
         reasons = sorted(set(part["_why"].explode().drop_nulls()))
@@ -281,7 +281,8 @@ def against_bill(
     >>> row = {"scenario": "s", "model": "m", "actual_list_usd": Decimal(50), "repriced_usd": Decimal(20),
     ...     "actual_unpriced_tokens": Decimal(0), "unpriced_tokens": Decimal(0)}
     >>> bill = pl.DataFrame({"model": ["m"], "list_usd": [Decimal(55)], "billed_usd": [Decimal(52)]})
-    >>> against_bill(pl.DataFrame([row]), bill).select(pl.col("repriced_usd", "difference_to_billed_usd").cast(pl.Int64)).row(0)
+    >>> found = against_bill(pl.DataFrame([row]), bill)
+    >>> found.select(pl.col("repriced_usd", "difference_to_billed_usd").cast(pl.Int64)).row(0)
     (22, -30)
     """
     for name in (*by, "list_usd", "billed_usd"):

@@ -57,8 +57,8 @@ def self_hosted(rows: pl.DataFrame, *, at: Decimal | None = None) -> pl.DataFram
 
     Examples
     --------
-    >>> pool = pl.DataFrame({"model": ["m"], "currency": ["USD"], "money": [Decimal(60)], "tokens": [Decimal(20_000_000)],
-    ...     "gpu_hours": [Decimal(30)], "utilization": [Decimal("0.4")]})
+    >>> pool = pl.DataFrame({"model": ["m"], "currency": ["USD"], "money": [Decimal(60)],
+    ...     "tokens": [Decimal(20_000_000)], "gpu_hours": [Decimal(30)], "utilization": [Decimal("0.4")]})
     >>> found = self_hosted(pool, at=Decimal("0.8"))
     >>> found.select(pl.col("money_per_mtok", "money_per_gpu_hour", "money_per_mtok_at").cast(pl.Float64)).row(0)
     (3.0, 2.0, 1.5)
@@ -125,7 +125,8 @@ def moved(mix: pl.DataFrame, hosted: pl.DataFrame, model: str) -> pl.DataFrame:
 
     Examples
     --------
-    >>> pool = pl.DataFrame({"model": ["m"], "currency": ["USD"], "money": [Decimal(60)], "tokens": [Decimal(20_000_000)]})
+    >>> pool = pl.DataFrame({"model": ["m"], "currency": ["USD"], "money": [Decimal(60)],
+    ...     "tokens": [Decimal(20_000_000)]})
     >>> mix = pl.DataFrame({"feature": ["chat"], "tokens": [Decimal(5_000_000)]})
     >>> int(moved(mix, self_hosted(pool), "m")["money"][0])
     15
