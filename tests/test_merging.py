@@ -563,6 +563,19 @@ team = "s"
 from = "2026-01"
 to = "2026-12"
 amount = "96000.10"
+[[commitments]]
+name = "one year"
+kind = "savings_plan"
+where = { SkuId = "gpu" }
+discount = "0.28"
+status = "held"
+level = "34"
+to = 2027-06-30
+[[credits]]
+name = "promo"
+where = { ChargeDescription = "~^Promotional" }
+grant = "1000.10"
+to = "2026-12"
 [[slos]]
 service = "s"
 objective = "latency"

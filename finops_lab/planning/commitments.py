@@ -14,7 +14,7 @@ from finops_lab.calendar import add_months, days_in_month
 from finops_lab.config import Commitment
 from finops_lab.errors import InputError
 from finops_lab.forecasting import forecast as _forecast
-from finops_lab.money import MONEY, divided, exact_sum
+from finops_lab.money import MONEY, divided, exact_sum, product
 from finops_lab.planning import demand as _demand
 from finops_lab.planning.confidence import Rule, checks, verdict
 from finops_lab.planning.levels import Level, Terms, best_level, cost_curve
@@ -54,7 +54,8 @@ class Plan:
     saving_lo, saving_hi : Decimal
         What that level saves if demand comes out at its lower and upper 80 % bound in all months.
     hindsight : Level
-        The level that would have cost least in the last months, as many as the term at most.
+        The level that would have cost least in the last months, as many as the term at most, had what
+        is held now been held then.
     recommended : bool
         Whether all checks hold and there is something to commit to.
     reason : str
@@ -172,6 +173,8 @@ def plan(
     best = best_level(future(None), terms, hours=hours, step=offer.step)
     low, high = (best_level(future(p), terms, hours=hours, at=best.level).saving for p in (0.1, 0.9))
     past = _past(slots, offer, offer.term_months)
+    if held is not None and offer.kind != "prepaid":
+        past = _rest(past, held)
     hindsight = best_level(past, terms, step=offer.step)
     tried = regret(slots, offer, terms, forecast=ahead_of)
     worst = float(tried["saving"].min()) if tried.height else None  # type: ignore[arg-type]
@@ -259,6 +262,16 @@ def _past(slots: pl.DataFrame, offer: Commitment, months: int) -> pl.DataFrame:
     if offer.kind != "prepaid":
         return _demand.rates_of(some)
     return some.select(pl.col("quantity").sum().cast(MONEY), pl.lit(1, pl.Int64).alias("weight"))
+
+
+def _rest(past: pl.DataFrame, held: pl.DataFrame) -> pl.DataFrame:
+    """Take what is held now off the past."""
+    covers = exact_sum(held["covers"])
+    rest = [
+        max(exact_sum([quantity, -(product(covers, Decimal(hours)) or Decimal(0))]), Decimal(0))
+        for quantity, hours in past.select("quantity", "weight").iter_rows()
+    ]
+    return past.with_columns(pl.Series("quantity", rest, MONEY))
 
 
 def _hours(months: list[date]) -> int:

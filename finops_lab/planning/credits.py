@@ -39,6 +39,7 @@ AHEAD: _Schema = {
     "gross": pl.Float64,
     "lo_80": pl.Float64,
     "hi_80": pl.Float64,
+    "one_time": MONEY,
     "credits": MONEY,
     "net": pl.Float64,
 }
@@ -55,7 +56,8 @@ class Cliff:
         `CREDITS`, one row per credit.
     months : polars.DataFrame
         `AHEAD`: ``kind`` is ``billed`` or ``forecast``; ``gross`` is the bill without credits, with
-        its 80 % bounds where it is forecast, ``net`` = gross + credits (credits are below 0).
+        its 80 % bounds where it is forecast, ``one_time`` the part of it that is no use of the month
+        (never forecast), ``net`` = gross + credits (credits are below 0).
     ends : polars.DataFrame
         Per month in which credits end: ``month`` (the first without), ``credit`` (names),
         ``a_month`` (Decimal: what the bill of a month grows by), ``passed`` (Boolean: it has come).
@@ -163,7 +165,9 @@ def monthly_bill(costs: pl.LazyFrame | pl.DataFrame, *, month: date) -> pl.DataF
     Returns
     -------
     polars.DataFrame
-        ``month`` (Date, of use), ``gross``, ``credits``, ``net`` (Decimal; BilledCost), sorted.
+        ``month`` (Date, of use), ``gross`` (all but credits), ``one_time`` (the part of it that is a
+        one-time purchase or a correction: no use of the month), ``credits``, ``net`` (gross + credits;
+        Decimal; BilledCost), sorted.
 
     Raises
     ------
@@ -172,6 +176,8 @@ def monthly_bill(costs: pl.LazyFrame | pl.DataFrame, *, month: date) -> pl.DataF
     """
     when = pl.col("ChargePeriodStart").dt.date().dt.month_start()
     credit = pl.col("ChargeCategory") == "Credit"
+    bought = (pl.col("ChargeCategory") == "Purchase") & (pl.col("ChargeFrequency") == "One-Time")
+    once = bought.fill_null(False) | pl.col("ChargeClass").is_not_null()
     amount = pl.col("BilledCost")
     found = (
         costs.lazy()
@@ -180,6 +186,7 @@ def monthly_bill(costs: pl.LazyFrame | pl.DataFrame, *, month: date) -> pl.DataF
         .agg(
             pl.col("BillingCurrency").unique().alias("currencies"),
             amount.filter(~credit).sum().cast(MONEY).alias("gross"),
+            amount.filter(~credit & once).sum().cast(MONEY).alias("one_time"),
             amount.filter(credit).sum().cast(MONEY).alias("credits"),
         )
         .sort("month")
@@ -187,7 +194,11 @@ def monthly_bill(costs: pl.LazyFrame | pl.DataFrame, *, month: date) -> pl.DataF
     )
     one_currency(found["currencies"].explode().drop_nulls().unique())
     return found.select(
-        "month", "gross", "credits", (pl.col("gross") + pl.col("credits")).cast(MONEY).alias("net")
+        "month",
+        "gross",
+        "one_time",
+        "credits",
+        (pl.col("gross") + pl.col("credits")).cast(MONEY).alias("net"),
     )
 
 
@@ -201,7 +212,7 @@ def cliff(bill: pl.DataFrame, credits: pl.DataFrame, forecast: pl.DataFrame) -> 
     credits : polars.DataFrame
         From `credits_of`, of the same last month.
     forecast : polars.DataFrame
-        Of the gross bill, as `finops_lab.forecasting.forecast` gives, for the months ahead.
+        Of the gross bill without what is one-time, as `finops_lab.forecasting.forecast` gives, for the months ahead.
 
     Returns
     -------
@@ -217,13 +228,15 @@ def cliff(bill: pl.DataFrame, credits: pl.DataFrame, forecast: pl.DataFrame) -> 
         Credits are in several currencies.
     """
     one_currency(credits["currency"])
-    last = bill["month"].max()
+    last: date = max(bill["month"])
     ahead = forecast.sort("ds")
-    if ahead.is_empty() or ahead["ds"][0] != add_months(last, 1):  # type: ignore[arg-type]
+    if ahead.is_empty() or ahead["ds"][0] != add_months(last, 1):
         raise InputError(f"the forecast does not begin after {last:%Y-%m}", hint="forecast the gross bill")
     rows: list[tuple[object, ...]] = [
-        (month, "billed", float(gross), None, None, credit, float(net))
-        for month, gross, credit, net in bill.select("month", "gross", "credits", "net").iter_rows()
+        (month, "billed", float(gross), None, None, once, credit, float(net))
+        for month, gross, once, credit, net in bill.select(
+            "month", "gross", "one_time", "credits", "net"
+        ).iter_rows()
     ]
     left: dict[int, Decimal | None] = dict(enumerate(credits["left"]))
     for ds, *values in ahead.select("ds", *VALUES).iter_rows():
@@ -238,7 +251,7 @@ def cliff(bill: pl.DataFrame, credits: pl.DataFrame, forecast: pl.DataFrame) -> 
         credit = exact_sum(given)
         gross, low, high = values[0], values[1], values[2]
         net = None if gross is None else gross + float(credit)
-        rows.append((ds, "forecast", gross, low, high, credit, net))
+        rows.append((ds, "forecast", gross, low, high, None, credit, net))
     found = credits.drop_nulls("ends").with_columns(pl.col("ends").dt.offset_by("1mo").alias("month"))
     ends = (
         found.group_by("month")

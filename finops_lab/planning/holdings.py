@@ -26,7 +26,7 @@ HELD: _Schema = {
     "utilization": pl.Float64,
     "contracted": MONEY,
     "saving": MONEY,
-    "ends": pl.Date,
+    "paid_until": pl.Date,
 }
 BURN: _Schema = {
     "month": pl.Date,
@@ -52,8 +52,8 @@ def held(costs: pl.LazyFrame | pl.DataFrame) -> pl.DataFrame:
         and ``unused`` (EffectiveCost of charges whose CommitmentDiscountStatus says so), ``paid``
         (both), ``utilization`` (used of paid; null over nothing), ``contracted`` (what the covered use
         costs without it: ContractedCost, null where a row does not say), ``saving`` (contracted -
-        paid) and ``ends``, the last day of the longest period that a purchase was charged for, of all
-        months. A month that is not over shows as unused what was charged ahead for it.
+        paid) and ``paid_until``, the last day that a purchase was charged for (of a monthly fee the
+        month's, not the term's). A month that is not over shows as unused what was charged ahead for it.
 
     Examples
     --------
@@ -78,8 +78,8 @@ def held(costs: pl.LazyFrame | pl.DataFrame) -> pl.DataFrame:
         "EffectiveCost",
         "ContractedCost",
     )
-    ends = named.filter(pl.col("ChargeCategory") == "Purchase").group_by("commitment").agg(
-        pl.col("_last").max().alias("ends")
+    until = named.filter(pl.col("ChargeCategory") == "Purchase").group_by("commitment").agg(
+        pl.col("_last").max().alias("paid_until")
     )  # fmt: skip
     sure = (status == "Used") & pl.col("ContractedCost").is_null()
     used, paid = pl.col("used"), pl.col("paid")
@@ -100,7 +100,7 @@ def held(costs: pl.LazyFrame | pl.DataFrame) -> pl.DataFrame:
             pl.when(paid > 0).then(share).alias("utilization"),
             (pl.col("contracted") - paid).cast(MONEY).alias("saving"),
         )
-        .join(ends, on="commitment", how="left")
+        .join(until, on="commitment", how="left")
         .select(list(HELD))
         .sort(keys)
         .collect()

@@ -288,13 +288,14 @@ class _Demand:
         whole = terms.on_demand * self.amounts[0] / self.unit
         used = (whole - on_demand) / terms.on_demand
         room = level * terms.covers * self.total
-        amounts = [_rounded(part * size) for part in (committed, on_demand)]
-        cost, without = exact_sum(amounts), _rounded(whole * size)
+        paid, extra = _rounded(committed * size), _rounded(on_demand * size)
+        cost, without = exact_sum([paid, extra]), _rounded(whole * size)
         return Level(
             _rounded(level),
             _rounded(last),
             _rounded(terms.critical),
-            *amounts,
+            paid,
+            extra,
             cost,
             without,
             exact_sum([without, -cost]),

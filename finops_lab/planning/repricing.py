@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
 from decimal import Decimal, localcontext
 
 import polars as pl
@@ -25,6 +26,7 @@ _AMOUNTS: _Schema = {
     "actual_unpriced_tokens": MONEY,
     "repriced_usd": MONEY,
     "unpriced_tokens": MONEY,
+    "unpriced_calls": MONEY,
     "compared_tokens": MONEY,
     "difference_usd": MONEY,
     "reason": pl.String,
@@ -53,6 +55,9 @@ class Scenario:
     cached_share : Decimal or None
         Share of input tokens read from the cache, 0 to 1; None leaves it as observed. What is written
         to the cache stays as observed as far as there is room.
+    prices_on : datetime.date or None
+        The day whose prices hold for all calls, at their time of day; None is the day of each call.
+        Variants such as batch begin in the price list on the day they were recorded.
     """
 
     name: str
@@ -61,6 +66,7 @@ class Scenario:
     batch: bool = False
     batch_factor: Decimal | None = None
     cached_share: Decimal | None = None
+    prices_on: date | None = None
 
     def __post_init__(self) -> None:
         if self.provider is not None and self.model is None:
@@ -101,7 +107,8 @@ def reprice(
         `REPRICED` with the columns of `by` after ``scenario``, in the order of the scenarios, then
         sorted: ``calls`` and tokens by bucket (in the scenario's cache shares); ``actual_list_usd``
         (the calls as made, at list price; null where none has one) and ``actual_unpriced_tokens``;
-        ``repriced_usd`` and ``unpriced_tokens`` of the scenario; ``difference_usd`` = repriced -
+        ``repriced_usd``, ``unpriced_tokens`` and ``unpriced_calls`` (those that succeeded) of the
+        scenario; ``difference_usd`` = repriced -
         actual of the calls that both know, and the ``compared_tokens`` of those; ``reason`` of what
         is unpriced. Money is Decimal(38, 18).
 
@@ -134,7 +141,7 @@ def reprice(
         raise InputError("name one scenario and more, each once")
     rows = requests.lazy()
     known = rows.collect_schema()
-    if missing := [name for name in (*by, "sample_weight", *BUCKETS) if name not in known]:
+    if missing := [name for name in (*by, "sample_weight", "status", *BUCKETS) if name not in known]:
         raise InputError(f"requests lack the columns {', '.join(missing)}")
     actual = price(rows, book).select(pl.all().exclude("price_context"))
     actual = actual.rename({"cost_computed_usd": "_actual", "unpriced_reason": "_actual_reason"}).drop(
@@ -153,6 +160,8 @@ def _scenario(actual: pl.LazyFrame, book: pl.LazyFrame, one: Scenario, by: list[
     tokens = pl.sum_horizontal(pl.col(name).fill_null(0) for name in BUCKETS)
     was, now = pl.col("_actual").is_not_null(), pl.col("_now").is_not_null()
     calls = pl.col("n_requests").fill_null(1)
+    # A call that failed may have used nothing: one that succeeded did, told or not.
+    meant = (pl.col("status") == "ok").fill_null(True) | (pl.col("_tokens") > 0)
     keys = [f"_by_{name}" for name in by]
     sums = (
         priced.with_columns(weight, tokens.alias("_tokens"))
@@ -162,6 +171,7 @@ def _scenario(actual: pl.LazyFrame, book: pl.LazyFrame, one: Scenario, by: list[
             *[pl.col(name).fill_null(0).sum() for name in BUCKETS],
             pl.col("_tokens").filter(~was).sum().alias("actual_unpriced_tokens"),
             pl.col("_tokens").filter(~now).sum().alias("unpriced_tokens"),
+            calls.filter(~now & meant).sum().alias("unpriced_calls"),
             pl.col("_tokens").filter(was & now).sum().alias("compared_tokens"),
             pl.col("_actual").sum().alias("actual_list_usd"),
             pl.col("_now").sum().alias("repriced_usd"),
@@ -171,7 +181,7 @@ def _scenario(actual: pl.LazyFrame, book: pl.LazyFrame, one: Scenario, by: list[
             was.any().alias("_was"),
             now.any().alias("_is"),
             (was & now).any().alias("_both"),
-            pl.col("_why").drop_nulls().unique().alias("_why"),
+            pl.col("_why").filter(meant).drop_nulls().unique().alias("_why"),
         )
         .sort(*keys, "_weight", nulls_last=True)
         .collect()
@@ -207,11 +217,13 @@ def _changed(one: Scenario) -> list[pl.Expr]:
             pl.lit(one.provider, pl.String).alias("provider"),
             pl.lit(None, pl.String).alias("response_model"),
             pl.lit("api").alias("hosting"),
-            # The tiers of one vendor are no tiers of another.
-            pl.lit(None, pl.String).alias("service_tier"),
         ]
-    if one.batch:
-        changed.append(pl.lit("batch").alias("service_tier"))
+    if one.prices_on is not None:
+        day = pl.lit(datetime.combine(one.prices_on, time(), UTC), pl.Datetime("us", "UTC"))
+        changed.append((day + (pl.col("ts_start") - pl.col("ts_start").dt.truncate("1d"))).alias("ts_start"))
+    if one.model is not None or one.batch:
+        # The tiers of one vendor are no tiers of another.
+        changed.append(pl.lit("batch" if one.batch else None, pl.String).alias("service_tier"))
     if one.cached_share is not None:
         share = pl.lit(one.cached_share)
         whole = pl.sum_horizontal(pl.col(name).fill_null(0) for name in _INPUT)
