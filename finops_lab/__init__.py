@@ -22,6 +22,10 @@ if TYPE_CHECKING:
         trace,
         variants,
     )
+    from finops_lab.budgeting.commitments import commitments
+    from finops_lab.budgeting.credits import credits_cliff
+    from finops_lab.budgeting.lifecycle import model_lifecycle
+    from finops_lab.budgeting.what_if import what_if
     from finops_lab.forecasting import forecast
     from finops_lab.lab import Lab, explain_lab, open_lab
     from finops_lab.reconciling import matured, reconcile, restated
@@ -34,6 +38,10 @@ _HOMES = {
     "allocate": "api",
     "allocation": "",
     "bridge": "valuing",
+    "commitments": "budgeting.commitments",
+    "credits_cliff": "budgeting.credits",
+    "model_lifecycle": "budgeting.lifecycle",
+    "what_if": "budgeting.what_if",
     "check_parameters": "reporting",
     "dashboard": "reporting",
     "diagnose": "api",
@@ -65,6 +73,8 @@ __all__ = [
     "bridge",
     "chargeback",
     "check_parameters",
+    "commitments",
+    "credits_cliff",
     "dashboard",
     "diagnose",
     "entries",
@@ -75,6 +85,7 @@ __all__ = [
     "kpis",
     "levels",
     "matured",
+    "model_lifecycle",
     "open_lab",
     "price_requests",
     "pricing",
@@ -85,6 +96,7 @@ __all__ = [
     "trace",
     "tradeoffs",
     "variants",
+    "what_if",
 ]
 
 

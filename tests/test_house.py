@@ -48,7 +48,8 @@ ROOMS: dict[str, set[str]] = {
     "anomalies": {"contracts", "unit_economics", "forecasting"},
     "tradeoffs": {"contracts"},
     "forecasting": {"calendar"},
-    "planning": {"forecasting", "pricing"},
+    "planning": {"forecasting", "pricing", "allocation", "config"},
+    "budgeting": {"planning", "valuing"},  # a lab's plans
     "optimization": ANALYSIS,
     "governance": ANALYSIS,
     "charts": {*ANALYSIS, "optimization", "governance"},
@@ -72,6 +73,7 @@ ROOMS: dict[str, set[str]] = {
     "printing": {"ingestion", "doctor"},
     "printing_ledger": {"allocation", "merging", "printing"},
     "printing_kpis": {"unit_economics", "reporting"},
+    "printing_offers": {"budgeting", "printing"},
     "doctor": {"contracts", "config", "ingestion", "pricing", "lab"},
     "exporting": {"contracts", "ingestion"},
 }

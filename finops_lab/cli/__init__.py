@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from finops_lab.cli import books, exports, value
+from finops_lab.cli import books, exports, plans, value
 from finops_lab.cli._app import LabOption, Metric, app, day, spinner
 from finops_lab.errors import FinopsError, InputError
 
@@ -207,6 +207,7 @@ def _review_one(lab: Lab, month: str, out: Path, metric: Metric) -> list[str]:
 
 
 value.register()
+plans.register()
 books.register()
 exports.register()
 

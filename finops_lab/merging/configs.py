@@ -8,7 +8,17 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from finops_lab.config import Commitment, Config, Coverage, Credit, Dimensions, Extract, Rule, Split, Telemetry
+from finops_lab.config import (
+    Commitment,
+    Config,
+    Coverage,
+    Credit,
+    Dimensions,
+    Extract,
+    Rule,
+    Split,
+    Telemetry,
+)
 from finops_lab.config.dimensions import with_accounts
 from finops_lab.errors import ConfigError
 
