@@ -20,6 +20,9 @@ CHECKS: dict[str, pl.DataType | type[pl.DataType]] = {
 }
 
 
+_NOTHING = 1.0  # sMAPE, in percent, that is as good as no error
+
+
 @dataclass(frozen=True)
 class Rule:
     """What must hold for a recommendation.
@@ -33,7 +36,8 @@ class Rule:
     most_width : float
         The 80 % interval of the demand of the whole term, as a share of its forecast, at most.
     most_mase : float
-        Mean absolute scaled error of the backtest, at most: 1 is last year's months repeated.
+        Mean absolute scaled error of the backtest, at most: 1 is last year's months repeated. Where
+        no year-on-year change can scale it, errors below 1 % (sMAPE) count as 0.
     least_coverage : float
         Share of held-out months within the 80 % bounds of the backtest, at least.
     """
@@ -92,6 +96,9 @@ def checks(
     judged = (
         backtest(panel, months=min(6, term_months), origins=3).filter(model="combination").row(0, named=True)
     )
+    scaled = judged["mase"]
+    if scaled is None and judged["smape"] is not None and judged["smape"] < _NOTHING:
+        scaled = 0.0  # a history without a change has nothing to scale errors by, and here there are none
     needed = max(rule.least_months, round(rule.history_per_term * term_months))
     told = (
         ("months of history", float(panel.height), float(needed), 1, "{0:.0f} months of history, {1:.0f} needed"),
@@ -100,7 +107,7 @@ def checks(
             "the 80 % interval of the term's demand is {0:.0%} of its forecast, at most {1:.0%} is wanted",
         ),
         (
-            "MASE of the backtest", judged["mase"], rule.most_mase, -1,
+            "MASE of the backtest", scaled, rule.most_mase, -1,
             "the backtest's MASE is {0:.2f}, at most {1:.2f} is wanted",
         ),
         (

@@ -244,7 +244,7 @@ def burn_down(
             )
         begin, end = max(first, month), min(expires, add_months(month, 1) - timedelta(days=1))
         days = (end - begin).days + 1
-        wanted = product(needs[month], divided(Decimal(days), days_in_month(month))) or Decimal(0)
+        wanted = divided(needs[month], days_in_month(month), days) or Decimal(0)
         used = min(left, wanted)
         if gone is None and (used < wanted or left == wanted) and wanted > 0:
             # Day n is the first on whose evening n days of use are no less than what was left.

@@ -54,7 +54,7 @@ class Terms:
     covers: Fraction = Fraction(1)
 
     def __post_init__(self) -> None:
-        if self.committed < 0 or self.on_demand <= 0 or self.covers <= 0:
+        if self.committed <= 0 or self.on_demand <= 0 or self.covers <= 0:
             raise InputError("the prices of a commitment are above zero")
 
     @classmethod
