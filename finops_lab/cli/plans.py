@@ -87,6 +87,11 @@ def what_if(
         if not name or not value:
             raise InputError(f"--only takes COLUMN=VALUE, not {text!r}", hint="such as --only feature=chat")
         where.setdefault(name, []).append(value)
+    numbers = {
+        "batch_factor": _number("--batch-factor", batch_factor),
+        "cached_share": _number("--cached", cached),
+        "utilization": _number("--utilization", utilization),
+    }
     opened = open_lab(lab, progress=sys.stderr.isatty())
     with spinner("pricing calls"):
         found = priced(
@@ -94,11 +99,9 @@ def what_if(
             month,
             models=model or [],
             batch=batch,
-            batch_factor=_number("--batch-factor", batch_factor),
-            cached_share=_number("--cached", cached),
             prices_on=None if prices_on is None else day(prices_on),
             self_host=self_host,
-            utilization=_number("--utilization", utilization),
+            **numbers,
             where=where,
             by=[by],
         )
