@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     )
     from finops_lab.budgeting.budgets import budgets
     from finops_lab.budgeting.features import feature_budget
+    from finops_lab.budgeting.commitments import commitments
+    from finops_lab.budgeting.credits import credits_cliff
+    from finops_lab.budgeting.lifecycle import model_lifecycle
+    from finops_lab.budgeting.what_if import what_if
     from finops_lab.forecasting import forecast
     from finops_lab.foreseeing import foresee
     from finops_lab.lab import Lab, explain_lab, open_lab
@@ -38,6 +42,10 @@ _HOMES = {
     "allocation": "",
     "bridge": "valuing",
     "budgets": "budgeting.budgets",
+    "commitments": "budgeting.commitments",
+    "credits_cliff": "budgeting.credits",
+    "model_lifecycle": "budgeting.lifecycle",
+    "what_if": "budgeting.what_if",
     "check_parameters": "reporting",
     "dashboard": "reporting",
     "diagnose": "api",
@@ -72,6 +80,8 @@ __all__ = [
     "budgets",
     "chargeback",
     "check_parameters",
+    "commitments",
+    "credits_cliff",
     "dashboard",
     "diagnose",
     "entries",
@@ -84,6 +94,7 @@ __all__ = [
     "kpis",
     "levels",
     "matured",
+    "model_lifecycle",
     "open_lab",
     "price_requests",
     "pricing",
@@ -94,6 +105,7 @@ __all__ = [
     "trace",
     "tradeoffs",
     "variants",
+    "what_if",
 ]
 
 

@@ -46,12 +46,12 @@ ROOMS: dict[str, set[str]] = {
         "service_levels",
     },  # a lab's KPIs, bridges, service levels
     "foreseeing": {"bookkeeping", "forecasting", "reconciling"},  # a lab's forecast
-    "budgeting": {"bookkeeping", "lab", "planning"},  # a lab's budgets and plans
+    "budgeting": {"planning", "valuing"},  # a lab's budgets and plans
     "exploring": {"allocation"},  # views of a ledger
     "anomalies": {"contracts", "unit_economics", "forecasting"},
     "tradeoffs": {"contracts"},
     "forecasting": {"calendar", "config"},  # config: labelled events
-    "planning": {"config", "contracts", "forecasting", "money", "pricing"},
+    "planning": {"config", "contracts", "forecasting", "money", "pricing", "allocation"},
     "optimization": ANALYSIS,
     "governance": ANALYSIS,
     "charts": {*ANALYSIS, "optimization", "governance"},
@@ -80,6 +80,7 @@ ROOMS: dict[str, set[str]] = {
     "printing_kpis": {"unit_economics", "reporting"},
     "printing_forecast": {"foreseeing"},
     "printing_budgets": {"budgeting"},
+    "printing_offers": {"budgeting", "printing"},
     "doctor": {"contracts", "config", "ingestion", "pricing", "lab"},
     "exporting": {"contracts", "ingestion"},
 }

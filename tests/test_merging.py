@@ -573,6 +573,19 @@ kind = "one_off"
 team = "s"
 from = "2026-03"
 amount = "42000"
+[[commitments]]
+name = "one year"
+kind = "savings_plan"
+where = { SkuId = "gpu" }
+discount = "0.28"
+status = "held"
+level = "34"
+to = 2027-06-30
+[[credits]]
+name = "promo"
+where = { ChargeDescription = "~^Promotional" }
+grant = "1000.10"
+to = "2026-12"
 [[slos]]
 service = "s"
 objective = "latency"

@@ -16,6 +16,7 @@ from finops_lab.config.activities import Activity
 from finops_lab.config.ai_spend import AdoptionRule, AiSpendRule
 from finops_lab.config.allocation import Measure, Override, Shared, Split, TokenWeights, loop
 from finops_lab.config.budgets import Budget
+from finops_lab.config.commitments import Commitment, Credit
 from finops_lab.config.dimensions import (
     Account,
     Dimensions,
@@ -39,8 +40,10 @@ __all__ = [
     "AiSpendRule",
     "Budget",
     "Columns",
+    "Commitment",
     "Config",
     "Coverage",
+    "Credit",
     "Dimensions",
     "Event",
     "Extract",
@@ -97,6 +100,8 @@ class Config(Model):
     sources: tuple[Source, ...] = ()
     coverage: tuple[Coverage, ...] = ()
     budgets: tuple[Budget, ...] = ()
+    commitments: tuple[Commitment, ...] = ()
+    credits: tuple[Credit, ...] = ()
     events: tuple[Event, ...] = ()
     slos: tuple[Slo, ...] = ()
     kpis: tuple[KpiTarget, ...] = ()
@@ -117,6 +122,8 @@ class Config(Model):
             ("sources", [source.name for source in self.sources]),
             ("coverage", [plan.name for plan in self.coverage]),
             ("pools", [pool.id for pool in self.pools]),
+            ("commitments", [one.name for one in self.commitments]),
+            ("credits", [one.name for one in self.credits]),
             ("activities", [rule.name for rule in self.activities]),
             ("ai_spend", [rule.name for rule in self.ai_spend]),
             ("splits and shared", [*(s.name for s in self.splits), *(tier.name for tier in self.shared)]),

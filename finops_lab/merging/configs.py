@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from finops_lab.config import Config, Coverage, Dimensions, Extract, Rule, Split, Telemetry
+from finops_lab.config import (
+    Commitment,
+    Config,
+    Coverage,
+    Credit,
+    Dimensions,
+    Extract,
+    Rule,
+    Split,
+    Telemetry,
+)
 from finops_lab.config.dimensions import with_accounts
 from finops_lab.errors import ConfigError
 
@@ -17,6 +27,7 @@ __all__ = ["Twins", "merged_config"]
 # Per lab: the path of a file that is not brought in, and the pattern of what counts in its place.
 Twins = Mapping[str, Mapping[str, str]]
 
+_Promised = TypeVar("_Promised", Commitment, Credit)
 _HINT = "make them agree, or write the portal's finops.toml and give it as config"
 # What a value is said of: two labs that say different things of it contradict each other.
 _KEYS: dict[str, Callable[[Any], Hashable]] = {
@@ -38,6 +49,8 @@ _MERGED = {
     "prices",
     "splits",
     "practice",
+    "commitments",
+    "credits",
 }
 
 
@@ -78,6 +91,8 @@ def merged_config(
         "events": _events(configs, notes),
         "prices": _prices(configs, notes),
         "splits": [_split(s, lab) for lab, x in configs.items() for s in x.splits],
+        "commitments": [_named(one, lab) for lab, x in configs.items() for one in x.commitments],
+        "credits": [_named(one, lab) for lab, x in configs.items() for one in x.credits],
         # Work of two labs is twice the work, even where it is written alike.
         "practice": [entry for x in configs.values() for entry in x.practice],
     }
@@ -219,6 +234,14 @@ def _split(split: Split, lab: str) -> Split:
         "usage": _only(usage, [lab], "source_file"),
     }
     return split.model_copy(update=update)
+
+
+def _named(one: _Promised, lab: str) -> _Promised:
+    """Spell a commitment or a credit for the portal: it is of the lab's bills alone."""
+    where = one.where
+    if "x_SourceFile" in where:
+        where = _below(where, "x_SourceFile", lab, f"{one.name!r}")
+    return one.model_copy(update={"name": f"{lab}: {one.name}", "where": _only(where, [lab])})
 
 
 def _telemetry(configs: Mapping[str, Config], requests: Collection[str]) -> Telemetry:

@@ -1,1 +1,1 @@
-"""Planning: budgets and what spend will make of them."""
+"""What may come: budgets, new features, what-if prices, commitments, credits, the life of a model."""

@@ -67,7 +67,7 @@ _UNITS = ("input_mtok", "cache_read_mtok", "output_mtok")
 def render(plants: Plants) -> str:
     """Return the text of `finops.toml`."""
     head = _HEAD.format(rate=f"{1 / API_SAMPLING}")
-    return "\n".join([head, _dimensions(), _budgets(), _slos(), _kpis(), _prices(plants)])
+    return "\n".join([head, _dimensions(), _budgets(), _COMMITMENTS, _slos(), _kpis(), _prices(plants)])
 
 
 _HEAD = """\
@@ -89,6 +89,44 @@ service_tier = ["variant"]
 # The gateway logs one call in 5,000. OTLP spans carry their own sampling probability.
 path = "requests/litellm/**"
 rate = {rate}
+"""
+
+
+# Use of p5.48xlarge: what is held of it (`finops_lab.samples.commitments`), and what is on offer.
+_COMMITMENTS = """\
+# Machines that a savings plan can pay for: the one that is held, and what is on offer.
+[[commitments]]
+name = "p5 one year, no upfront"
+kind = "savings_plan"
+status = "held"
+id = "cd-synthetic-2026-07"
+where = { SkuId = "EC2-p5.48xlarge" }
+discount = "0.2051"
+level = "34"
+from = 2026-07-01
+to = 2027-06-30
+
+[[commitments]]
+name = "p5 savings plan, one year"
+kind = "savings_plan"
+where = { SkuId = "EC2-p5.48xlarge" }
+term_months = 12
+discount = "0.28"
+step = "1"
+
+[[commitments]]
+name = "p5 savings plan, three years"
+kind = "savings_plan"
+where = { SkuId = "EC2-p5.48xlarge" }
+term_months = 36
+discount = "0.45"
+step = "1"
+
+# A promotional credit of 12,000 a month.
+[[credits]]
+name = "promotional credit"
+where = { ChargeDescription = "~^Promotional credit" }
+to = "2026-06"
 """
 
 
