@@ -40,6 +40,8 @@ class Definition:
         Reason given where there is nothing to divide by.
     source : str
         Paper or specification that the formula is from; empty where it is this project's.
+    bounds : str
+        What ``lower`` and ``upper`` of its figures are; empty where there are none.
     """
 
     kpi: str
@@ -53,6 +55,7 @@ class Definition:
     better: Literal["lower", "higher", "within", "none"] = "lower"
     nothing: str = "there is nothing to divide by"
     source: str = ""
+    bounds: str = ""
 
 
 def figures(

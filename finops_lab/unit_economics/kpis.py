@@ -191,7 +191,7 @@ class Kpis:
             ("numerator", _said(row["numerator"], row["numerator_unit"])),
             ("denominator", _said(row["denominator"], row["denominator_unit"])),
             ("formula", one.formula),
-            ("bounds", _bounds(row["lower"], row["upper"], row["unit"])),
+            ("bounds", _bounds(row["lower"], row["upper"], row["unit"], one.bounds)),
             ("tables", ", ".join(one.tables)),
             ("rows", None if row["rows"] is None else f"{row['rows']:,}"),
             ("coverage", None if row["coverage"] is None else f"{row['coverage']:.1%}"),
@@ -280,10 +280,11 @@ def _said(amount: Decimal | None, unit: str | None) -> str | None:
     return f"{text} {unit or ''}".strip()
 
 
-def _bounds(lower: Decimal | None, upper: Decimal | None, unit: str | None) -> str | None:
+def _bounds(lower: Decimal | None, upper: Decimal | None, unit: str | None, what: str) -> str | None:
     if lower is None and upper is None:
         return None
-    return f"{_said(lower, None) or '?'} to {_said(upper, None) or '?'} {unit or ''}".strip()
+    ends = f"{_said(lower, None) or '?'} to {_said(upper, None) or '?'} {unit or ''}".strip()
+    return f"{ends} ({what})" if what else ends
 
 
 def _range(least: Decimal | None, most: Decimal | None) -> str | None:
