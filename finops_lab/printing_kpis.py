@@ -45,7 +45,7 @@ def print_kpis(found: Kpis, currency: str) -> None:
         for row in found.table.iter_rows(named=True)
     ]
     console = _console()
-    _table(console, f"KPIs of {found.month:%Y-%m}", headings, rows, status=4)
+    _table(console, f"KPIs of {found.month:%Y-%m}{_known(found)}", headings, rows, status=4)
     for row in found.table.filter(pl.col("value").is_null()).iter_rows(named=True):
         console.print(f"{row['kpi']} has no value: {printable(row['reason'] or 'unknown')}", markup=False)
 
@@ -72,7 +72,7 @@ def print_by(found: Kpis, dimension: str, currency: str) -> None:
         for row in found.by(dimension).iter_rows(named=True)
     ]
     headings = ("KPI", dimension, "value", "between", "status", "why there is none")
-    _table(_console(), f"KPIs of {found.month:%Y-%m} by {dimension}", headings, rows, status=4)
+    _table(_console(), f"KPIs of {found.month:%Y-%m}{_known(found)} by {dimension}", headings, rows, status=4)
 
 
 def print_explained(lines: pl.DataFrame) -> None:
@@ -116,6 +116,10 @@ def write_figures(figures: pl.DataFrame, out: Path) -> None:
     else:
         figures.write_parquet(partial)
     partial.replace(out)
+
+
+def _known(found: Kpis) -> str:
+    return f" (known up to {found.up_to})" if found.up_to else ""
 
 
 def _console() -> Console:

@@ -196,7 +196,7 @@ def test_a_split_and_the_pool_whose_machines_it_pays_for_are_one(tmp_path: Path)
     }
     rate = '[[rates]]\nmonth = "2026-10"\nfrom = "EUR"\nto = "USD"\nrate = "1"\n'
     lab = opened(tmp_path, exports, toml(POOL, rate))
-    found = fl.kpis(lab, "2026-10")
+    found = fl.kpis(lab, "2026-10", at=datetime(2026, 11, 1, tzinfo=UTC))
     assert (told(found, "M1"), told(found, "M1", measure="marginal_per_call")) == (48, 18)
     pools = found.figures.filter(month=OCTOBER, dimension="pool_id")
     assert pools["key"].unique().to_list() == ["h100"]

@@ -75,7 +75,7 @@ def _scorecard(review: Review, found: Kpis) -> Table:
     schema = {name: pl.String for name in rows[0]} | {"coverage": pl.Float64}
     return money_table(
         pl.DataFrame(rows, schema=schema),
-        title=f"Scorecard of {review.month_name}",
+        title=f"Scorecard of {review.month_name}{f', up to {found.up_to}' if found.up_to else ''}",
         subtitle=f"Trend of {TREND_MONTHS} months, oldest first; a dot is a month without a value",
         id="scorecard",
         currency=money,
