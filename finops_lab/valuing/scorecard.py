@@ -102,6 +102,7 @@ def figures(frames: Frames, *, metric: str = "EffectiveCost") -> pl.DataFrame:
             metric=metric,
         ),
         utilization.gpu_utilization(frames.gpu_days, pools=models, paid=paid),
+        capacity.useful_hours(frames.gpu_days, by=("pool_id", "cluster", "team")),
         capacity.idle_pools(frames.entries.with_columns(frames.pool), metric=metric),
         training_cost.training_cost(frames.entries, frames.jobs, rules=rules, metric=metric),
         latency.latency(frames.histograms, requests=frames.requests),
