@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
-
 import polars as pl
 
-from finops_lab.money import MONEY, divided
+from finops_lab.unit_economics._dividing import quotients
 from finops_lab.unit_economics._inference_measures import (
     COVERED,
     INPUT,
@@ -79,11 +77,9 @@ def _of_money(
     """Return the ends of money over a count that lies between two others."""
     if least.null_count() == least.len():
         return least, most
-    pairs: list[tuple[Decimal | None, Decimal | None]] = []
-    for amount, few, many in zip(amounts.cast(MONEY), least, most, strict=True):
-        dear, cheap = divided(amount, few, times), divided(amount, many, times)
-        # With more credits than charges the fewest calls have the most of them.
-        turned = dear is not None and cheap is not None and dear < cheap
-        pairs.append((dear, cheap) if turned else (cheap, dear))
-    low, high = zip(*pairs, strict=True)
-    return pl.Series(low, dtype=MONEY), pl.Series(high, dtype=MONEY)
+    ends = pl.DataFrame({"dear": quotients(amounts, least, times), "cheap": quotients(amounts, most, times)})
+    # With more credits than charges the fewest calls have the most of them.
+    turned = (pl.col("dear") < pl.col("cheap")).fill_null(False)
+    low = pl.when(turned).then("dear").otherwise("cheap")
+    high = pl.when(turned).then("cheap").otherwise("dear")
+    return ends.select(low).to_series(), ends.select(high).to_series()

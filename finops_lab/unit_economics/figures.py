@@ -9,7 +9,7 @@ from typing import Literal
 import polars as pl
 
 from finops_lab.errors import InputError
-from finops_lab.money import MONEY, divided
+from finops_lab.unit_economics._dividing import quotients
 from finops_lab.unit_economics.schemas import FIGURES
 
 __all__ = ["Definition", "figures", "whole_and_by"]
@@ -110,11 +110,8 @@ def figures(
     given = [name for name in frame.columns if name in FIGURES]
     frame = frame.select(pl.col(name).cast(FIGURES[name]) for name in given)
     if "value" not in given:
-        values = [
-            divided(numerator, denominator, times)
-            for numerator, denominator in frame.select("numerator", "denominator").iter_rows()
-        ]
-        frame = frame.with_columns(pl.Series("value", values, MONEY))
+        values = quotients(frame["numerator"], frame["denominator"], times)
+        frame = frame.with_columns(values.alias("value"))
     said = frame["reason"] if "reason" in given else pl.Series([None], dtype=pl.String)
     frame = frame.with_columns(
         pl.lit(definition.kpi).alias("kpi"),

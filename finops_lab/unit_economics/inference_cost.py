@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import decimal
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
-from fractions import Fraction
 
 import polars as pl
 
@@ -15,7 +13,7 @@ from finops_lab.config import Activity, TokenWeights
 from finops_lab.contracts import DIMENSIONS
 from finops_lab.errors import InputError
 from finops_lab.money import MONEY, SCALE, exact_sum, one_currency, split
-from finops_lab.unit_economics._grouping import grouped
+from finops_lab.unit_economics._grouping import grouped, share_of
 from finops_lab.unit_economics._idle_pools import idle_of_pools
 from finops_lab.unit_economics._inference_figures import inference_figures
 from finops_lab.unit_economics._inference_measures import DEFINITIONS
@@ -31,7 +29,8 @@ _TOLD_BY = tuple(name for name in DIMENSIONS if name in REQUEST_KEYS)
 _Place = tuple[date, str | None]
 _Amounts = dict[_Place, Decimal]
 _ZERO = Decimal(0)
-_UNIT = Decimal(1).scaleb(-SCALE)
+# Of a weight; with the three of counted tokens they make the decimals of money.
+_DIGITS = SCALE - 3
 _INPUTS = ("input_uncached_tokens", "cache_write_tokens")
 _OFF = ("variance_ok", "variance_input_tokens", "variance_output_tokens")
 _COUNTS = ("inferences", "outcomes", "input", "cached", "output", "rows", "rows_without_tokens", *_OFF)
@@ -236,14 +235,9 @@ def _side_by_side(
         first_reason(*unseen).alias("reason_of_calls"),
         *[pl.when(counted).then(name).alias(name) for name in ("amount", "used")],
         (pl.col("entries") + pl.col("rows")).alias("all"),
-        pl.Series("coverage", _shares(table, "charged", "all_charged"), pl.Float64),
-        pl.Series("untold", _shares(table, "rows_without_tokens", "rows"), pl.Float64),
+        share_of(pl.col("charged"), pl.col("all_charged")).alias("coverage"),
+        share_of(pl.col("rows_without_tokens"), pl.col("rows")).alias("untold"),
     ).sort("month", "key", nulls_last=True)
-
-
-def _shares(table: pl.DataFrame, part: str, whole: str) -> list[float | None]:
-    pairs = table.select(part, whole).iter_rows()
-    return [float(Fraction(some) / Fraction(every)) if every else None for some, every in pairs]
 
 
 def _ready(
@@ -264,15 +258,11 @@ def _ready(
     # Where the schedule tells of a month, a model without a line in it was not trained here.
     made = [training.get(place, _ZERO if place[0] in trained else None) for place in places]
     spare = [idle.get(place, (None, None)) for place in places]
-    tokens = table.select(pl.col("input", "cached", "output").fill_null(0)).iter_rows()
-    weighing = (weights.input, weights.cached_input, weights.output)
-    with decimal.localcontext(prec=80):
-        weighted = [sum(map(Decimal.__mul__, one, weighing), _ZERO).quantize(_UNIT) for one in tokens]
     table = table.with_columns(
         pl.Series("training", made, MONEY),
         pl.Series("spare", [amount for amount, _ in spare], MONEY),
         pl.Series("coverage_of_samples", [share for _, share in spare], pl.Float64),
-        pl.Series("weighted", weighted, MONEY),
+        _weighted(weights),
         _outcomes(table, outcomes, dimension),
         *_variances(weights, counted=outcomes is not None),
     )
@@ -292,6 +282,19 @@ def _ready(
         _or("training", untrained).alias("reason_of_training"),
         _or("outcome", "outcomes are not told of it").alias("reason_of_outcomes"),
     )
+
+
+def _weighted(weights: TokenWeights) -> pl.Expr:
+    """Return tokens times what they weigh: thousandths times parts of 10^15, which are whole numbers."""
+    parts = [
+        pl.col(name).fill_null(0).to_physical().cast(pl.Int128) * int(weight.scaleb(_DIGITS))
+        for name, weight in (
+            ("input", weights.input),
+            ("cached", weights.cached_input),
+            ("output", weights.output),
+        )
+    ]
+    return (parts[0] + parts[1] + parts[2]).reinterpret(dtype=MONEY).alias("weighted")
 
 
 def _variances(weights: TokenWeights, *, counted: bool) -> list[pl.Expr]:
