@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from finops_lab import allocation
 from finops_lab.allocation import UNALLOCATED
 from finops_lab.charts import ranked_bars, variance_bars
 from finops_lab.money import exact_sum
@@ -39,21 +40,10 @@ def build(review: Review) -> Section:
 
 def _compare(review: Review, by: str) -> pl.DataFrame:
     """Return this month and the one before per value: label, now, before, change, largest first."""
-    panel = review.panel(by)
-    months = {"now": review.month, "before": review.previous}
-    now, before = (
-        panel.filter(pl.col("ds") == month).select(label="unique_id", **{name: "y"})
-        for name, month in months.items()
+    found = allocation.changes(
+        review.panel(by), review.month, review.previous, by=["unique_id"], month="ds", amount="y"
     )
-    zero = pl.lit(Decimal(0), dtype=pl.Decimal(38, 18))
-    # A label without charges in a month that has others was charged nothing: here zero is known.
-    known = ["now"] if review.total(review.previous) is None else ["now", "before"]
-    return (
-        now.join(before, on="label", how="full", coalesce=True)
-        .with_columns(pl.col(known).fill_null(zero))
-        .with_columns((pl.col("now") - pl.col("before")).alias("change"))
-        .sort("now", "label", descending=[True, False])
-    )
+    return found.rename({"unique_id": "label"})
 
 
 def _finding(review: Review, teams: pl.DataFrame, total: Decimal) -> str:
