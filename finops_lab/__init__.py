@@ -23,9 +23,9 @@ if TYPE_CHECKING:
         variants,
     )
     from finops_lab.budgeting.budgets import budgets
-    from finops_lab.budgeting.features import feature_budget
     from finops_lab.budgeting.commitments import commitments
     from finops_lab.budgeting.credits import credits_cliff
+    from finops_lab.budgeting.features import feature_budget
     from finops_lab.budgeting.lifecycle import model_lifecycle
     from finops_lab.budgeting.what_if import what_if
     from finops_lab.forecasting import forecast
