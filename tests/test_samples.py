@@ -165,7 +165,9 @@ def test_another_seed_differs_and_stays_consistent(lab: Path, tmp_path: Path) ->
 def test_size_and_layout(lab: Path) -> None:
     found = files(lab)
     assert sum((lab / path).stat().st_size for path in found) <= 12_000_000
-    assert {path.split("/")[0] for path in found} == {"README.md", "exports", "finops.toml", "truth.json"}
+    assert {path.split("/")[0] for path in found} == {
+        "README.md", "exports", "finops.toml", "plans", "truth.json",
+    }  # fmt: skip
     assert "synthetic" in (lab / "README.md").read_text().lower()
 
 
