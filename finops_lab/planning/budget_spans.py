@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from decimal import Decimal
+from decimal import Decimal, localcontext
 
 from finops_lab.calendar import add_months, days_in_month
-from finops_lab.money import divided, exact_sum
+from finops_lab.money import SCALE, divided, exact_sum
 
 __all__ = ["AHEAD", "PERIODS", "THRESHOLDS", "Span", "months_of"]
 
@@ -18,6 +18,7 @@ PERIODS = {"month": 1, "quarter": 3, "year": 12}
 THRESHOLDS = (0.5, 0.8, 1.0)
 # Spending is ahead of pace from a tenth more than what was planned up to then.
 AHEAD = 1.1
+_LAST_DIGIT = Decimal(1).scaleb(-SCALE)
 
 
 def months_of(period: str, month: date) -> list[date]:
@@ -85,16 +86,16 @@ class Span:
         """Return each day that is over with all that was spent and planned up to its end."""
         found = []
         spent = planned = Decimal(0)
-        for month in self.months:
-            days = days_in_month(month)
-            for number in range(1, days + 1):
-                day = month + timedelta(days=number - 1)
-                if day >= self.at:
-                    break
-                spent = exact_sum([spent, self.spent.get(day, Decimal(0))])
-                part = divided(self.planned[month], days, times=number) or Decimal(0)
-                found.append((day, spent, exact_sum([planned, part])))
-            planned = exact_sum([planned, self.planned[month]])
+        with localcontext(prec=80):  # a day at a time is too often for a context of its own
+            for month in self.months:
+                days, amount = days_in_month(month), self.planned[month]
+                for number in range(1, days + 1):
+                    day = month + timedelta(days=number - 1)
+                    if day >= self.at:
+                        break
+                    spent += self.spent.get(day, 0)
+                    found.append((day, spent, planned + (amount * number / days).quantize(_LAST_DIGIT)))
+                planned += amount
         return found
 
     def ahead_since(self, days: Sequence[tuple[date, Decimal, Decimal]]) -> date | None:
