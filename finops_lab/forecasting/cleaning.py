@@ -12,6 +12,8 @@ _YEAR = 12
 _LEAST = 8  # known months; less shows no usual level
 _SIDE = 3  # months on each side whose median is the level there
 _CLEAR = 6.0  # how many robust standard deviations off, against the level and against the season
+# Next to nothing, in a series that is never low otherwise, says more than a distance does.
+_CLEAR_GONE, _GONE, _LOW = 3.0, 0.02, 0.25
 _CLEAR_RATIO = 4.0  # the same for the logarithm of what is above the level
 _ROBUST = 1.4826  # makes a median absolute deviation a standard deviation (normal errors)
 # The least distance from the level, as shares of it: upwards, downwards. Without the same month of
@@ -28,7 +30,8 @@ def expected(rates: Floats) -> Floats:
     A month is replaced where all of this holds: it is far from the median of three months before it and
     of three after it, on the same side, and these two levels agree (so a new level stays); it is far
     from what the same months of other years were against their levels (so a yearly peak stays); and
-    both distances are six times the series' own robust spread. Two months in a row may be an exception,
+    both distances are six times the series' own robust spread (three times for a month of next to
+    nothing in a series that never is that low). Two months in a row may be an exception,
     three are none. The last month is never replaced: nothing
     shows whether it stays. Where more than one month, and more than one in eighteen, looks like that, none is replaced.
 
@@ -65,7 +68,10 @@ def expected(rates: Floats) -> Floats:
         odd = np.where(off > 0, ratio > _CLEAR_RATIO * _spread(ratio), True)
         far = np.where(off > 0, off > up * level, -off > down * level) & (level > 0)
         isolated = np.abs(after - before) <= _BACK * np.abs(off)
-        clear = (np.abs(off) > _CLEAR * _spread(off)) & (np.abs(unusual) > _CLEAR * _spread(unusual))
+        low = (rates < _LOW * level) & (level > 0)
+        gone = low & (rates <= _GONE * level) & (low.sum() <= max(1.0, _MOST * n))
+        least = np.where(gone, _CLEAR_GONE, _CLEAR)
+        clear = (np.abs(off) > least * _spread(off)) & (np.abs(unusual) > least * _spread(unusual))
         new = (np.abs(season) < _RECURS * np.abs(off)) | (season * off < 0)
         found = far & isolated & clear & odd & new
     for i in np.flatnonzero(found):
