@@ -76,6 +76,9 @@ class Event(Model):
             raise ValueError("dimension and key belong together")
         if self.team is not None and self.dimension is not None:
             raise ValueError("write team, or dimension and key")
+        price_goes_back = self.kind in ("price_cut", "price_rise") and self.factor is not None
+        if self.last is not None and self.kind not in (*_ONE_MONTH, "credit") and not price_goes_back:
+            raise ValueError("a new level goes on: leave `to` out; a price that goes back needs its factor")
         for name in ("factor", "amount"):
             if getattr(self, name) is not None and name not in _SIZES[self.kind]:
                 raise ValueError(f"{self.kind} has no {name}")

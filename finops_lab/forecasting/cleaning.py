@@ -12,6 +12,7 @@ _YEAR = 12
 _LEAST = 8  # known months; less shows no usual level
 _SIDE = 3  # months on each side whose median is the level there
 _CLEAR = 6.0  # how many robust standard deviations off, against the level and against the season
+_CLEAR_RATIO = 4.0  # the same for the logarithm of what is above the level
 _ROBUST = 1.4826  # makes a median absolute deviation a standard deviation (normal errors)
 # The least distance from the level, as shares of it: upwards, downwards. Without the same month of
 # another year nothing tells a yearly peak from an outlier, so it takes more.
@@ -27,7 +28,8 @@ def expected(rates: Floats) -> Floats:
     A month is replaced where all of this holds: it is far from the median of three months before it and
     of three after it, on the same side, and these two levels agree (so a new level stays); it is far
     from what the same months of other years were against their levels (so a yearly peak stays); and
-    both distances are six times the series' own robust spread. The last month is never replaced: nothing
+    both distances are six times the series' own robust spread. Two months in a row may be an exception,
+    three are none. The last month is never replaced: nothing
     shows whether it stays. Where more than one month, and more than one in eighteen, looks like that, none is replaced.
 
     Parameters
@@ -47,22 +49,30 @@ def expected(rates: Floats) -> Floats:
     """
     n = len(rates)
     nothing = np.full(n, np.nan)
-    known = ~np.isnan(rates)
-    if known.sum() < _LEAST:
+    if (~np.isnan(rates)).sum() < _LEAST:
         return nothing
     before, after = _levels(rates)
-    level = (before + after) / 2
-    off = np.where(known, rates - level, np.nan)
+    level = np.where(np.isnan(before), after, np.where(np.isnan(after), before, (before + after) / 2))
+    off = rates - level
     seen = _season(off, level)
     season = np.nan_to_num(seen)
     unusual = off - season
     up, down = np.where(np.isnan(seen), np.array(_FAR_SHORT)[:, None], np.array(_FAR)[:, None])
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore"):
+        # What is below its level cannot be further off than the level; what is above it can, and more
+        # so where the series moves by factors.
+        ratio = np.where((rates > 0) & (level > 0), np.log(rates / level), np.nan)
+        odd = np.where(off > 0, ratio > _CLEAR_RATIO * _spread(ratio), True)
         far = np.where(off > 0, off > up * level, -off > down * level) & (level > 0)
         isolated = np.abs(after - before) <= _BACK * np.abs(off)
         clear = (np.abs(off) > _CLEAR * _spread(off)) & (np.abs(unusual) > _CLEAR * _spread(unusual))
         new = (np.abs(season) < _RECURS * np.abs(off)) | (season * off < 0)
-        found = far & isolated & clear & new
+        found = far & isolated & clear & odd & new
+    for i in np.flatnonzero(found):
+        beside = [j for j in (i - 1, i + 1) if 0 <= j < n and not found[j]]
+        # A month beside it that is as far off makes it one of three or more.
+        if any((rates[j] - level[i]) / off[i] > 0.5 for j in beside):
+            found[i] = False
     if found.sum() > max(1.0, _MOST * n):
         return nothing
     return np.where(found, np.maximum(level + season, 0.0), np.nan)

@@ -80,7 +80,8 @@ def read_events(events: pl.DataFrame | pl.LazyFrame) -> list[Event]:
         - ``incomplete``: months whose bill is not all there;
         - ``price_cut``, ``price_rise``: `factor` is the new price over the old;
         - ``launch``, ``migration``: from `first` on the level is another; `first` is the first whole
-          month of it, `factor` the level after over that before, as its drivers say.
+          month of it, `factor` the level after over that before, as its drivers say. They have no
+          `last`, and a change of price without its factor is treated alike.
 
         `amount` is what the event puts on each of its months (a credit: takes off), above 0.
 
@@ -175,6 +176,12 @@ def _check(event: Event) -> None:
         raise InputError(f"event {event.name!r}: its last month is before its first", column="last")
     if event.last is None and event.kind in ("one_off", "incomplete"):
         raise InputError(f"event {event.name!r}: {event.kind} needs a last month", column="last")
+    if event.last is not None and event.is_level:
+        raise InputError(
+            f"event {event.name!r}: a new level goes on, and has no last month",
+            column="last",
+            hint="a price that goes back needs its factor; what lasts for some months is a one_off",
+        )
     for column, value, fitting in (
         ("factor", event.factor, _FACTORS),
         ("amount", event.amount, _AMOUNTS),
