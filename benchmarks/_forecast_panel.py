@@ -36,7 +36,10 @@ def figures(take: int = 1) -> list[Figure]:
 
 
 def hierarchy_figures(take: int = 1) -> list[Figure]:
-    """Compare reconciled forecasts with bottom-up, direct and unreconciled ones."""
+    """Compare reconciled forecasts with bottom-up, direct and unreconciled ones.
+
+    The mean of 50 sets is known to about 0.015; with fewer the figures inform only.
+    """
     path = DATA / "m4_monthly" / "dev.parquet"
     if not path.exists():
         print("skipped: m4_monthly is not there")
@@ -48,10 +51,10 @@ def hierarchy_figures(take: int = 1) -> list[Figure]:
     for length in LENGTHS:
         frame = pl.read_parquet(path).filter(pl.col("y").list.len() >= length)
         series = {uid: (np.array(y), np.array(test)) for uid, y, test in frame.iter_rows()}
-        scores = np.array(
-            [_one_set(members, length) for members in _sets(series)[::take]], dtype=np.float64
-        ).mean(axis=0)
-        direct, bottom, total, alone, teams, own, parts = scores
+        sets = _sets(series)[::take]
+        base = _forecasts(sets, length)
+        scores = np.array([_one_set(base, n, members) for n, members in enumerate(sets)]).mean(axis=0)
+        direct, bottom, total, alone, teams, own, parts = map(float, scores)
         print(
             f"{length:>6} {direct:>14.3f} {bottom:>9.3f} {total:>10.3f} {alone:>14.3f} {teams:>10.3f}"
             f" {own:>23.2f} {parts:>5.2f}",
@@ -64,10 +67,17 @@ def hierarchy_figures(take: int = 1) -> list[Figure]:
                 total / min(direct, bottom),
                 "ratio",
                 "lower",
-                1.01,
+                1.01 if take == 1 else None,
                 "better of bottom-up and direct",
             ),
-            Figure(f"{name}/teams_mase_ratio", teams / alone, "ratio", "lower", 1.02, "unreconciled"),
+            Figure(
+                f"{name}/teams_mase_ratio",
+                teams / alone,
+                "ratio",
+                "lower",
+                1.02 if take == 1 else None,
+                "unreconciled",
+            ),
         ]
     return out
 
@@ -79,15 +89,23 @@ def _sets(series: _Series) -> list[dict[str, tuple[np.ndarray, np.ndarray]]]:
     ]
 
 
-def _one_set(members: _Series, length: int) -> tuple[float, ...]:
+def _forecasts(sets: list[dict[str, tuple[np.ndarray, np.ndarray]]], length: int) -> pl.DataFrame:
+    """Forecast every team once and the total of every set, from their last months."""
+    values = {uid: list(y[-length:]) for members in sets for uid, (y, _) in members.items()}
+    for n, members in enumerate(sets):
+        values[f"total {n}"] = list(np.sum([y[-length:] for y, _ in members.values()], axis=0))
+    return forecast(panel(values, LAST), HORIZON)
+
+
+def _one_set(base: pl.DataFrame, number: int, members: _Series) -> tuple[float, ...]:
     """Return total MASE direct, bottom-up, reconciled, teams' MASE alone and reconciled, coverages."""
     made: Tree = tree(pl.DataFrame({"team": sorted(uid.removeprefix("team=") for uid in members)}))
-    history = add_up(panel({uid: list(y[-length:]) for uid, (y, _) in members.items()}, LAST), made)
     truth = add_up(
         panel({uid: list(test[:HORIZON]) for uid, (_, test) in members.items()}, add_months(LAST, HORIZON)),
         made,
     )
-    base = forecast(history, HORIZON)
+    mine = pl.col("unique_id").replace({f"total {number}": "total"})
+    base = base.with_columns(mine.alias("unique_id")).filter(pl.col("unique_id").is_in(["total", *members]))
     whole = min(len(y) for y, _ in members.values())
     known = {uid: y for uid, (y, _) in members.items()}
     known["total"] = np.sum([y[-whole:] for y in known.values()], axis=0)

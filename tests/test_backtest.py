@@ -105,6 +105,22 @@ def test_variance_by_hand() -> None:
         variance(told.drop("lead"))
 
 
+def test_a_forecast_knows_the_events_before_its_origin_and_none_after() -> None:
+    amounts = [100.0] * 10
+    amounts[6] = 900.0
+    labelled = pl.DataFrame(
+        {"unique_id": ["a", "a"], "first": [date(2025, 7, 1), date(2025, 9, 1)], "last": [date(2025, 7, 1), None],
+         "kind": ["one_off", "price_cut"], "factor": [None, 0.5], "amount": [800.0, None], "name": ["run", "cut"]}
+    )  # fmt: skip
+    found = said(series(amounts), leads=[1, 2], months=2, events=labelled)
+    # September was said in August and July, when nobody knew of the cut; October in September knows it.
+    assert found.filter(ds=date(2025, 9, 1))["yhat"].to_list() == pytest.approx([100.0, 100.0])
+    plain = said(series(amounts), leads=[1, 2], months=2)
+    assert (plain["yhat"] > 300.0).any()
+    known = of(backtest(series(amounts), months=2, origins=1, events=labelled[:1]), "combination")
+    assert known["smape"] == pytest.approx(0.0)
+
+
 def test_bad_leads_are_refused() -> None:
     with pytest.raises(InputError, match="lead 0 must be a whole number of at least 1"):
         said(series([1.0] * 9), leads=[0])

@@ -83,6 +83,11 @@ def test_a_fee_that_has_not_come_yet_is_expected_in_the_first_days_only() -> Non
     assert late["yhat"] == pytest.approx(256, rel=0.02)
 
 
+def test_a_single_large_day_is_charged_once_and_is_no_level() -> None:
+    spike = daily(lambda day: usual(day) + (500.0 if day == date(2026, 10, 14) else 0.0))
+    assert one(spike, date(2026, 10, 16))["yhat"] == pytest.approx(256 + 500, rel=0.02)
+
+
 def test_one_large_first_day_is_no_fee() -> None:
     once = daily(lambda day: usual(day) + (300.0 if day == date(2026, 10, 1) else 0.0))
     assert one(once, date(2026, 10, 20))["fees"] == pytest.approx(0.0)

@@ -17,6 +17,7 @@ __all__ = ["SCHEMA", "estimate"]
 
 _WEEK, _PROFILE_DAYS = 7, 28
 _SMOOTHING = 2 / (_WEEK + 1)
+_ALONE = 3.0
 _LEAST_PROFILE = 14  # days; under it all weekdays are alike
 _FEE_DAYS = 3  # of a month on which fees are charged
 _FEE = 0.5  # of a usual day: what the first days must be above it to hold a fee
@@ -46,7 +47,8 @@ def estimate(
 
     The days so far, plus a level times a weekday profile for each day to come: the profile is each
     weekday's median share of the week around it over the last 28 days, the level an exponentially
-    weighted mean of the days over their profile that is as young as a mean of the last 7 days.
+    weighted mean of the days over their profile that is as young as a mean of the last 7 days, without
+    single days above three times both their neighbours.
     Fees of the first three days of a month that were there in two of the three months before are no
     part of either, and are not charged again; one that has not come yet is expected. Bounds are the
     errors that the same estimate had on the same day of up to 12 past months, on the part to come,
@@ -201,8 +203,14 @@ def _profile(amounts: Floats, weekdays: np.ndarray) -> Floats:
 
 
 def _level(usual: Floats) -> float:
-    """Return the smoothed level: weights halve every 2.4 days, on average as old as a mean of 7 days."""
-    known = np.flatnonzero(~np.isnan(usual))
+    """Return the smoothed level: weights halve every 2.4 days, on average as old as a mean of 7 days.
+
+    A day above three times both its neighbours is left out: a charge of its own, and no level.
+    """
+    around = np.maximum(usual[:-2], usual[2:])
+    alone = np.zeros(len(usual), dtype=bool)
+    alone[1:-1] = (around > 0) & (usual[1:-1] > _ALONE * around)
+    known = np.flatnonzero(~np.isnan(usual) & ~alone)
     weights = (1 - _SMOOTHING) ** (len(usual) - 1 - known)
     return float((usual[known] * weights).sum() / weights.sum())
 

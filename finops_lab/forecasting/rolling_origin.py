@@ -10,6 +10,7 @@ import polars as pl
 
 from finops_lab.calendar import add_months
 from finops_lab.forecasting.combination import at_least_one, project_all, project_naive
+from finops_lab.forecasting.knowledge import Knowledge, read_knowledge
 from finops_lab.forecasting.members import YEAR
 from finops_lab.forecasting.panel import VALUES, Floats, Series, month_lengths, read_panel
 
@@ -24,7 +25,7 @@ _SCHEMA: dict[str, pl.DataType] = {
     "note": pl.String(),
 }
 _Projection = tuple[str, Floats]
-_Run = Callable[[Sequence[Series], int], list[_Projection]]
+_Run = Callable[[Sequence[Series], int, Knowledge], list[_Projection]]
 
 
 def _point_only(model: str, point: Floats) -> _Projection:
@@ -33,11 +34,11 @@ def _point_only(model: str, point: Floats) -> _Projection:
     return model, values
 
 
-def _last_month_flat(many: Sequence[Series], months: int) -> list[_Projection]:
+def _last_month_flat(many: Sequence[Series], months: int, _: Knowledge) -> list[_Projection]:
     return [_point_only("last_month_flat", np.full(months, series.amounts[-1])) for series in many]
 
 
-def _run_rate(many: Sequence[Series], months: int) -> list[_Projection]:
+def _run_rate(many: Sequence[Series], months: int, _: Knowledge) -> list[_Projection]:
     """Repeat the daily rate of the last month: what a dashboard's run-rate says."""
     found = []
     for series in many:
@@ -47,7 +48,7 @@ def _run_rate(many: Sequence[Series], months: int) -> list[_Projection]:
     return found
 
 
-def _seasonal_naive(many: Sequence[Series], months: int) -> list[_Projection]:
+def _seasonal_naive(many: Sequence[Series], months: int, _: Knowledge) -> list[_Projection]:
     return [project_naive(series, months) for series in many]
 
 
@@ -59,7 +60,14 @@ _MODELS: dict[str, _Run] = {
 }
 
 
-def backtest(panel: pl.DataFrame | pl.LazyFrame, months: int = 6, origins: int = 3) -> pl.DataFrame:
+def backtest(
+    panel: pl.DataFrame | pl.LazyFrame,
+    months: int = 6,
+    origins: int = 3,
+    *,
+    events: pl.DataFrame | pl.LazyFrame | None = None,
+    price_index: pl.DataFrame | pl.LazyFrame | None = None,
+) -> pl.DataFrame:
     """Judge the forecast and its baselines on months that have already come.
 
     The newest origin stands `months` before the end of a series and each earlier one a month before
@@ -75,6 +83,8 @@ def backtest(panel: pl.DataFrame | pl.LazyFrame, months: int = 6, origins: int =
         Months held out after each origin.
     origins : int
         Origins per series; one needs 3 months before it.
+    events, price_index
+        As for `forecast`; of those that begin after its origin a forecast knows nothing.
 
     Returns
     -------
@@ -91,7 +101,8 @@ def backtest(panel: pl.DataFrame | pl.LazyFrame, months: int = 6, origins: int =
     Raises
     ------
     InputError
-        The panel breaks its contract, or `months` or `origins` is below 1.
+        The panel, the events or the price index breaks its contract, or `months` or `origins` is
+        below 1.
 
     Examples
     --------
@@ -102,13 +113,14 @@ def backtest(panel: pl.DataFrame | pl.LazyFrame, months: int = 6, origins: int =
     """
     at_least_one(months=months, origins=origins)
     many = read_panel(panel)
+    known = read_knowledge(events, price_index, len(many), foresees=False)
     cuts = [_cuts(series, months, origins) for series in many]
     histories = [series.head(cut) for series, some in zip(many, cuts, strict=True) for cut in some]
     # Where the last months before an origin are unknown the forecast starts earlier.
     ahead = [
         cut + months - len(series.head(cut)) for series, some in zip(many, cuts, strict=True) for cut in some
     ]
-    made = {name: _projected(run, histories, ahead) for name, run in _MODELS.items()}
+    made = {name: _projected(run, histories, ahead, known) for name, run in _MODELS.items()}
     rows, start = [], 0
     for series, some in zip(many, cuts, strict=True):
         here = slice(start, start + len(some))
@@ -122,11 +134,13 @@ def _cuts(series: Series, months: int, origins: int) -> list[int]:
     return [n for i in range(origins) if (n := len(series) - months - i) >= _LEAST_HISTORY]
 
 
-def _projected(run: _Run, histories: Sequence[Series], ahead: Sequence[int]) -> list[_Projection]:
+def _projected(
+    run: _Run, histories: Sequence[Series], ahead: Sequence[int], known: Knowledge
+) -> list[_Projection]:
     """Project all at once, as far as the farthest needs, and cut each to its own months."""
     if not histories:
         return []
-    found = run(histories, max(ahead))
+    found = run(histories, max(ahead), known)
     return [(model, values[:, :n]) for (model, values), n in zip(found, ahead, strict=True)]
 
 

@@ -9,6 +9,7 @@ import polars as pl
 from finops_lab.calendar import add_months
 from finops_lab.errors import InputError
 from finops_lab.forecasting.combination import at_least_one, project_all
+from finops_lab.forecasting.knowledge import read_knowledge
 from finops_lab.forecasting.panel import VALUES, read_panel
 
 __all__ = ["LEADS", "RECOMPUTED", "SCHEMA", "said", "variance"]
@@ -30,7 +31,12 @@ SCHEMA: dict[str, pl.DataType] = {
 
 
 def said(
-    panel: pl.DataFrame | pl.LazyFrame, leads: Sequence[int] = LEADS, *, months: int = 6
+    panel: pl.DataFrame | pl.LazyFrame,
+    leads: Sequence[int] = LEADS,
+    *,
+    months: int = 6,
+    events: pl.DataFrame | pl.LazyFrame | None = None,
+    price_index: pl.DataFrame | pl.LazyFrame | None = None,
 ) -> pl.DataFrame:
     """Forecast each of the last months as it would have been some months before.
 
@@ -45,6 +51,8 @@ def said(
         How many months before: 1 knew everything up to the month before.
     months : int
         So many last months of each series.
+    events, price_index
+        As for `forecast`; of those that begin after its origin a forecast knows nothing.
 
     Returns
     -------
@@ -55,7 +63,7 @@ def said(
     Raises
     ------
     InputError
-        The panel breaks its contract, or `months` or a lead is below 1.
+        The panel, the events or the price index breaks its contract, or `months` or a lead is below 1.
 
     Examples
     --------
@@ -67,6 +75,7 @@ def said(
     """
     at_least_one(months=months, **{f"lead {lead}": lead for lead in leads})
     many = read_panel(panel)
+    known = read_knowledge(events, price_index, len(many), foresees=False)
     wanted = [
         (series, len(series) - 1 - back - (lead - 1), lead)
         for series in many
@@ -81,7 +90,8 @@ def said(
         return pl.DataFrame(schema=SCHEMA)
     # Where the last months before an origin are unknown a forecast starts earlier.
     late = max(cut - len(history) for (_, cut), history in histories.items())
-    made = dict(zip(histories, project_all(list(histories.values()), max(leads) + late), strict=True))
+    projected = project_all(list(histories.values()), max(leads) + late, known)
+    made = dict(zip(histories, projected, strict=True))
     rows = []
     for series, cut, lead in wanted:
         history = histories.get((series.unique_id, cut))

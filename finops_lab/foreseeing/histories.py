@@ -91,13 +91,13 @@ class Panels:
     def named(self, frame: pl.DataFrame, level: str | None = None) -> pl.DataFrame:
         """Return a level's rows of a frame of nodes, each called by its value."""
         level = level or TOTAL
-        mine = self.names.filter(pl.col("level") == level).select("unique_id", "name")
+        mine = self.names.filter(pl.col("level") == level).select("unique_id", _name="name")
         if mine.is_empty():
             raise InputError(f"the forecast is not by {level!r}", hint=f"it is by {', '.join(self.by)}")
         return (
             frame.join(mine, on="unique_id")
-            .with_columns(unique_id=pl.col("name"))
-            .drop("name")
+            .with_columns(unique_id=pl.col("_name"))
+            .drop("_name")
             .sort("unique_id", frame.columns[1])
         )
 

@@ -199,8 +199,11 @@ def _outlook(
     events = node_events(made, labelled)
     total, first = made.of(), made.by[:1]
     levels = [(TOTAL, total), *((name, made.of(name)) for name in first)]
-    judged = [_at(level, backtest(panel, months=months)) for level, panel in levels]
-    tracked = [_at(level, said(panel, months=MONTHS if level == TOTAL else 1)) for level, panel in levels]
+    judged, tracked = [], []
+    for level, panel in levels:
+        mine = made.named(events, level)
+        judged.append(_at(level, backtest(panel, months=months, events=mine)))
+        tracked.append(_at(level, said(panel, months=MONTHS if level == TOTAL else 1, events=mine)))
     seen = cleaned(made.nodes, events=events)
     dimensions = [level for level in (TOTAL, *made.by) if level in set(made.names["level"])]
     return Outlook(
