@@ -22,11 +22,14 @@ if TYPE_CHECKING:
         trace,
         variants,
     )
+    from finops_lab.budgeting.budgets import budgets
     from finops_lab.budgeting.commitments import commitments
     from finops_lab.budgeting.credits import credits_cliff
+    from finops_lab.budgeting.features import feature_budget
     from finops_lab.budgeting.lifecycle import model_lifecycle
     from finops_lab.budgeting.what_if import what_if
     from finops_lab.forecasting import forecast
+    from finops_lab.foreseeing import foresee
     from finops_lab.lab import Lab, explain_lab, open_lab
     from finops_lab.reconciling import matured, reconcile, restated
     from finops_lab.reporting import check_parameters, dashboard, review
@@ -38,6 +41,7 @@ _HOMES = {
     "allocate": "api",
     "allocation": "",
     "bridge": "valuing",
+    "budgets": "budgeting.budgets",
     "commitments": "budgeting.commitments",
     "credits_cliff": "budgeting.credits",
     "model_lifecycle": "budgeting.lifecycle",
@@ -48,8 +52,10 @@ _HOMES = {
     "entries": "api",
     "explore": "api",
     "explain_lab": "lab",
+    "feature_budget": "budgeting.features",
     "forecast": "forecasting",
     "forecasting": "",
+    "foresee": "foreseeing",
     "kpis": "valuing",
     "levels": "valuing",
     "open_lab": "lab",
@@ -71,6 +77,7 @@ __all__ = [
     "allocate",
     "allocation",
     "bridge",
+    "budgets",
     "chargeback",
     "check_parameters",
     "commitments",
@@ -80,8 +87,10 @@ __all__ = [
     "entries",
     "explain_lab",
     "explore",
+    "feature_budget",
     "forecast",
     "forecasting",
+    "foresee",
     "kpis",
     "levels",
     "matured",

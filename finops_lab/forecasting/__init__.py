@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from finops_lab.forecasting.combination import forecast, seasonal_naive
+    from finops_lab.forecasting.combination import cleaned, forecast, seasonal_naive
     from finops_lab.forecasting.rolling_origin import backtest
 
-__all__ = ["backtest", "forecast", "seasonal_naive"]
+__all__ = ["backtest", "cleaned", "forecast", "seasonal_naive"]
 
 
 def __getattr__(name: str) -> Any:

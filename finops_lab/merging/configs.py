@@ -45,6 +45,7 @@ _MERGED = {
     "sources",
     "coverage",
     "budgets",
+    "events",
     "prices",
     "splits",
     "practice",
@@ -87,6 +88,7 @@ def merged_config(
         ],
         "coverage": [_plan(p, lab, twins.get(lab, {})) for lab, x in configs.items() for p in x.coverage],
         "budgets": _budgets(configs, notes),
+        "events": _events(configs, notes),
         "prices": _prices(configs, notes),
         "splits": [_split(s, lab) for lab, x in configs.items() for s in x.splits],
         "commitments": [_named(one, lab) for lab, x in configs.items() for one in x.commitments],
@@ -290,7 +292,18 @@ def _budgets(configs: Mapping[str, Config], notes: list[str]) -> list[Any]:
     for lab, config in configs.items():
         if any(budget.team is None for budget in config.budgets):
             notes.append(f"{lab}: [[budgets]] without a team plan that lab alone: not in the portal")
-    return [b for b in _spans(configs, "budgets", lambda budget: budget.team) if b.team is not None]
+    # Only what is brought in can contradict each other.
+    found = _spans(configs, "budgets", lambda b: (b.team, b.approved) if b.team is not None else id(b))
+    return [budget for budget in found if budget.team is not None]
+
+
+def _events(configs: Mapping[str, Config], notes: list[str]) -> list[Any]:
+    """Put equal events in once: labs that share a team label the same event of it alike."""
+    for lab, config in configs.items():
+        if any(event.by is None for event in config.events):
+            notes.append(f"{lab}: [[events]] of everything hold for that lab alone: not in the portal")
+    named = [event for config in configs.values() for event in config.events if event.by is not None]
+    return list(dict.fromkeys(named))
 
 
 def _prices(configs: Mapping[str, Config], notes: list[str]) -> list[Any]:

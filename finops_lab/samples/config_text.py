@@ -21,6 +21,20 @@ BUDGETS: dict[str | None, tuple[int, int, int]] = {
     "research": (46_000, 55_000, 72_000),
     "platform": (10_500, 12_500, 15_000),
 }
+# Budgets of a model and a feature: what for, first and last month, USD a month, and the approval,
+# where there is one. The later approval takes the place of the earlier one in its months.
+_OTHER_BUDGETS: tuple[tuple[str, str, str, str, int, tuple[str, str, str] | None], ...] = (
+    ("model", "quill-large", "2026-01", "2026-12", 55_000, ("2025-12-12", "finance", "plan of the year")),
+    (
+        "model",
+        "quill-large",
+        "2026-07",
+        "2026-12",
+        70_000,
+        ("2026-06-24", "finance", "more calls since March"),
+    ),
+    ("feature", "chat-assistant", "2026-07", "2026-12", 80_000, None),
+)
 # Availability target and the latency in ms that 95 % of calls must keep; None where the feature
 # sends work to batch variants, which answer within the hour.
 _SLOS = {
@@ -206,6 +220,14 @@ def _budgets() -> str:
                 f'amount = "{amount}"',
                 "",
             ]
+    lines.append("# Of a model, changed in June, and of a feature: they overlap with those of teams.")
+    for dimension, key, first, last, amount, approval in _OTHER_BUDGETS:
+        lines += ["[[budgets]]", f'{dimension} = "{key}"', f'from = "{first}"', f'to = "{last}"']
+        lines.append(f'amount = "{amount}"')
+        if approval is not None:
+            day, who, why = approval
+            lines += [f"approved = {day}", f'approved_by = "{who}"', f'reason = "{why}"']
+        lines.append("")
     return "\n".join(lines)
 
 

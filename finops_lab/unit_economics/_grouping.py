@@ -80,9 +80,13 @@ def as_written(values: pl.Series) -> pl.Series:
     >>> as_written(pl.Series("ms", [9000000.1, None, float("inf")])).to_list()
     [Decimal('9000000.100000000000000000'), None, None]
     """
-    numbers = values.cast(pl.Float64).to_list()
+    numbers = values.cast(pl.Float64)
+    # Ends of buckets and the like come again and again: each is written once.
     limit = 10.0 ** (38 - SCALE)
-    kept = [None if n is None or not abs(n) < limit else Decimal(repr(n)) for n in numbers]
+    each = [n for n in numbers.unique().drop_nulls() if abs(n) < limit]
     unit = Decimal(1).scaleb(-SCALE)
     with decimal.localcontext(prec=60):
-        return pl.Series(values.name, [None if n is None else n.quantize(unit) for n in kept], MONEY)
+        written = [Decimal(repr(n)).quantize(unit) for n in each]
+    table = pl.DataFrame({"n": each, "_written": written}, schema={"n": pl.Float64, "_written": MONEY})
+    found = numbers.rename("n").to_frame().join(table, on="n", how="left", maintain_order="left")
+    return found["_written"].rename(values.name)

@@ -9,7 +9,7 @@ from typing import Literal
 import polars as pl
 
 from finops_lab.errors import InputError
-from finops_lab.money import MONEY, divided
+from finops_lab.unit_economics._dividing import quotients
 from finops_lab.unit_economics.schemas import FIGURES
 
 __all__ = ["Definition", "figures", "whole_and_by"]
@@ -40,6 +40,8 @@ class Definition:
         Reason given where there is nothing to divide by.
     source : str
         Paper or specification that the formula is from; empty where it is this project's.
+    bounds : str
+        What ``lower`` and ``upper`` of its figures are; empty where there are none.
     """
 
     kpi: str
@@ -53,6 +55,7 @@ class Definition:
     better: Literal["lower", "higher", "within", "none"] = "lower"
     nothing: str = "there is nothing to divide by"
     source: str = ""
+    bounds: str = ""
 
 
 def figures(
@@ -107,11 +110,8 @@ def figures(
     given = [name for name in frame.columns if name in FIGURES]
     frame = frame.select(pl.col(name).cast(FIGURES[name]) for name in given)
     if "value" not in given:
-        values = [
-            divided(numerator, denominator, times)
-            for numerator, denominator in frame.select("numerator", "denominator").iter_rows()
-        ]
-        frame = frame.with_columns(pl.Series("value", values, MONEY))
+        values = quotients(frame["numerator"], frame["denominator"], times)
+        frame = frame.with_columns(values.alias("value"))
     said = frame["reason"] if "reason" in given else pl.Series([None], dtype=pl.String)
     frame = frame.with_columns(
         pl.lit(definition.kpi).alias("kpi"),
