@@ -145,7 +145,7 @@ ROWS = st.lists(
 )
 
 
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(rows=ROWS, share=st.none() | st.integers(0, 100))
 def test_parts_add_up_to_the_whole_and_to_the_price_of_every_call(
     rows: list[dict[str, Any]], share: int | None
