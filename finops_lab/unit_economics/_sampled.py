@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import polars as pl
 
 from finops_lab.unit_economics._grouping import as_written
@@ -133,7 +135,6 @@ def _nothing(height: int) -> tuple[pl.Series, pl.Series]:
     return nothing, nothing
 
 
-def _placed(rows: pl.Series, values: object, height: int) -> pl.Series:
-    placed = pl.DataFrame({"_row": rows, "_end": values}, schema_overrides={"_end": pl.Float64})
-    whole = pl.DataFrame({"_row": pl.Series(range(height), dtype=rows.dtype)})
-    return as_written(whole.join(placed, on="_row", how="left", maintain_order="left")["_end"])
+def _placed(rows: pl.Series, values: Iterable[float], height: int) -> pl.Series:
+    ends = pl.Series([None] * height, dtype=pl.Float64).scatter(rows, pl.Series(values, dtype=pl.Float64))
+    return as_written(ends)

@@ -104,29 +104,31 @@ def figures(
     >>> figures(rows, errors, dimension="feature").select("key", "value", "reason").rows()
     [('chat', Decimal('0.125000000000000000'), None), ('search', None, 'no finished calls')]
     """
-    frame = rows.lazy().collect()
+    frame = rows if isinstance(rows, pl.DataFrame) else rows.collect()
     if missing := {"month", "numerator", "denominator"} - set(frame.columns):
         raise InputError(f"figures need the columns {', '.join(sorted(missing))}")
     given = [name for name in frame.columns if name in FIGURES]
-    frame = frame.select(pl.col(name).cast(FIGURES[name]) for name in given)
+    columns: dict[str, pl.Expr] = {name: pl.col(name).cast(FIGURES[name]) for name in given}
     if "value" not in given:
         values = quotients(frame["numerator"], frame["denominator"], times)
-        frame = frame.with_columns(values.alias("value"))
-    said = frame["reason"] if "reason" in given else pl.Series([None], dtype=pl.String)
-    frame = frame.with_columns(
-        pl.lit(definition.kpi).alias("kpi"),
-        pl.lit(definition.measure).alias("measure"),
-        pl.lit(dimension, pl.String).alias("dimension"),
-        *(
-            pl.lit(getattr(definition, name).replace("{currency}", currency)).alias(name)
-            for name in ("unit", "numerator_unit", "denominator_unit")
-        ),
-        pl.when(pl.col("value").is_null())
-        .then(pl.coalesce(said, pl.lit(definition.nothing)))
-        .alias("reason"),
+        frame = frame.hstack([values.alias("value")])
+        columns["value"] = pl.col("value")
+    columns |= {
+        "kpi": pl.lit(definition.kpi),
+        "measure": pl.lit(definition.measure),
+        "dimension": pl.lit(dimension, pl.String),
+    }
+    columns |= {
+        name: pl.lit(getattr(definition, name).replace("{currency}", currency))
+        for name in ("unit", "numerator_unit", "denominator_unit")
+    }
+    said = columns.get("reason", pl.lit(None, pl.String))
+    columns["reason"] = pl.when(columns["value"].is_null()).then(
+        pl.coalesce(said, pl.lit(definition.nothing))
     )
-    absent = [pl.lit(None, kind).alias(name) for name, kind in FIGURES.items() if name not in frame.columns]
-    return frame.with_columns(absent).select(list(FIGURES)).sort("month", "key", nulls_last=True)
+    whole = [columns.get(name, pl.lit(None, kind)).alias(name) for name, kind in FIGURES.items()]
+    # One query: a KPI table asks for hundreds of small ones.
+    return frame.lazy().select(whole).sort("month", "key", nulls_last=True).collect()
 
 
 def whole_and_by(dimensions: Sequence[str]) -> tuple[str | None, ...]:
