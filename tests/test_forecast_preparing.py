@@ -18,16 +18,16 @@ from finops_lab import config
 from finops_lab.calendar import add_months, days_in_month
 from finops_lab.errors import CurrencyError, InputError
 from finops_lab.forecasting import cleaned, forecast
+from finops_lab.forecasting import panel as panels
 from finops_lab.forecasting.cleaning import expected
 from finops_lab.forecasting.combination import project, project_all
 from finops_lab.forecasting.components import components, whole
 from finops_lab.forecasting.events import EVENTS_SCHEMA, events_frame
 from finops_lab.forecasting.knowledge import read_knowledge
-from finops_lab.forecasting.panel import VALUES, read_panel
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "forecast"
 START = date(2023, 1, 1)
-VALUES = list(VALUES)
+VALUES = list(panels.VALUES)
 
 
 def series(y, uid="a", start=START):
@@ -188,7 +188,7 @@ def test_many_at_once_are_what_each_is_alone():
         ]
     )
     known = read_knowledge(event("credit", 10, uid="masked"), None, 5)
-    many = read_panel(panel)
+    many = panels.read_panel(panel)
     for one, (model, values) in zip(many, project_all(many, 4, known), strict=True):
         alone = project(one, 4, known)
         assert model == alone[0]
@@ -330,7 +330,7 @@ def test_a_series_whose_months_all_say_nothing_has_no_history():
     result = forecast(both, 2, events=event("credit", -3))
     assert result["model"].to_list() == ["no_history"] * 2 + ["flat"] * 2
     assert result["ds"][0] == add_months(START, 5)
-    assert result.filter(unique_id="a").select(pl.col(VALUES).is_null().all()).row(0) == (True,) * 5
+    assert result.filter(unique_id="a").select(pl.col(VALUES).is_null().all()).row(0) == (True,) * len(VALUES)
     assert_frame_equal(result.filter(unique_id="b"), forecast(both.filter(unique_id="b"), 2))
 
 
@@ -403,7 +403,7 @@ def test_two_levels_are_measured_one_after_the_other():
 
 
 def test_a_judge_of_the_past_knows_no_future_events():
-    (one,) = read_panel(series(usage(12)))
+    (one,) = panels.read_panel(series(usage(12)))
     ahead = pl.concat([event("price_cut", 13, factor=0.5), event("one_off", 13, 13, amount=9.0)])
     prices = index([1.0] * 13 + [3.0] * 2)
     foreseen, blind = (
