@@ -16,13 +16,15 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 from _form import Figure, report
-from forecast_coverage import DATA, HORIZON, LAST, panel
 
-from finops_lab.calendar import add_months
+from finops_lab.calendar import add_months, days_in_month
 from finops_lab.forecasting import forecast
 from finops_lab.forecasting.hierarchy import Tree, add_up, reconcile, tree
 from finops_lab.forecasting.open_month import estimate
 
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "forecast"
+LAST = date(2024, 12, 1)
+HORIZON = 12
 LENGTHS = (24, 36, 60)
 SETS, TEAMS, SEED = 50, 8, 1
 DAYS = {10: 0.98, 15: 0.86, 20: 0.80}
@@ -80,6 +82,20 @@ def hierarchy_figures(take: int = 1) -> list[Figure]:
             ),
         ]
     return out
+
+
+def panel(values: Mapping[str, list[float]], end: date) -> pl.DataFrame:
+    """Put daily rates that end in month `end` into a long frame of monthly amounts.
+
+    The series carry no dates: a value is taken as the mean daily rate of its month.
+    """
+    rows = [
+        (uid, month, rate * days_in_month(month))
+        for uid, rates in values.items()
+        for i, rate in enumerate(rates)
+        for month in [add_months(end, i - len(rates) + 1)]
+    ]
+    return pl.DataFrame(rows, schema=["unique_id", "ds", "y"], orient="row")
 
 
 def _sets(series: _Series) -> list[dict[str, tuple[np.ndarray, np.ndarray]]]:

@@ -22,7 +22,7 @@ from finops_lab.forecasting.panel import VALUES, Floats
 __all__ = ["TOTAL", "Tree", "add_up", "reconcile", "tree"]
 
 TOTAL = "total"
-_BOUNDS = tuple(name for name in VALUES if name != "yhat")
+_NEEDED = ("yhat", "lo_80", "hi_80", "lo_95", "hi_95")
 _SCORE_80 = 1.2815515655446004
 _WITH_PARTS = 2.0  # 1 to 4 measured on M4 (`benchmarks/_forecast_panel.py`): 2 is enough, more changes little
 _FLOOR = 1e-12  # of the largest variance: what is certain on both sides of a sum can still be solved
@@ -145,7 +145,8 @@ def reconcile(
     Parameters
     ----------
     forecast : polars.DataFrame
-        As `forecast` gives, not clipped, for every node of the tree and the same months.
+        As `forecast` gives, not clipped, for every node of the tree and the same months; it needs the
+        80 and 95 % bounds.
     hierarchy : Tree
         As `tree` gives.
     nonnegative : bool or collection of str
@@ -198,7 +199,7 @@ def reconcile(
     means[at] = found
     clipped = (sums @ ~floors) == 0
     out = {"yhat": means}
-    for name in _BOUNDS:
+    for name in [name for name in values if name != "yhat"]:
         own = values[name] - values["yhat"]
         together = sums @ own[at]
         widest = np.maximum(own, together) if name.startswith("lo") else np.minimum(own, together)
@@ -208,7 +209,7 @@ def reconcile(
         {
             "unique_id": np.repeat(nodes, len(months)),
             "ds": months * len(nodes),
-            **{name: out[name].ravel() for name in VALUES},
+            **{name: out[name].ravel() for name in values},
         },
         schema_overrides={"ds": forecast.schema["ds"]},
     )
@@ -241,15 +242,16 @@ def _bottom(
 
 def _cube(forecast: pl.DataFrame, nodes: list[str], months: Sequence[object]) -> dict[str, Floats]:
     """Return one matrix (nodes x months) per value."""
-    for name in ("unique_id", "ds", *VALUES):
+    for name in ("unique_id", "ds", *_NEEDED):
         if name not in forecast.columns:
             raise InputError("the forecast has no such column", column=name, hint="pass what `forecast` gave")
+    names = [name for name in VALUES if name in forecast.columns]
     wanted = pl.DataFrame({"unique_id": nodes}).with_row_index("_node")
     ahead = pl.DataFrame({"ds": months}, schema={"ds": forecast.schema["ds"]}).with_row_index("_month")
     grid = wanted.join(ahead, how="cross").join(
-        forecast.select("unique_id", "ds", *VALUES), on=["unique_id", "ds"], how="left"
+        forecast.select("unique_id", "ds", *names), on=["unique_id", "ds"], how="left"
     )
-    missing = grid.filter(pl.any_horizontal(pl.col(VALUES).is_null() | pl.col(VALUES).is_nan()))
+    missing = grid.filter(pl.any_horizontal(pl.col(names).is_null() | pl.col(names).is_nan()))
     if missing.height:
         uid, ds = missing.row(0, named=True)["unique_id"], missing.row(0, named=True)["ds"]
         raise InputError(
@@ -257,7 +259,7 @@ def _cube(forecast: pl.DataFrame, nodes: list[str], months: Sequence[object]) ->
             hint="every node needs one: leave leaves out that have no known month",
         )
     grid = grid.sort("_node", "_month")
-    return {n: grid[n].to_numpy().reshape(len(nodes), len(months)) for n in VALUES}
+    return {n: grid[n].to_numpy().reshape(len(nodes), len(months)) for n in names}
 
 
 def _name(keys: Sequence[str]) -> pl.Expr:
