@@ -12,6 +12,7 @@ from finops_lab.forecasting.combination import at_least_one, project, project_na
 from finops_lab.forecasting.members import YEAR
 from finops_lab.forecasting.panel import VALUES, Floats, Series, read_panel
 
+_JUDGED = 5  # of VALUES: the centre, 80 and 95 % bounds
 _LEAST_HISTORY = 3  # months before an origin; less is a guess, not a forecast to judge
 _SCHEMA: dict[str, pl.DataType] = {
     "unique_id": pl.String(),
@@ -108,17 +109,21 @@ def _judge(
         used.add(model)
         held = slice(cut, cut + months)
         actual = np.where(series.known[held], series.amounts[held], np.nan)
-        parts.append(np.vstack([actual, values[:, -months:], np.full(months, _yearly_change(history))]))
-    judged = np.hstack(parts)
-    judged = judged[:, ~np.isnan(judged[0])]
-    row["n"] = judged.shape[1]
-    row |= _scores(*judged)
+        # The 50 % bounds come last and are not judged.
+        judged = values[:_JUDGED, -months:]
+        parts.append(np.vstack([actual, judged, np.full(months, _yearly_change(history))]))
+    table = np.hstack(parts)
+    table = table[:, ~np.isnan(table[0])]
+    row["n"] = table.shape[1]
+    row |= _scores(*table)
     if used != {name}:
         notes.append("forecast by " + ", ".join(sorted(used)))
     if not row["n"]:
         notes.append("no held-out month is known")
     elif row["mase"] is None:
         notes.append("no mase: no origin with 13 months and a year-on-year change before it")
+    if row["n"] and row["bias"] is None:
+        notes.append("no bias: what came adds up to zero")
     row["note"] = "; ".join(notes) or None
     return row
 
