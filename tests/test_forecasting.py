@@ -6,6 +6,7 @@ import subprocess
 import sys
 from datetime import date
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from finops_lab.forecasting.members import run_members
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "forecast"
 START = date(2023, 1, 1)
-VALUES = ["yhat", "lo_80", "hi_80", "lo_95", "hi_95"]
+VALUES = ["yhat", "lo_80", "hi_80", "lo_95", "hi_95", "lo_50", "hi_50"]
 SCORES = ["mase", "smape", "bias", "coverage_80", "coverage_95"]
 
 
@@ -48,8 +49,9 @@ def assert_sound(result, history, months):
     assert result.height == months * history["unique_id"].n_unique()
     assert result.select("unique_id", "ds").rows() == sorted(result.select("unique_id", "ds").rows())
     assert np.isfinite(result.select(VALUES).to_numpy()).all()
-    assert (result["lo_95"] <= result["lo_80"]).all() and (result["lo_80"] <= result["yhat"]).all()
-    assert (result["yhat"] <= result["hi_80"]).all() and (result["hi_80"] <= result["hi_95"]).all()
+    rising = ["lo_95", "lo_80", "lo_50", "yhat", "hi_50", "hi_80", "hi_95"]
+    for low, high in pairwise(rising):
+        assert (result[low] <= result[high]).all(), (low, high)
 
 
 # The golden baseline
@@ -126,7 +128,7 @@ def test_any_numbers_and_holes(y):
     result = forecast(history, months=2)
     if all(v is None or v != v for v in y):
         assert set(result["model"]) == {"no_history"}
-        assert result.select(pl.col(VALUES).null_count().sum()).row(0) == (2,) * 5
+        assert result.select(pl.col(VALUES).null_count().sum()).row(0) == (2,) * 7
         assert result["ds"][0] == add_months(START, len(y))
     else:
         assert_sound(result, history, 2)
@@ -211,7 +213,8 @@ def test_scaling_scales(factor):
     result = forecast(PANEL.with_columns(y=pl.col("y") * factor))
     expected = forecast(PANEL).with_columns(pl.col(VALUES) * factor)
     if factor < 0:  # a bill of credits mirrors a bill of charges, bounds included
-        expected = expected.rename({"lo_80": "hi_80", "hi_80": "lo_80", "lo_95": "hi_95", "hi_95": "lo_95"})
+        other = {"lo": "hi", "hi": "lo"}
+        expected = expected.rename({n: f"{other[n[:2]]}{n[2:]}" for n in VALUES[1:]})
         expected = expected.select(result.columns)
     assert_frame_equal(result, expected, rel_tol=1e-9, abs_tol=1e-9)
 
@@ -262,19 +265,19 @@ def test_a_bad_member_is_left_out():
     x = np.arange(1.0, 25.0)
 
     def good(x, months):
-        return np.full(months, 2.0), np.ones(3)
+        return np.full(months, 2.0)
 
     def raises(x, months):
         raise np.linalg.LinAlgError("singular")
 
     def diverges(x, months):
-        return np.full(months, 10.001 * x.max()), np.ones(3)
+        return np.full(months, 10.001 * x.max())
 
     def not_finite(x, months):
-        return np.array([1.0, np.nan])[:months], np.ones(3)
+        return np.array([1.0, np.nan])[:months]
 
     results = run_members(x, 2, (raises, good, diverges, not_finite))
-    assert [point.tolist() for point, _ in results] == [[2.0, 2.0]]
+    assert [point.tolist() for point in results] == [[2.0, 2.0]]
 
 
 # Errors

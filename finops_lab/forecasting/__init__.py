@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from finops_lab.forecasting.combination import cleaned, forecast, seasonal_naive
+    from finops_lab.forecasting.prophet import prophet_forecast
     from finops_lab.forecasting.rolling_origin import backtest
 
-__all__ = ["backtest", "cleaned", "forecast", "seasonal_naive"]
+__all__ = ["backtest", "cleaned", "forecast", "prophet_forecast", "seasonal_naive"]
+
+_MODULES = {"backtest": "rolling_origin", "prophet_forecast": "prophet"}
 
 
 def __getattr__(name: str) -> Any:
@@ -20,5 +23,5 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    module = "rolling_origin" if name == "backtest" else "combination"
+    module = _MODULES.get(name, "combination")
     return getattr(import_module(f"{__name__}.{module}"), name)

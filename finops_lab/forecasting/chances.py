@@ -1,8 +1,8 @@
 """From bounds to chances: quantiles, the chance to pass an amount, and bounds of sums.
 
-A forecast is read as a continuous distribution whose 2.5, 10, 50, 90 and 97.5 % quantiles are its
-bounds and its centre. Between and beyond them it is normal by pieces: the quantile is linear in the
-normal score, so both sides keep their own spread.
+A forecast is read as a continuous distribution whose 2.5, 10, 25, 50, 75, 90 and 97.5 % quantiles are
+its bounds and its centre; the 50 % bounds may be missing. Between and beyond them it is normal by
+pieces: the quantile is linear in the normal score, so both sides keep their own spread.
 """
 
 from __future__ import annotations
@@ -17,8 +17,17 @@ from finops_lab.forecasting.panel import VALUES, Floats
 
 __all__ = ["exceedance", "over_months", "over_series", "quantile_at"]
 
-_KNOTS = ("lo_95", "lo_80", "yhat", "hi_80", "hi_95")
-_SCORES = np.array([-1.959963984540054, -1.2815515655446004, 0.0, 1.2815515655446004, 1.959963984540054])
+# The normal score of each bound.
+_SCORES = {
+    "lo_95": -1.959963984540054,
+    "lo_80": -1.2815515655446004,
+    "lo_50": -0.6744897501960817,
+    "yhat": 0.0,
+    "hi_50": 0.6744897501960817,
+    "hi_80": 1.2815515655446004,
+    "hi_95": 1.959963984540054,
+}
+_OPTIONAL = {"lo_50", "hi_50"}
 
 
 def quantile_at(forecast: pl.DataFrame, p: float, name: str = "amount") -> pl.DataFrame:
@@ -27,7 +36,8 @@ def quantile_at(forecast: pl.DataFrame, p: float, name: str = "amount") -> pl.Da
     Parameters
     ----------
     forecast : polars.DataFrame
-        As `forecast` gives: ``yhat, lo_80, hi_80, lo_95, hi_95`` (Float64).
+        As `forecast` gives: ``yhat, lo_80, hi_80, lo_95, hi_95`` and, where they are there, ``lo_50,
+        hi_50`` (Float64).
     p : float
         A probability between 0 and 1, both exclusive.
     name : str
@@ -48,9 +58,9 @@ def quantile_at(forecast: pl.DataFrame, p: float, name: str = "amount") -> pl.Da
 
     if not 0 < p < 1:
         raise InputError(f"a probability lies between 0 and 1, not at {p!r}", hint="write 0.8 for 80 %")
-    knots, z = _knots(forecast), NormalDist().inv_cdf(p)
-    left = int(np.clip(np.searchsorted(_SCORES, z) - 1, 0, len(_SCORES) - 2))
-    share = (z - _SCORES[left]) / (_SCORES[left + 1] - _SCORES[left])
+    (knots, scores), z = _knots(forecast), NormalDist().inv_cdf(p)
+    left = int(np.clip(np.searchsorted(scores, z) - 1, 0, len(scores) - 2))
+    share = (z - scores[left]) / (scores[left + 1] - scores[left])
     amounts = knots[:, left] + share * (knots[:, left + 1] - knots[:, left])
     return forecast.with_columns(pl.Series(name, amounts).fill_nan(None))
 
@@ -81,7 +91,7 @@ def exceedance(forecast: pl.DataFrame, limit: str, name: str = "probability") ->
     """
     from statistics import NormalDist
 
-    knots = _knots(forecast)
+    knots, scores = _knots(forecast)
     if limit not in forecast.columns:
         raise InputError("the forecast has no such column", column=limit)
     limits = forecast[limit].cast(pl.Float64).fill_null(float("nan")).to_numpy()
@@ -90,9 +100,9 @@ def exceedance(forecast: pl.DataFrame, limit: str, name: str = "probability") ->
         if np.isnan(at) or np.isnan(bounds).any():
             continue
         if bounds[-1] <= bounds[0]:
-            found[row] = float(bounds[2] > at)
+            found[row] = float(bounds[-1] > at)
         else:
-            found[row] = 1 - normal.cdf(_score(bounds, float(at)))
+            found[row] = 1 - normal.cdf(_score(bounds, scores, float(at)))
     return forecast.with_columns(pl.Series(name, found).fill_nan(None))
 
 
@@ -109,7 +119,7 @@ def over_months(forecast: pl.DataFrame, by: Sequence[str] = ("unique_id",)) -> p
     Returns
     -------
     polars.DataFrame
-        `by`, ``yhat, lo_80, hi_80, lo_95, hi_95`` of the sum (null where a month's is), sorted.
+        `by`, and centre and bounds of the sum in the order of `forecast` (null where a month's is), sorted.
 
     Raises
     ------
@@ -123,8 +133,8 @@ def over_months(forecast: pl.DataFrame, by: Sequence[str] = ("unique_id",)) -> p
     >>> over_months(two).row(0)
     ('a', 20.0, 18.0, 24.0, 16.0, 28.0)
     """
-    _columns(forecast, (*by, *VALUES))
-    whole = [pl.when(pl.col(n).null_count() == 0).then(pl.col(n).sum()).alias(n) for n in VALUES]
+    names = _values(forecast, by)
+    whole = [pl.when(pl.col(n).null_count() == 0).then(pl.col(n).sum()).alias(n) for n in names]
     return forecast.group_by(by).agg(whole).sort(by)
 
 
@@ -141,7 +151,7 @@ def over_series(forecast: pl.DataFrame, by: Sequence[str] = ("ds",)) -> pl.DataF
     Returns
     -------
     polars.DataFrame
-        `by`, ``yhat, lo_80, hi_80, lo_95, hi_95`` of the sum (null where a series' is), sorted.
+        `by`, and centre and bounds of the sum in the order of `forecast` (null where a series' is), sorted.
 
     Raises
     ------
@@ -156,8 +166,7 @@ def over_series(forecast: pl.DataFrame, by: Sequence[str] = ("ds",)) -> pl.DataF
     >>> over_series(two)["lo_80"].to_list()
     [15.0]
     """
-    _columns(forecast, (*by, *VALUES))
-    bounds = [name for name in VALUES if name != "yhat"]
+    bounds = [name for name in _values(forecast, by) if name != "yhat"]
     sums = [pl.when(pl.col("yhat").null_count() == 0).then(pl.col("yhat").sum()).alias("yhat")]
     sums += [
         pl.when(pl.col(n).null_count() == 0)
@@ -173,29 +182,35 @@ def over_series(forecast: pl.DataFrame, by: Sequence[str] = ("ds",)) -> pl.DataF
     )
 
 
-def _score(bounds: Floats, at: float) -> float:
+def _score(bounds: Floats, scores: Floats, at: float) -> float:
     """Return the normal score of an amount; bounds that coincide give the score nearest to the centre."""
-    inner = range(len(_SCORES) - 1)
-    if at >= bounds[2]:
-        pieces = [i for i in inner if i >= 2 and bounds[i + 1] > bounds[i]]
+    inner, middle = range(len(scores) - 1), len(scores) // 2
+    if at >= bounds[middle]:
+        pieces = [i for i in inner if i >= middle and bounds[i + 1] > bounds[i]]
         piece = next((i for i in pieces if at <= bounds[i + 1]), pieces[-1] if pieces else None)
         if piece is None:
-            return 0.0 if at == bounds[2] else float("inf")
+            return 0.0 if at == bounds[middle] else float("inf")
     else:
-        pieces = [i for i in reversed(inner) if i < 2 and bounds[i + 1] > bounds[i]]
+        pieces = [i for i in reversed(inner) if i < middle and bounds[i + 1] > bounds[i]]
         piece = next((i for i in pieces if at >= bounds[i]), pieces[-1] if pieces else None)
         if piece is None:
             return float("-inf")
     share = (at - bounds[piece]) / (bounds[piece + 1] - bounds[piece])
-    return float(_SCORES[piece] + share * (_SCORES[piece + 1] - _SCORES[piece]))
+    return float(scores[piece] + share * (scores[piece + 1] - scores[piece]))
 
 
-def _knots(forecast: pl.DataFrame) -> Floats:
-    _columns(forecast, _KNOTS)
-    return forecast.select(pl.col(n).cast(pl.Float64).fill_null(float("nan")) for n in _KNOTS).to_numpy()
+def _knots(forecast: pl.DataFrame) -> tuple[Floats, Floats]:
+    """Return the bounds that are there, from the lowest to the highest, and their normal scores."""
+    there = _values(forecast)
+    names = [name for name in _SCORES if name in there]
+    knots = forecast.select(pl.col(n).cast(pl.Float64).fill_null(float("nan")) for n in names).to_numpy()
+    return knots, np.array([_SCORES[name] for name in names])
 
 
-def _columns(frame: pl.DataFrame, names: Sequence[str]) -> None:
-    for name in names:
+def _values(frame: pl.DataFrame, by: Sequence[str] = ()) -> list[str]:
+    there = set(frame.columns) >= _OPTIONAL
+    names = [name for name in VALUES if there or name not in _OPTIONAL]
+    for name in (*by, *names):
         if name not in frame.columns:
             raise InputError("the forecast has no such column", column=name, hint="pass what `forecast` gave")
+    return names

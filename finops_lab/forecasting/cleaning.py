@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from finops_lab.forecasting.panel import Floats
+from finops_lab.forecasting.structural import YEAR
 
 __all__ = ["expected"]
 
-_YEAR = 12
 _LEAST = 8  # known months; less shows no usual level
 _SIDE = 3  # months on each side whose median is the level there
 _CLEAR = 6.0  # how many robust standard deviations off, against the level and against the season
@@ -102,16 +102,16 @@ def _medians(rows: Floats) -> Floats:
 
 def _season(off: Floats, level: Floats) -> Floats:
     """Return how far the same months of other years were off, at this level; NaN without such a month."""
-    n, years = len(off), -(-len(off) // _YEAR)
+    n, years = len(off), -(-len(off) // YEAR)
     season = np.full(n, np.nan)
-    if n <= _YEAR:
+    if n <= YEAR:
         return season
-    share = np.full(years * _YEAR, np.nan)
+    share = np.full(years * YEAR, np.nan)
     np.divide(off, level, out=share[:n], where=level > 0)
-    grid = share.reshape(years, _YEAR)
+    grid = share.reshape(years, YEAR)
     for year in range(years):
         others = _medians(np.delete(grid, year, axis=0).T)
-        at = slice(year * _YEAR, min((year + 1) * _YEAR, n))
+        at = slice(year * YEAR, min((year + 1) * YEAR, n))
         season[at] = others[: at.stop - at.start] * level[at]
     return season
 

@@ -11,7 +11,6 @@ from finops_lab.calendar import add_months
 from finops_lab.errors import InputError
 from finops_lab.forecasting.core import centres
 from finops_lab.forecasting.knowledge import NOTHING, Knowledge, read_knowledge
-from finops_lab.forecasting.members import YEAR
 from finops_lab.forecasting.panel import (
     VALUES,
     Floats,
@@ -20,8 +19,9 @@ from finops_lab.forecasting.panel import (
     read_panel,
 )
 from finops_lab.forecasting.preparing import prepare
+from finops_lab.forecasting.structural import YEAR
 
-_SIDES = np.array([-1.0, 1.0, -1.0, 1.0])[:, None]
+_SIDES = np.array([-1.0, 1.0, -1.0, 1.0, -1.0, 1.0])[:, None]
 _CLEANED: dict[str, pl.DataType] = {
     "unique_id": pl.String(),
     "ds": pl.Date(),
@@ -29,7 +29,7 @@ _CLEANED: dict[str, pl.DataType] = {
     "y_used": pl.Float64(),
     "reason": pl.String(),
 }
-_NORMAL = np.array([1.2816, 1.2816, 1.9600, 1.9600])[:, None]
+_NORMAL = np.array([1.2816, 1.2816, 1.9600, 1.9600, 0.6745, 0.6745])[:, None]
 
 
 def forecast(
@@ -41,10 +41,11 @@ def forecast(
     price_index: pl.DataFrame | pl.LazyFrame | None = None,
     clean: bool = True,
 ) -> pl.DataFrame:
-    """Forecast every series `months` ahead, with 80 and 95 % bounds.
+    """Forecast every series `months` ahead, with 50, 80 and 95 % bounds.
 
-    The mean of three members, each on the daily rate and brought back to months: Theta, damped
-    Holt-Winters, and STL with a damped trend. A mean of all beats the pick of a best one per series.
+    A fixed combination on the daily rate, brought back to months: the mean of hundreds of structural
+    time series, STL with a trend, and from 48 months on damped Holt-Winters. A mean of all beats the
+    pick of a best one per series.
     Fewer than 24 months of history carry no yearly season (``combination_no_season``), fewer than 8
     give the mean daily rate of the last three (``flat``). A series whose monthly amounts are clearly
     calmer than its daily rates (a fixed monthly fee) is forecast in months instead, so both a constant
@@ -78,7 +79,7 @@ def forecast(
     Returns
     -------
     polars.DataFrame
-        ``unique_id, ds, yhat, lo_80, hi_80, lo_95, hi_95`` (Float64, units of `y`) and ``model``,
+        ``unique_id, ds, yhat, lo_80, hi_80, lo_95, hi_95, lo_50, hi_50`` (Float64, units of `y`) and ``model``,
         sorted by `unique_id`, `ds`. Nulls with model ``no_history`` where no month is known.
 
     Raises

@@ -14,7 +14,7 @@ from finops_lab.calendar import add_months, days_in_month, months_from
 from finops_lab.errors import InputError
 
 Floats = NDArray[np.float64]
-VALUES = ("yhat", "lo_80", "hi_80", "lo_95", "hi_95")
+VALUES = ("yhat", "lo_80", "hi_80", "lo_95", "hi_95", "lo_50", "hi_50")
 FORECAST_SCHEMA: dict[str, pl.DataType] = {
     "unique_id": pl.String(),
     "ds": pl.Date(),

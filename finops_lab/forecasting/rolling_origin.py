@@ -11,8 +11,8 @@ import polars as pl
 from finops_lab.calendar import add_months
 from finops_lab.forecasting.combination import at_least_one, project_all, project_naive
 from finops_lab.forecasting.knowledge import Knowledge, read_knowledge
-from finops_lab.forecasting.members import YEAR
 from finops_lab.forecasting.panel import VALUES, Floats, Series, month_lengths, read_panel
+from finops_lab.forecasting.structural import YEAR
 
 _LEAST_HISTORY = 3  # months before an origin; less is a guess, not a forecast to judge
 _BOUNDED = ("80", "95")
@@ -175,6 +175,8 @@ def _judge(
         notes.append("no held-out month is known")
     elif row["mase"] is None:
         notes.append("no mase: no origin with 13 months and a year-on-year change before it")
+    if row["n"] and row["bias"] is None:
+        notes.append("no bias: what came adds up to zero")
     row["note"] = "; ".join(notes) or None
     return row
 
