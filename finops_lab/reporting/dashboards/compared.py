@@ -33,7 +33,8 @@ def teams(board: Board) -> Section:
     calls = measuring.requests_of(here.lab).filter(here.within("day"))
     priced = pricing.price(calls, pricing.price_book(here.lab.table("prices")))
     listed = against_reference(rows, priced, by=_BY).filter(pl.col("month") == board.month)
-    known = listed.filter(pl.col("times_reference").is_not_null())
+    # Money and calls of nobody need not be of the same traffic.
+    known = listed.filter(pl.col("times_reference").is_not_null(), pl.col("team").is_not_null())
     if compared.is_empty() and known.is_empty():
         return board.nothing("teams", "**No two teams** are known to use the same model.")
     said = "**No two teams** are known to use the same model."
