@@ -75,10 +75,10 @@ def _forms(n: int, months: int, seasonal: bool) -> _Forms:
     for (q, a), (r, b), (s, c) in product(
         _LEVEL.items(), _SLOPE.items(), _SEASON.items() if seasonal else [(0.0, 0.0)]
     ):
-        for fade, key in product(_FADES if r else [None], seasons if s else [None]):
+        for fading, key in product(_FADES if r else (None,), seasons if s else (None,)):
             log, covariance = a + b + c, np.eye(total) + q * level
-            if fade is not None:
-                log, covariance = log + _FADES[fade], covariance + r * slopes[fade]
+            if fading is not None:
+                log, covariance = log + _FADES[fading], covariance + r * slopes[fading]
             if key is not None:
                 log, covariance = log + _SMOOTH[key[0]] + _MEMORY[key[1]], covariance + s * seasons[key]
             parts.append((log, covariance))
