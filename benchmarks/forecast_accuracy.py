@@ -22,7 +22,7 @@ import polars as pl
 from _forecast_data import Floats, Sample
 from _form import Figure
 
-from finops_lab.forecasting.chances import over_months, quantile_at
+from finops_lab.forecasting.chances import MONTHS_TOGETHER, over_months, quantile_at
 from finops_lab.forecasting.widths import HALVES
 
 # Of the issue's "Must hold": the ratios of MASE, by peer, set and months of history.
@@ -76,10 +76,12 @@ def _coverage(name: str, sample: Sample, point: Floats, halves: Floats) -> Itera
             **{n: (point + w * (-1 if n.startswith("lo") else 1)).ravel() for n, w in width.items()},
         }
     )
-    year = over_months(frame)
+    year = over_months(frame, together=MONTHS_TOGETHER)
     for p, (low, high) in OVERRUN.items():
         budget = quantile_at(year, p)["amount"].to_numpy()
-        yield _within(f"{name}/overrun_p{p:.0%}".rstrip("%"), float((truth.sum(1) > budget).mean()), low, high)
+        yield _within(
+            f"{name}/overrun_p{p:.0%}".rstrip("%"), float((truth.sum(1) > budget).mean()), low, high
+        )
 
 
 def _within(name: str, value: float, low: float, high: float) -> Figure:
@@ -88,7 +90,9 @@ def _within(name: str, value: float, low: float, high: float) -> Figure:
     middle = (low + high) / 2
     # Rounded as the range is written, so that a value on its edge counts as inside.
     distance = round(abs(value - middle), 6)
-    return Figure(name, distance, f"distance of the share from {middle:.4g}", "lower", round(high - middle, 6))
+    return Figure(
+        name, distance, f"distance of the share from {middle:.4g}", "lower", round(high - middle, 6)
+    )
 
 
 def speed(python: Path | None) -> Iterator[Figure]:
@@ -102,7 +106,9 @@ def speed(python: Path | None) -> Iterator[Figure]:
         seconds["AutoETS"] = peers.statsforecast(python, "AutoETS", slow, 12)[1]
     print(f"CPU seconds per series at 36 months: ours {own:.5f}", seconds, flush=True)
     for peer, value in seconds.items():
-        yield Figure("speed/36m", own / value, "CPU ratio", "lower", None if peer == "AutoETS" else SECONDS, peer)
+        yield Figure(
+            "speed/36m", own / value, "CPU ratio", "lower", None if peer == "AutoETS" else SECONDS, peer
+        )
     history = data.sample("m4", 60, 12).history[:20]
     # A horizon of its own, so that the first fit also solves what its length needs.
     times = [peers.ours(row[None], 11)[1] for row in history]
@@ -122,7 +128,9 @@ def others(take: int) -> Iterator[Figure]:
 
 def main() -> int:
     """Run, print, write the figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--take", type=int, default=3, help="use each n-th series (default 3; 1 for all)")
     args = parser.parse_args()
