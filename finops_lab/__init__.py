@@ -22,7 +22,14 @@ if TYPE_CHECKING:
         trace,
         variants,
     )
+    from finops_lab.budgeting.budgets import budgets
+    from finops_lab.budgeting.commitments import commitments
+    from finops_lab.budgeting.credits import credits_cliff
+    from finops_lab.budgeting.features import feature_budget
+    from finops_lab.budgeting.lifecycle import model_lifecycle
+    from finops_lab.budgeting.what_if import what_if
     from finops_lab.forecasting import forecast
+    from finops_lab.foreseeing import foresee
     from finops_lab.lab import Lab, explain_lab, open_lab
     from finops_lab.reconciling import matured, reconcile, restated
     from finops_lab.reporting import check_parameters, dashboard, review
@@ -34,14 +41,21 @@ _HOMES = {
     "allocate": "api",
     "allocation": "",
     "bridge": "valuing",
+    "budgets": "budgeting.budgets",
+    "commitments": "budgeting.commitments",
+    "credits_cliff": "budgeting.credits",
+    "model_lifecycle": "budgeting.lifecycle",
+    "what_if": "budgeting.what_if",
     "check_parameters": "reporting",
     "dashboard": "reporting",
     "diagnose": "api",
     "entries": "api",
     "explore": "api",
     "explain_lab": "lab",
+    "feature_budget": "budgeting.features",
     "forecast": "forecasting",
     "forecasting": "",
+    "foresee": "foreseeing",
     "kpis": "valuing",
     "levels": "valuing",
     "open_lab": "lab",
@@ -63,18 +77,24 @@ __all__ = [
     "allocate",
     "allocation",
     "bridge",
+    "budgets",
     "chargeback",
     "check_parameters",
+    "commitments",
+    "credits_cliff",
     "dashboard",
     "diagnose",
     "entries",
     "explain_lab",
     "explore",
+    "feature_budget",
     "forecast",
     "forecasting",
+    "foresee",
     "kpis",
     "levels",
     "matured",
+    "model_lifecycle",
     "open_lab",
     "price_requests",
     "pricing",
@@ -85,6 +105,7 @@ __all__ = [
     "trace",
     "tradeoffs",
     "variants",
+    "what_if",
 ]
 
 

@@ -120,9 +120,17 @@ class Lab:
         return self.table("costs")
 
     def budgets(self) -> pl.DataFrame:
-        """Return the planned spend, one row per month and team: the `budgets` contract."""
+        """Return the planned spend, one row per month and entry, older ones too: the `budgets` contract."""
         rows = [
-            (format_month(month), budget.team, budget.amount, budget.currency or self.currency)
+            (
+                format_month(month),
+                *budget.selector,
+                budget.amount,
+                budget.currency or self.currency,
+                budget.approved,
+                budget.approved_by,
+                budget.reason,
+            )
             for budget in self.config.budgets
             for month in months_from(budget.first, budget.last)
         ]

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from functools import cached_property
 from importlib.metadata import version as package_version
 from pathlib import Path
@@ -181,10 +181,16 @@ def call_events(lab: Lab, *, store: bool = True) -> pl.LazyFrame:
     return _promised(lab, store).days("call_events")
 
 
-def burned_months(lab: Lab, *, store: bool = True) -> pl.LazyFrame:
+def burned_months(lab: Lab, *, at: datetime | None = None, store: bool = True) -> pl.LazyFrame:
     """Return how the error budgets of the lab's objectives about calls burned, by month.
 
-    Parameters are those of `request_days`.
+    Parameters
+    ----------
+    lab, store
+        As in `request_days`.
+    at : datetime.datetime, optional
+        How far the month that it lies in has run, where that is not over: what is kept of such a
+        month is of that moment.
 
     Returns
     -------
@@ -195,11 +201,11 @@ def burned_months(lab: Lab, *, store: bool = True) -> pl.LazyFrame:
     mine = slos.filter(pl.col("objective").is_in(BY_CALL))
 
     def of_month(days: pl.LazyFrame, month: date) -> pl.DataFrame:
-        return burned(days, mine, months=[month])
+        return burned(days, mine, months=[month], at=at)
 
     if mine.is_empty():
         return pl.LazyFrame(schema=BURNED)
-    return _promised(lab, store).months("burned_months", "call_events", of_month, before=_LONGEST_DAYS)
+    return _promised(lab, store).months("burned_months", "call_events", of_month, before=_LONGEST_DAYS, at=at)
 
 
 def _promised(lab: Lab, store: bool) -> _Shelf:
@@ -287,15 +293,21 @@ class _Shelf:
         add_up: Callable[[pl.LazyFrame, date], pl.DataFrame],
         *,
         before: int = 0,
+        at: datetime | None = None,
     ) -> pl.LazyFrame:
-        """Return days of the kind `of` added up to months; so many days `before` one count for it too."""
+        """Return days of the kind `of` added up to months; so many days `before` one count for it too.
+
+        A month that is not over at the moment `at` is kept for that moment.
+        """
         months: dict[str, list[str]] = {day[:7]: [] for day in self.digests}
         for month, days in months.items():
             begin = (date.fromisoformat(f"{month}-01") - timedelta(days=before)).isoformat()
             days += [day for day in self.digests if begin <= day and day[:7] <= month]
         found, wanted = [], set()
         for month, days in months.items():
-            made_of = digest([repr(_SCHEMAS[kind]), [self.digests[day] for day in days]])[:16]
+            runs_on = at is not None and f"{at:%Y-%m}" <= month
+            known = [self.digests[day] for day in days] + ([str(at)] if runs_on else [])
+            made_of = digest([repr(_SCHEMAS[kind]), known])[:16]
             place = self.folder / kind / f"{month}-{made_of}.parquet"
             wanted.add(place.name)
             kept = _scan(place, kind) if self.store else None

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from finops_lab.errors import InputError, printable
-from finops_lab.reporting.figures import figure, spark, target
+from finops_lab.reporting.figures import between, figure, spark, target
 from finops_lab.unit_economics.kpis import NAMES, Kpis
 
 __all__ = ["check_ending", "print_by", "print_explained", "print_kpis", "write_figures"]
@@ -30,11 +30,12 @@ def print_kpis(found: Kpis, currency: str) -> None:
     currency : str
         ISO 4217 code of the lab.
     """
-    headings = ("KPI", "value", "target", "status", "month before", "trend", "data behind it")
+    headings = ("KPI", "value", "between", "target", "status", "month before", "trend", "data behind it")
     rows = [
         (
             f"{row['kpi']} {row['name']}",
             figure(row["value"], row["unit"], currency),
+            between(row["lower"], row["upper"], row["unit"], currency),
             target(row["at_least"], row["at_most"], row["unit"], currency),
             row["status"],
             figure(row["previous"], row["unit"], currency),
@@ -44,7 +45,7 @@ def print_kpis(found: Kpis, currency: str) -> None:
         for row in found.table.iter_rows(named=True)
     ]
     console = _console()
-    _table(console, f"KPIs of {found.month:%Y-%m}", headings, rows, status=3)
+    _table(console, f"KPIs of {found.month:%Y-%m}{_known(found)}", headings, rows, status=4)
     for row in found.table.filter(pl.col("value").is_null()).iter_rows(named=True):
         console.print(f"{row['kpi']} has no value: {printable(row['reason'] or 'unknown')}", markup=False)
 
@@ -64,13 +65,14 @@ def print_by(found: Kpis, dimension: str, currency: str) -> None:
             f"{row['kpi']} {NAMES[row['kpi']]}",
             row["key"] or "unknown",
             figure(row["value"], row["unit"], currency),
+            between(row["lower"], row["upper"], row["unit"], currency),
             row["status"],
             row["reason"],
         )
         for row in found.by(dimension).iter_rows(named=True)
     ]
-    headings = ("KPI", dimension, "value", "status", "why there is none")
-    _table(_console(), f"KPIs of {found.month:%Y-%m} by {dimension}", headings, rows, status=3)
+    headings = ("KPI", dimension, "value", "between", "status", "why there is none")
+    _table(_console(), f"KPIs of {found.month:%Y-%m}{_known(found)} by {dimension}", headings, rows, status=4)
 
 
 def print_explained(lines: pl.DataFrame) -> None:
@@ -114,6 +116,10 @@ def write_figures(figures: pl.DataFrame, out: Path) -> None:
     else:
         figures.write_parquet(partial)
     partial.replace(out)
+
+
+def _known(found: Kpis) -> str:
+    return f" (known up to {found.up_to})" if found.up_to else ""
 
 
 def _console() -> Console:

@@ -409,6 +409,9 @@ def test_edge_fleets_are_pools() -> None:
     paid = pl.DataFrame({"month": [OCTOBER], "pool_id": ["vans"], "money": [Decimal(9)]})
     found = edge.edge_pools(pools, months, money=paid, edge=pl.col("pool_id") == "vans").row(0, named=True)
     assert (found["money"], found["money_from"], found["money_per_call"]) == (9, "ledger", None)
+    # A month that is known up to its tenth day has ten days of hours so far.
+    running = edge.edge_pools(pools, months, up_to=date(2026, 10, 10)).row(0, named=True)
+    assert running["money"] == Decimal(40 * 24 * 10) * Decimal("0.05")
 
 
 # Benchmarks

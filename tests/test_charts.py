@@ -66,6 +66,15 @@ TEAMS = pl.DataFrame(
         "budget": money("60000", "100000", None),
     }
 )
+BURNING = pl.DataFrame(
+    {
+        "day": [date(2026, 10, 30), date(2026, 10, 31), date(2026, 11, 30)],
+        "spent": money("290000", "300000", None),
+        "planned": money("290322.58", "300000", "600000"),
+        "budget": money("600000", "600000", "600000"),
+        **{name: [None, 300e3, 640e3] for name in ("yhat", "lo_80", "hi_80", "lo_95", "hi_95")},
+    }
+)
 
 DRAW: dict[str, Callable[[], Any]] = {
     "trend": lambda: charts.spend_trend(TREND, title="Spend by team"),
@@ -73,6 +82,7 @@ DRAW: dict[str, Callable[[], Any]] = {
     "fan": lambda: charts.forecast_fan(HISTORY, AHEAD, BASELINE, title="Forecast"),
     "pareto": lambda: charts.pareto(VARIANTS, title="Variants"),
     "variance": lambda: charts.variance_bars(TEAMS, title="Budgets"),
+    "burn-down": lambda: charts.burn_down_chart(BURNING, title="Budget", used_up=date(2026, 11, 27)),
 }
 
 
@@ -112,13 +122,14 @@ def test_same_frame_same_specification_and_picture(name: str) -> None:
     assert picture.count("<path") > 3
 
 
-@pytest.mark.parametrize("name", ["trend", "ranks", "variance"])
+@pytest.mark.parametrize("name", ["trend", "ranks", "variance", "burn-down"])
 def test_row_order_does_not_matter(name: str) -> None:
-    frames = {"trend": TREND, "ranks": RANKS, "variance": TEAMS}
+    frames = {"trend": TREND, "ranks": RANKS, "variance": TEAMS, "burn-down": BURNING}
     draw: dict[str, Callable[..., Any]] = {
         "trend": charts.spend_trend,
         "ranks": charts.ranked_bars,
         "variance": charts.variance_bars,
+        "burn-down": charts.burn_down_chart,
     }
     one, other = (draw[name](frame, title="t").to_dict() for frame in (frames[name], frames[name].reverse()))
     assert json.dumps(one) == json.dumps(other)

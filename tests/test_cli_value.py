@@ -39,7 +39,7 @@ def test_kpis_prints_the_scorecard_writes_figures_and_fails_only_when_asked(
     done = run("kpis", "--lab", lab, "--month", "2026-10", "--out", out, "--fail-on", "missed")
     assert done.returncode == 3, done.stderr
     lines = done.stdout.splitlines()
-    assert lines[0] == "KPIs of 2026-10"
+    assert lines[0] == "KPIs of 2026-10 (known up to 2026-10-10)"
     (first,) = [line for line in lines if "M1 Cost per inference" in line]
     assert "$0.100 per call" in first and "at most $0.10" in first and "met" in first
     assert "M6 has no value: anomaly detection has not run" in lines

@@ -133,6 +133,12 @@ def test_a_lab_that_is_a_file_is_an_input_error(tmp_path: Path) -> None:
         (lab('[[budgets]]\nfrom = "2026-1"\nto = "2026-12"\namount = "1"'), 4, "month must be written like 2026-10"),
         (lab('[[budgets]]\nfrom = 202601\nto = "2026-12"\namount = "1"'), 4, "month must be written like 2026-10"),
         (lab('[[budgets]]\nfrom = "2026-12"\nto = "2026-01"\namount = "1"'), 3, "`to` is before"),
+        (
+            lab('[[budgets]]\nteam = "a"\nmodel = "m"\nfrom = "2026-01"\nto = "2026-01"\namount = "1"'),
+            3,
+            "one thing, not for team and model",
+        ),
+        (lab('[[budgets]]\nteam = ""\nfrom = "2026-01"\nto = "2026-01"\namount = "1"'), 4, "at least 1 character"),
         (lab('[[rates]]\nmonth = "2026-10"\nfrom = "USD"\nto = "EUR"\nrate = "-1"'), 7, "greater than 0"),
         (lab('[[rates]]\nmonth = "2026-10"\nfrom = "USD"\nto = "EUR"\nrate = "NaN"'), 7, "finite"),
         (lab('[[slos]]\nservice = "a"\nobjective = "latency"\ntarget = 99.9'), 6, "less than 1"),

@@ -143,6 +143,23 @@ def test_optimization_names_the_pools_that_do_not_follow_their_load(ran: Ran) ->
     assert most("thrash_share") == most("scale_events_per_day") == TRUTH["thrashing_pool"]["pool_id"]
 
 
+def test_optimization_says_whose_bytes_left_what_prices_ask_and_what_the_practice_returned(ran: Ran) -> None:
+    told = figures(ran("optimization"))
+    egress = [row for row in told["traffic"]["egress"] if row["reason"] is None]
+    paid = [r for r in told["traffic"]["kinds"] if r["kind"] in ("internet egress", "cross-region")]
+    assert len(egress) > 5
+    # Split to the last decimal.
+    assert sum(Decimal(row["money"]) for row in egress) == sum(Decimal(row["money"]) for row in paid)
+    listed = [row for row in told["teams"]["reference"] if row["times_reference"] is not None]
+    assert {row["model"] for row in listed} == {
+        "quill-large",
+        "quill-small",
+    }  # no price list names the others
+    useful = [r for r in told["idle"]["pools"] if r["measure"] == "money_per_useful_gpu_hour"]
+    assert len(useful) > 5 and all(row["value"] is not None for row in useful)
+    assert sum(Decimal(row["avoided_spend"]) for row in told["practice"]["work"]) == 18_800
+
+
 def test_executive_has_the_true_total_and_names_the_largest_change(ran: Ran) -> None:
     found = figures(ran("executive"))
     expected = TRUTH["totals_by_charge_month"]["2026-10"]["EffectiveCost"]

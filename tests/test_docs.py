@@ -152,7 +152,7 @@ def commands() -> dict[str, set[str]]:
 def test_commands_and_options_of_the_documentation_exist(path: Path) -> None:
     known = commands()
     unknown = []
-    for said in re.findall(r"finops-lab ((?:[a-z]+ ?)+)((?:[^\n`#>|]|\\\n)*)", read(path)):
+    for said in re.findall(r"finops-lab ((?:[a-z]+(?:-[a-z]+)* ?)+)((?:[^\n`#>|]|\\\n)*)", read(path)):
         words = said[0].split()
         name = next((n for n in (" ".join(words[:2]), words[0]) if n in known), None)
         options = re.findall(r"(?<![\w-])--[a-z-]+", said[1])

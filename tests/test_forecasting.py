@@ -133,7 +133,7 @@ def test_any_numbers_and_holes(y):
     else:
         assert_sound(result, history, 2)
     judged = backtest(history, months=2, origins=1)
-    assert judged.height == 3
+    assert judged.height == 4
     assert judged.filter(
         pl.any_horizontal(pl.col(SCORES[:3]).is_null()) & pl.col("note").is_null()
     ).is_empty()
@@ -350,10 +350,10 @@ def test_backtest_drops_no_row_and_says_why_a_score_is_missing():
     assert result.select("unique_id", "model").rows() == [
         (uid, model)
         for uid in sorted(panel["unique_id"].unique())
-        for model in ("combination", "seasonal_naive", "last_month_flat")
+        for model in ("combination", "seasonal_naive", "last_month_flat", "run_rate")
     ]
     short = result.filter(pl.col("unique_id").is_in(["n01", "n06", "n08", "none"]))
-    assert short["origins"].to_list() == [0] * 12 and short["n"].to_list() == [0] * 12
+    assert short["origins"].to_list() == [0] * 16 and short["n"].to_list() == [0] * 16
     assert short.select(pl.col(SCORES).is_null().all()).row(0) == (True,) * 5
     assert short["note"].str.contains("^no origin: ").all()
     notes = dict(result.filter(model="combination").select("unique_id", "note").iter_rows())
@@ -365,7 +365,7 @@ def test_backtest_drops_no_row_and_says_why_a_score_is_missing():
     assert notes["n18"].startswith("forecast by combination_no_season")
     assert notes["n30"] == "forecast by combination, combination_no_season"
     assert "no mase" in notes["same"] and "no mase" in notes["zero"]
-    assert result.filter(unique_id="zero")["bias"].to_list() == [None] * 3
+    assert result.filter(unique_id="zero")["bias"].to_list() == [None] * 4
     assert result.filter(unique_id="n30", model="combination")["mase"].item() > 0
 
 
@@ -373,7 +373,7 @@ def test_backtest_judges_only_known_months():
     y = usage(30)
     y[-2] = float("nan")
     result = backtest(series(y), origins=2)
-    assert result["n"].to_list() == [5 + 5] * 3
+    assert result["n"].to_list() == [5 + 5] * 4
 
 
 # Real series

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -44,11 +45,13 @@ ROOMS: dict[str, set[str]] = {
         "pricing",
         "service_levels",
     },  # a lab's KPIs, bridges, service levels
+    "foreseeing": {"bookkeeping", "forecasting", "reconciling"},  # a lab's forecast
+    "budgeting": {"planning", "valuing"},  # a lab's budgets and plans
     "exploring": {"allocation"},  # views of a ledger
     "anomalies": {"contracts", "unit_economics", "forecasting"},
     "tradeoffs": {"contracts"},
-    "forecasting": {"calendar"},
-    "planning": {"forecasting", "pricing"},
+    "forecasting": {"calendar", "config"},  # config: labelled events
+    "planning": {"config", "contracts", "forecasting", "money", "pricing", "allocation"},
     "optimization": ANALYSIS,
     "governance": ANALYSIS,
     "charts": {*ANALYSIS, "optimization", "governance"},
@@ -65,13 +68,19 @@ ROOMS: dict[str, set[str]] = {
         "lab",
         "doctor",
         "bookkeeping",
+        "budgeting",
         "chargeback",
         "reconciling",
         "valuing",
+        "foreseeing",
     },
     "printing": {"ingestion", "doctor"},
     "printing_ledger": {"allocation", "merging", "printing"},
+    "printing_features": {"planning"},
     "printing_kpis": {"unit_economics", "reporting"},
+    "printing_forecast": {"foreseeing"},
+    "printing_budgets": {"budgeting"},
+    "printing_offers": {"budgeting", "printing"},
     "doctor": {"contracts", "config", "ingestion", "pricing", "lab"},
     "exporting": {"contracts", "ingestion"},
 }
@@ -126,6 +135,7 @@ def on_import(tree: ast.Module) -> Iterator[tuple[int, str]]:
         waiting += ast.iter_child_nodes(node)
 
 
+@cache  # several rules look at each module
 def parse(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), str(path))
 

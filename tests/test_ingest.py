@@ -594,8 +594,7 @@ def test_a_lab_as_an_analyst_opens_it(tmp_path: Path) -> None:
     assert lab.versions() == {"costs": 0}
     assert dict((e.path, e) for _, e in lab.files())["a.csv"].rows_accepted == 2
     assert lab.budgets().rows() == [
-        ("2026-09", None, Decimal("10.5"), "USD"),
-        ("2026-10", None, Decimal("10.5"), "USD"),
+        (month, None, None, Decimal("10.5"), "USD", None, None, None) for month in ("2026-09", "2026-10")
     ]
     promised = ["service", "objective", "target", "threshold_ms", "window_days"]
     assert lab.table("slos").select(promised).collect().rows() == [("answers", "latency", 0.95, 200.0, 28)]

@@ -645,7 +645,9 @@ def test_cost_per_inference_is_what_plain_python_says(seed: int) -> None:
         assert value(found, "marginal_per_call", month=month) == divided(used, n)
         positive = [sum(max(r["EffectiveCost"], Decimal(0)) for r in rows) for rows in (matched, money)]
         if positive[1]:
-            assert one["coverage"] == float(Fraction(positive[0]) / Fraction(positive[1]))
+            assert one["coverage"] == pytest.approx(
+                float(Fraction(positive[0]) / Fraction(positive[1])), rel=1e-14
+            )
         tokens = [
             sum(((call[name] or Decimal(0)) for call in counted), Decimal(0))
             for name in ("input_uncached_tokens", "cache_read_tokens", "output_tokens")

@@ -563,6 +563,29 @@ team = "s"
 from = "2026-01"
 to = "2026-12"
 amount = "96000.10"
+approved = 2025-12-01
+approved_by = "finance"
+reason = "growth"
+
+[[events]]
+name = "training of the ranker"
+kind = "one_off"
+team = "s"
+from = "2026-03"
+amount = "42000"
+[[commitments]]
+name = "one year"
+kind = "savings_plan"
+where = { SkuId = "gpu" }
+discount = "0.28"
+status = "held"
+level = "34"
+to = 2027-06-30
+[[credits]]
+name = "promo"
+where = { ChargeDescription = "~^Promotional" }
+grant = "1000.10"
+to = "2026-12"
 [[slos]]
 service = "s"
 objective = "latency"
@@ -692,11 +715,32 @@ def test_values_for_different_months_do_not_contradict_each_other() -> None:
     assert len(merged.budgets) == 2
 
 
+def test_events_of_a_whole_lab_are_left_out_and_told_and_equal_ones_count_once() -> None:
+    event = '[[events]]\nname="n"\nkind="price_cut"\nfactor="0.8"\nfrom="2026-01"\n'
+    whole, shared = config_of(event), config_of(event + 'team="s"')
+    merged, notes = merged_config({"a": whole, "b": shared, "c": shared}, {}, [])
+    assert merged.events == shared.events
+    assert notes == ("a: [[events]] of everything hold for that lab alone: not in the portal",)
+
+
 def test_budgets_of_a_whole_lab_are_left_out_and_told() -> None:
     whole = config_of('[[budgets]]\nfrom="2026-01"\nto="2026-01"\namount="5"')
     merged, notes = merged_config({"a": whole, "b": config_of("")}, {}, [])
     assert merged.budgets == ()
     assert notes == ("a: [[budgets]] without a team plan that lab alone: not in the portal",)
+
+
+def test_budgets_that_are_left_out_contradict_nothing_and_approvals_follow_each_other() -> None:
+    entry = '[[budgets]]\n{}from="2026-01"\nto="2026-01"\namount="{}"\n'
+    whole = [config_of(entry.format("", n) + entry.format('model="m"\n', n)) for n in (5, 6)]
+    assert merged_config({"a": whole[0], "b": whole[1]}, {}, [])[0].budgets == ()
+    first = entry.format('team="s"\n', 5)
+    later = entry.format('team="s"\napproved=2026-02-01\n', 6)
+    merged, _ = merged_config({"a": config_of(first), "b": config_of(first + later)}, {}, [])
+    assert [int(budget.amount) for budget in merged.budgets] == [5, 6]
+    other = config_of(entry.format('team="s"\napproved=2026-02-01\n', 7))
+    with pytest.raises(ConfigError, match=r"budgets.*a and b"):
+        merged_config({"a": config_of(later), "b": other}, {}, [])
 
 
 def test_attributes_of_a_lab_without_requests_do_not_matter() -> None:

@@ -183,7 +183,9 @@ def test_two_currencies_need_rates(tmp_path: Path) -> None:
 def test_a_failing_cell_keeps_the_notebook_and_says_where(tmp_path: Path) -> None:
     toml = PLAIN_TOML + '[[budgets]]\nfrom = "2026-10"\nto = "2026-10"\namount = "5"\ncurrency = "EUR"\n'
     lab = fl.open_lab(write_lab(tmp_path / "lab", {"bill.csv": bill(month="2026-10")}, toml), progress=False)
-    with pytest.raises(RunError, match="a budget is in EUR, the review in USD") as failed:
+    with pytest.raises(
+        RunError, match="a budget is in EUR, the review in USD, and there is no rate for 2026-10"
+    ) as failed:
         run_review(lab, "2026-10", tmp_path / "out")
     kept = tmp_path / "out" / "2026-10" / "monthly-review.failed.ipynb"
     assert str(kept) in str(failed.value)

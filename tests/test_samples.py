@@ -165,7 +165,9 @@ def test_another_seed_differs_and_stays_consistent(lab: Path, tmp_path: Path) ->
 def test_size_and_layout(lab: Path) -> None:
     found = files(lab)
     assert sum((lab / path).stat().st_size for path in found) <= 12_000_000
-    assert {path.split("/")[0] for path in found} == {"README.md", "exports", "finops.toml", "truth.json"}
+    assert {path.split("/")[0] for path in found} == {
+        "README.md", "exports", "finops.toml", "plans", "truth.json",
+    }  # fmt: skip
     assert "synthetic" in (lab / "README.md").read_text().lower()
 
 
@@ -204,7 +206,8 @@ def test_config_loads_and_names_every_team_and_service(lab: Path) -> None:
     assert loaded.lab.name == "Synthetic sample lab" and loaded.lab.currency == "USD"
     assert all(getattr(loaded.dimensions, name) for name in contracts.DIMENSIONS)
     for team in (None, *TEAMS, "platform"):
-        covered = [m for b in loaded.budgets if b.team == team for m in months_from(b.first, b.last)]
+        who = (None, None) if team is None else ("team", team)
+        covered = [m for b in loaded.budgets if b.selector == who for m in months_from(b.first, b.last)]
         assert covered == months_from(date(2025, 1, 1), date(2026, 12, 1))
     assert {slo.service for slo in loaded.slos} == set(FEATURES)
     assert [(s.path, s.rate) for s in loaded.telemetry.sampling] == [("requests/litellm/**", 1 / 5000)]

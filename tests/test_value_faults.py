@@ -196,7 +196,7 @@ def test_a_split_and_the_pool_whose_machines_it_pays_for_are_one(tmp_path: Path)
     }
     rate = '[[rates]]\nmonth = "2026-10"\nfrom = "EUR"\nto = "USD"\nrate = "1"\n'
     lab = opened(tmp_path, exports, toml(POOL, rate))
-    found = fl.kpis(lab, "2026-10")
+    found = fl.kpis(lab, "2026-10", at=datetime(2026, 11, 1, tzinfo=UTC))
     assert (told(found, "M1"), told(found, "M1", measure="marginal_per_call")) == (48, 18)
     pools = found.figures.filter(month=OCTOBER, dimension="pool_id")
     assert pools["key"].unique().to_list() == ["h100"]
@@ -278,3 +278,34 @@ def test_dashboards_take_more_models_than_a_table_has_rows(crowded: fl.Lab, name
     for method in [n for n in vars(type(board)) if not n.startswith("_") and n != "forecast"]:
         section = getattr(board, method)()
         assert all(p.to_dict() if hasattr(p, "to_dict") else p.html for p in section.parts), method
+
+
+def test_absurd_calls_go_to_quarantine_and_the_largest_allowed_break_no_figure(tmp_path: Path) -> None:
+    absurd = [
+        call("2026-10-03"),
+        call("2026-10-03", weight=10**12, tokens=10**9),
+        call("2026-10-03", tokens=10**18),
+        call("2026-10-03", weight=10**6, tokens=10**10),
+        call("2026-10-03", weight=10**6, tokens=10**9),
+    ]
+    september = [call("2026-09-03", weight=10**6, tokens=10**9)] * 3
+    exports = {
+        "bill.csv": [bill("2026-09"), bill("2026-10")],
+        "requests.csv": CALLS + "".join([*absurd, *september]),
+    }
+    lab = opened(tmp_path, exports, toml(COST_SLO))
+    assert lab.table("inference_requests").collect().height == 5
+    (kept,) = (lab.folder / "quarantine").rglob("*.parquet")
+    much = "sample weight times tokens above a quadrillion"
+    assert pl.read_parquet(kept).select("source_file", "source_row", "reason").rows() == [
+        ("requests.csv", 2, f"{much}; sample_weight: above the allowed maximum"),
+        ("requests.csv", 3, much),
+        ("requests.csv", 4, much),
+    ]
+    over = datetime(2026, 11, 1, tzinfo=UTC)
+    found = fl.kpis(lab, "2026-10", at=over)
+    assert round(40 / told(found, "M1")) == 1_000_001
+    assert told(found, "M1", "lower") < told(found, "M1") < told(found, "M1", "upper")
+    bridge = fl.bridge(lab, "2026-09", "2026-10", at=over)
+    assert bridge.terms.filter(term="price")["standard_error"].item() > 0
+    assert fl.levels(lab, "2026-10", at=over).budgets.height == 1

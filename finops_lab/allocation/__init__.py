@@ -2,6 +2,7 @@
 
 from finops_lab.allocation.amortization import Amortization, amortize, cost_per_inference
 from finops_lab.allocation.backlog import backlog
+from finops_lab.allocation.changes import changes
 from finops_lab.allocation.coverage import coverage
 from finops_lab.allocation.currency import convert
 from finops_lab.allocation.dimensions import assign, derive, rule_report
@@ -25,6 +26,7 @@ __all__ = [
     "amortize",
     "assign",
     "backlog",
+    "changes",
     "convert",
     "cost_per_inference",
     "coverage",

@@ -5,9 +5,11 @@ once, and returns a chart whose specification is the same for the same data. Alt
 a chart is drawn, not when this package is.
 """
 
+from finops_lab.charts.burn_down import burn_down_chart
 from finops_lab.charts.disagreement import disagreement_ranges
 from finops_lab.charts.forecast import forecast_fan
 from finops_lab.charts.labels import compact
+from finops_lab.charts.planned import planned_months, tornado_bars
 from finops_lab.charts.renderer import CHART_MIME, use_report_renderer
 from finops_lab.charts.spend import ranked_bars, spend_trend
 from finops_lab.charts.theme import PALETTE
@@ -18,12 +20,15 @@ from finops_lab.charts.waterfall import waterfall
 __all__ = [
     "CHART_MIME",
     "PALETTE",
+    "burn_down_chart",
     "compact",
     "disagreement_ranges",
     "forecast_fan",
     "pareto",
+    "planned_months",
     "ranked_bars",
     "spend_trend",
+    "tornado_bars",
     "use_report_renderer",
     "variance_bars",
     "waterfall",

@@ -38,11 +38,12 @@ def bridge_waterfall(
     unit = bridge.currency
     months = [month_name(month) for month in (bridge.first, bridge.last)]
     totals = [measure(float(amount), unit) for amount in (bridge.start, bridge.end)]
+    known = f", days 1 to {bridge.up_to}" if bridge.up_to else ""
     error = bridge.terms.filter(term="price")["standard_error"][0]
     sampled = f"; price ± {measure(2 * error, unit)} (two standard errors of sampling)" if error else ""
     chart = waterfall(
         bridge.steps,
-        title=title or f"Why spend changed from {months[0]} to {months[1]}",
+        title=title or f"Why spend changed from {months[0]} to {months[1]}{known}",
         unit=unit,
         subtitle=subtitle or f"{unit}; {totals[0]} became {totals[1]}{sampled}",
         value_title="Change",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from finops_lab.cli import books, exports, value
+from finops_lab.cli import books, budgets, exports, features, forecasts, plans, value
 from finops_lab.cli._app import LabOption, Metric, app, day, spinner
 from finops_lab.errors import FinopsError, InputError
 
@@ -158,7 +158,8 @@ def review(
     fail_on: Annotated[
         FailOn | None,
         typer.Option(
-            "--fail-on", help="Exit with 3 when a month reviewed now, or a team in it, is over its budget."
+            "--fail-on",
+            help="Exit with 3 when a month reviewed now, or a team, model, ... in it, is over its budget.",
         ),
     ] = None,
 ) -> None:
@@ -207,6 +208,10 @@ def _review_one(lab: Lab, month: str, out: Path, metric: Metric) -> list[str]:
 
 
 value.register()
+forecasts.register()
+budgets.register()
+features.register()
+plans.register()
 books.register()
 exports.register()
 

@@ -6,18 +6,17 @@ that they stay exact.
 
 from __future__ import annotations
 
-import difflib
-import re
-import tomllib
 from pathlib import Path
-from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError, model_validator
+from pydantic import model_validator
 
 from finops_lab.config._base import Currency, Model
+from finops_lab.config._reading import read
 from finops_lab.config.activities import Activity
 from finops_lab.config.ai_spend import AdoptionRule, AiSpendRule
 from finops_lab.config.allocation import Measure, Override, Shared, Split, TokenWeights, loop
+from finops_lab.config.budgets import Budget
+from finops_lab.config.commitments import Commitment, Credit
 from finops_lab.config.dimensions import (
     Account,
     Dimensions,
@@ -27,8 +26,10 @@ from finops_lab.config.dimensions import (
     holds,
     normalise_tag_key,
 )
+from finops_lab.config.events import Event
+from finops_lab.config.feature_plan import FeaturePlan, feature_plan
 from finops_lab.config.ingestion import Columns, Coverage, Sampling, Source, Telemetry
-from finops_lab.config.planning import Budget, KpiTarget, Pool, Price, Rate, Slo
+from finops_lab.config.planning import KpiTarget, Pool, Price, Rate, Slo
 from finops_lab.config.practice import Practice
 from finops_lab.errors import ConfigError
 
@@ -39,10 +40,14 @@ __all__ = [
     "AiSpendRule",
     "Budget",
     "Columns",
+    "Commitment",
     "Config",
     "Coverage",
+    "Credit",
     "Dimensions",
+    "Event",
     "Extract",
+    "FeaturePlan",
     "KpiTarget",
     "LabInfo",
     "Measure",
@@ -59,6 +64,7 @@ __all__ = [
     "Split",
     "Telemetry",
     "TokenWeights",
+    "feature_plan",
     "holds",
     "load",
     "normalise_tag_key",
@@ -67,7 +73,6 @@ __all__ = [
 CONFIG_FILE = "finops.toml"
 # Decisions in disputes may stand in a file of their own, kept by other people than the rules.
 OVERRIDES_FILE = "overrides.toml"
-_Whole = TypeVar("_Whole", bound=Model)
 
 
 class LabInfo(Model):
@@ -95,6 +100,9 @@ class Config(Model):
     sources: tuple[Source, ...] = ()
     coverage: tuple[Coverage, ...] = ()
     budgets: tuple[Budget, ...] = ()
+    commitments: tuple[Commitment, ...] = ()
+    credits: tuple[Credit, ...] = ()
+    events: tuple[Event, ...] = ()
     slos: tuple[Slo, ...] = ()
     kpis: tuple[KpiTarget, ...] = ()
     practice: tuple[Practice, ...] = ()
@@ -114,6 +122,8 @@ class Config(Model):
             ("sources", [source.name for source in self.sources]),
             ("coverage", [plan.name for plan in self.coverage]),
             ("pools", [pool.id for pool in self.pools]),
+            ("commitments", [one.name for one in self.commitments]),
+            ("credits", [one.name for one in self.credits]),
             ("activities", [rule.name for rule in self.activities]),
             ("ai_spend", [rule.name for rule in self.ai_spend]),
             ("splits and shared", [*(s.name for s in self.splits), *(tier.name for tier in self.shared)]),
@@ -158,87 +168,14 @@ def load(lab: Path) -> Config:
     ConfigError
         When the file is missing, is not TOML, or holds an unknown or malformed key.
     """
-    whole = _read(lab / CONFIG_FILE, lab, Config)
-    if not (lab / OVERRIDES_FILE).is_file():
-        return whole
-    decided = _read(lab / OVERRIDES_FILE, lab, Overrides)
-    return whole.model_copy(update={"overrides": (*whole.overrides, *decided.overrides)})
-
-
-def _read(path: Path, lab: Path, model: type[_Whole]) -> _Whole:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
+    if not lab.is_file() and not (lab / CONFIG_FILE).exists():
         raise ConfigError(
             f"{CONFIG_FILE} is missing",
             file=lab,
             hint="it needs at least [lab] name and currency; `finops-lab sample --out DIR` writes an example",
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot be read: {error}", file=path) from None
-    try:
-        return model.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"is not valid TOML: {error}", file=path) from None
-    except ValidationError as error:
-        raise _explain(error, path, text) from None
-
-
-def _explain(error: ValidationError, path: Path, text: str) -> ConfigError:
-    # A misspelled key is told before the required key that it leaves missing.
-    first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
-    location = first["loc"]
-    key = ".".join(f"[{part + 1}]" if isinstance(part, int) else str(part) for part in location)
-    key = key.replace(".[", "[")
-    line = _line_of(text, location)
-    hint = None
-    if first["type"] == "extra_forbidden":
-        message = f"unknown key {key!r}"
-        close = difflib.get_close_matches(str(location[-1]), _known_keys(location[:-1]), n=1)
-        hint = f"did you mean {close[0]!r}?" if close else "remove it"
-    elif first["type"] == "missing":
-        message = f"key {key!r} is missing"
-    else:
-        message = f"key {key!r}: {first['msg'].removeprefix('Value error, ')}"
-    more = error.error_count() - 1
-    message += f" (and {more} more problem{'s' if more > 1 else ''})" if more else ""
-    return ConfigError(message, file=f"{path}, line {line}" if line else path, hint=hint)
-
-
-def _known_keys(location: tuple[int | str, ...]) -> list[str]:
-    model: Any = Config
-    for part in location:
-        if isinstance(part, int):
-            continue
-        if not (isinstance(model, type) and issubclass(model, BaseModel)):
-            return []
-        field = model.model_fields.get(part) or next(
-            (f for f in model.model_fields.values() if f.alias == part), None
         )
-        annotation = field.annotation if field else None
-        model = next((a for a in getattr(annotation, "__args__", ()) if isinstance(a, type)), annotation)
-    if isinstance(model, type) and issubclass(model, BaseModel):
-        return [f.alias or name for name, f in model.model_fields.items()]
-    return []
-
-
-def _line_of(text: str, location: tuple[int | str, ...]) -> int | None:
-    """Find the line of a key: tomllib keeps no positions, so walk headers and keys."""
-    names = [part for part in location if isinstance(part, str)]
-    index = next((part for part in location if isinstance(part, int)), 0)
-    best: int | None = None
-    section: list[str] = []
-    seen: dict[str, int] = {}
-    for number, line in enumerate(text.splitlines(), 1):
-        header = re.match(r"\s*(\[\[?)\s*([^\]]+?)\s*\]", line)
-        if header:
-            section = [part.strip().strip("\"'") for part in header[2].split(".")]
-            seen[header[2]] = seen.get(header[2], -1) + 1
-            if names[: len(section)] == section and seen[header[2]] == index:
-                best = number
-            continue
-        found = re.match(r"\s*[\"']?([\w.-]+?)[\"']?\s*=", line)
-        here = not section or seen.get(".".join(section), 0) == index
-        if found and here and names[: len(section) + 1] == [*section, found[1]]:
-            return number
-    return best
+    whole = read(lab / CONFIG_FILE, Config)
+    if not (lab / OVERRIDES_FILE).is_file():
+        return whole
+    decided = read(lab / OVERRIDES_FILE, Overrides)
+    return whole.model_copy(update={"overrides": (*whole.overrides, *decided.overrides)})

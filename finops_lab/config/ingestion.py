@@ -16,7 +16,7 @@ class Sampling(Model):
     """`[[telemetry.sampling]]`: files whose requests were sampled before export."""
 
     path: str
-    rate: float = Field(gt=0, le=1)
+    rate: float = Field(ge=1e-6, le=1)  # a row stands for a million calls at most
 
 
 class Telemetry(Model):

@@ -1,4 +1,4 @@
-"""What was planned, promised and agreed: budgets, objectives, rates, prices, pools."""
+"""What was promised and agreed: targets, objectives, rates, prices, pools."""
 
 from __future__ import annotations
 
@@ -9,23 +9,7 @@ from pydantic import Field, model_validator
 
 from finops_lab.config._base import Currency, Exact, Model, Month
 
-__all__ = ["Budget", "KpiTarget", "Pool", "Price", "Rate", "Slo"]
-
-
-class Budget(Model):
-    """`[[budgets]]`: planned spend of each month from `first` to `last`; no team means all."""
-
-    team: str | None = None
-    first: Month = Field(alias="from")
-    last: Month = Field(alias="to")
-    amount: Exact
-    currency: Currency | None = None
-
-    @model_validator(mode="after")
-    def _in_order(self) -> Budget:
-        if self.last < self.first:
-            raise ValueError("the month in `to` is before the month in `from`")
-        return self
+__all__ = ["KpiTarget", "Pool", "Price", "Rate", "Slo"]
 
 
 class KpiTarget(Model):

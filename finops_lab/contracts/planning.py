@@ -5,17 +5,26 @@ from __future__ import annotations
 import dataframely as dy
 
 from finops_lab.contracts.columns import CURRENCY, FILE, ROW, moment, money, number, text, whole
+from finops_lab.contracts.ledger import DIMENSIONS
 
 OBJECTIVES = ("availability", "error_rate", "latency", "accuracy", "cost_per_inference", "freshness")
 
 
 class Budgets(dy.Schema):
-    """Planned spend per month: for one team, or for everything where ``team`` is null."""
+    """Planned spend per month: for one value of a dimension, or for everything where that is null.
+
+    Rows for the same thing and month that were approved on the same day add up; those of a later
+    day take the place of all earlier ones. A row without a day is older than any with one.
+    """
 
     month = text("such as 2026-10", nullable=False)
-    team = text("whose budget; null is everybody's")
+    dimension = text("what is planned by, such as team; null is everything", allowed=DIMENSIONS)
+    key = text("value of the dimension whose budget it is; null is everything")
     amount = money("planned spend of the month", nullable=False)
     currency = text("ISO 4217 code of the amount", nullable=False, regex=CURRENCY)
+    approved = dy.Date(nullable=True, description="day the amount was approved")
+    approved_by = text("who approved it")
+    reason = text("why it was planned so, or changed")
 
 
 class Slos(dy.Schema):

@@ -19,6 +19,12 @@ CAPACITY_UNITS = ("replica", "node", "gpu")
 EVICTION_KINDS = ("interruption", "rebalance", "capacity", "maintenance")
 
 
+# Far above what any log tells of; below it, weighted sums and their squares fit decimals.
+_MOST_WEIGHT = 1_000_000
+_MOST_CALLS = 10**12
+_MOST_TOKENS = 10**15
+
+
 class InferenceRequests(dy.Schema):
     """Calls to a model, one row each (or ``n_requests`` alike rows in one).
 
@@ -51,8 +57,15 @@ class InferenceRequests(dy.Schema):
     customer = text("customer it was for")
     environment = text("such as production")
     region = text("region it was served in")
-    n_requests = whole("calls in the row; 1 where every call has a row", nullable=False, min=1)
-    sample_weight = number("real calls that one sampled call stands for", nullable=False, min=0)
+    n_requests = whole(
+        "calls in the row; 1 where every call has a row", nullable=False, min=1, max=_MOST_CALLS
+    )
+    sample_weight = number(
+        "real calls that one sampled call stands for; a log of less than one in a million tells nothing",
+        nullable=False,
+        min=0,
+        max=_MOST_WEIGHT,
+    )
     input_uncached_tokens = count("input that no cache was used for")
     cache_read_tokens = count("input read from a prompt cache")
     cache_write_tokens = count("input written to a prompt cache")
@@ -86,6 +99,13 @@ class InferenceRequests(dy.Schema):
     @dy.rule()
     def cache_write_1h_tokens_above_cache_write_tokens(cls) -> pl.Expr:
         return pl.col("cache_write_1h_tokens") <= pl.col("cache_write_tokens")
+
+    @dy.rule()
+    def sample_weight_times_tokens_above_a_quadrillion(cls) -> pl.Expr:
+        tokens = pl.max_horizontal(
+            "input_uncached_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens"
+        )
+        return tokens.cast(pl.Float64) * pl.col("sample_weight") <= _MOST_TOKENS
 
 
 class LatencyHistograms(dy.Schema):

@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from finops_lab.forecasting.combination import forecast, seasonal_naive
+    from finops_lab.forecasting.combination import cleaned, forecast, seasonal_naive
     from finops_lab.forecasting.prophet import prophet_forecast
     from finops_lab.forecasting.rolling_origin import backtest
 
-__all__ = ["backtest", "forecast", "prophet_forecast", "seasonal_naive"]
+__all__ = ["backtest", "cleaned", "forecast", "prophet_forecast", "seasonal_naive"]
 
 _MODULES = {"backtest": "rolling_origin", "prophet_forecast": "prophet"}
 

@@ -2,29 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import polars as pl
 
 from finops_lab.calendar import add_months
 from finops_lab.errors import InputError
 from finops_lab.forecasting.core import centres
-from finops_lab.forecasting.members import YEAR
+from finops_lab.forecasting.knowledge import NOTHING, Knowledge, read_knowledge
 from finops_lab.forecasting.panel import (
     VALUES,
     Floats,
     Series,
     forecast_frame,
-    month_lengths,
     read_panel,
 )
+from finops_lab.forecasting.preparing import prepare
+from finops_lab.forecasting.structural import YEAR
 
-_SMOOTHER = 0.8  # how much calmer than its daily rate a monthly amount must be to count as a fixed fee
 _SIDES = np.array([-1.0, 1.0, -1.0, 1.0, -1.0, 1.0])[:, None]
+_CLEANED: dict[str, pl.DataType] = {
+    "unique_id": pl.String(),
+    "ds": pl.Date(),
+    "y": pl.Float64(),
+    "y_used": pl.Float64(),
+    "reason": pl.String(),
+}
 _NORMAL = np.array([1.2816, 1.2816, 1.9600, 1.9600, 0.6745, 0.6745])[:, None]
 
 
 def forecast(
-    panel: pl.DataFrame | pl.LazyFrame, months: int = 6, *, nonnegative: bool = False
+    panel: pl.DataFrame | pl.LazyFrame,
+    months: int = 6,
+    *,
+    nonnegative: bool = False,
+    events: pl.DataFrame | pl.LazyFrame | None = None,
+    price_index: pl.DataFrame | pl.LazyFrame | None = None,
+    clean: bool = True,
 ) -> pl.DataFrame:
     """Forecast every series `months` ahead, with 50, 80 and 95 % bounds.
 
@@ -37,6 +52,10 @@ def forecast(
     daily rate and a constant monthly amount come back as what they are. Bounds are the pooled errors
     of the same method on public series of the same length, scaled by the series' own spread.
 
+    What is known beside the amounts goes before them: `events` and `price_index` are taken out of the
+    history and put back on the months ahead. Isolated outliers are replaced. `cleaned` shows every month
+    that was not taken as billed.
+
     Parameters
     ----------
     panel : polars.DataFrame or polars.LazyFrame
@@ -47,6 +66,15 @@ def forecast(
         Horizon, counted per series from the month after its last known one.
     nonnegative : bool
         Clip forecast and bounds at 0.
+    events : polars.DataFrame or polars.LazyFrame, optional
+        Labelled events: see `finops_lab.forecasting.events.read_events`. Those of series that the panel
+        does not hold change nothing.
+    price_index : polars.DataFrame or polars.LazyFrame, optional
+        ``unique_id`` (null: every series without rows of its own), ``ds: Date``, ``index`` (1.0 is
+        today's list price), for every month of the history; months ahead without one keep the last.
+        Use, amount over index, is forecast and multiplied by the index ahead.
+    clean : bool
+        Replace isolated outliers: see `finops_lab.forecasting.cleaning.expected`.
 
     Returns
     -------
@@ -57,7 +85,8 @@ def forecast(
     Raises
     ------
     InputError
-        The panel breaks its contract, or `months` is below 1.
+        The panel, the events or the price index breaks its contract, the index lacks a month of a
+        series' history, or `months` is below 1.
 
     Examples
     --------
@@ -67,8 +96,10 @@ def forecast(
     [('fee', datetime.date(2026, 4, 1), 5.0, 'flat'), ('fee', datetime.date(2026, 5, 1), 5.0, 'flat')]
     """
     at_least_one(months=months)
-    rows = [(series, *project(series, months)) for series in read_panel(panel)]
-    result = forecast_frame(rows)
+    many = read_panel(panel)
+    known = read_knowledge(events, price_index, len(many))
+    found = project_all(many, months, known, clean=clean)
+    result = forecast_frame((series, *one) for series, one in zip(many, found, strict=True))
     return result.with_columns(pl.col(VALUES).clip(lower_bound=0.0)) if nonnegative else result
 
 
@@ -114,22 +145,76 @@ def at_least_one(**counts: int) -> None:
             raise InputError(f"{name} must be a whole number of at least 1, not {count!r}")
 
 
-def project(series: Series, months: int) -> tuple[str, Floats]:
+def cleaned(
+    panel: pl.DataFrame | pl.LazyFrame,
+    *,
+    events: pl.DataFrame | pl.LazyFrame | None = None,
+    price_index: pl.DataFrame | pl.LazyFrame | None = None,
+    clean: bool = True,
+) -> pl.DataFrame:
+    """Show every month that the forecast does not take as billed, and what it takes in its place.
+
+    Parameters
+    ----------
+    panel, events, price_index, clean
+        As for `forecast`.
+
+    Returns
+    -------
+    polars.DataFrame
+        ``unique_id``, ``ds``; ``y`` (Float64) as billed, null where missing; ``y_used`` (Float64), null
+        where the month is left out; ``reason``: ``missing``, ``outlier``, the events of the month, or
+        the change of level after it. Only months between the first and last known one that differ,
+        sorted. Prices and days are no reason: they are divided out and put back.
+
+    Raises
+    ------
+    InputError
+        As for `forecast`.
+
+    Examples
+    --------
+    >>> from datetime import date
+    >>> ds = [date(2026, m, 1) for m in range(1, 13)]
+    >>> run = pl.DataFrame({"unique_id": "a", "ds": ds, "y": [10.0] * 6 + [90.0] + [10.0] * 5})
+    >>> cleaned(run).select("ds", "y", pl.col("y_used").round(6), "reason").row(0)
+    (datetime.date(2026, 7, 1), 90.0, 10.0, 'outlier')
+    """
+    many = read_panel(panel)
+    known = read_knowledge(events, price_index, len(many))
+    rows = [
+        (
+            series.unique_id,
+            add_months(series.first, i),
+            float(series.amounts[i]) if series.known[i] else None,
+            None if np.isnan(one.used[i]) else float(one.used[i]),
+            reason,
+        )
+        for series in many
+        for one in [prepare(series, 1, known, clean=clean)]
+        for i, reason in enumerate(one.reasons)
+        if reason
+    ]
+    return pl.DataFrame(rows, schema=_CLEANED, orient="row")
+
+
+def project(
+    series: Series, months: int, known: Knowledge = NOTHING, *, clean: bool = True
+) -> tuple[str, Floats]:
     """Forecast one series: the model's name and one row per name in `VALUES`."""
-    n, amounts = len(series), series.amounts
-    if not n:
-        return "no_history", np.full((len(VALUES), months), np.nan)
-    days = month_lengths(series.first, n)
-    ahead = month_lengths(add_months(series.first, n), months)
-    if _is_monthly(amounts, amounts / days):
-        days, ahead = np.ones(n), np.ones(months)
-    rates = amounts / days
-    # Members see a series of mean 1, rounded beyond any digit that matters: so the unit of the amounts
-    # cannot change an optimiser's path, and a bill of credits is the mirror of a bill of charges.
-    size = float(np.abs(rates).mean()) * (-1.0 if rates.sum() < 0 else 1.0) or 1.0
-    (centre,) = centres([np.round(rates / size, 10)], months)
-    values = np.vstack([centre.point, centre.point + _SIDES * centre.halves]) * size * ahead
-    return centre.model, values[[0, 2, 1, 4, 3, 6, 5]] if size < 0 else values
+    return project_all([series], months, known, clean=clean)[0]
+
+
+def project_all(
+    many: Sequence[Series], months: int, known: Knowledge = NOTHING, *, clean: bool = True
+) -> list[tuple[str, Floats]]:
+    """Forecast series in one call of the core, each as `project` would alone, in the order given."""
+    prepared = [prepare(series, months, known, clean=clean) for series in many]
+    there = [one for one in prepared if len(one.array)]
+    horizon = months + max((one.skip for one in there), default=0)
+    found = iter(centres([one.array for one in there], horizon) if there else ())
+    nothing = np.full((len(VALUES), months), np.nan)
+    return [one.restore(next(found)) if len(one.array) else ("no_history", nothing) for one in prepared]
 
 
 def project_naive(series: Series, months: int) -> tuple[str, Floats]:
@@ -144,13 +229,3 @@ def project_naive(series: Series, months: int) -> tuple[str, Floats]:
         model, point, errors, steps = "last_value", np.full(months, x[-1]), np.diff(x), ahead + 1
     spread = float(np.sqrt(np.mean(np.square(errors)))) if errors.size else np.nan
     return model, np.vstack([point, point + _SIDES * _NORMAL * spread * np.sqrt(steps)])
-
-
-def _is_monthly(amounts: Floats, rates: Floats) -> bool:
-    """Tell a fixed monthly fee from usage: its amounts move less than its rates, relative to their size."""
-    size = np.abs(rates).mean()
-    if len(amounts) < 2 or size == 0:
-        return False
-    as_months = np.abs(np.diff(amounts)).sum() / np.abs(amounts).mean()
-    as_rates = np.abs(np.diff(rates)).sum() / size
-    return bool(as_months < _SMOOTHER * as_rates)

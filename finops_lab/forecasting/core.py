@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from finops_lab.forecasting.members import YEAR, run_members, stl_structural
+from finops_lab.forecasting.members import run_members, stl_structural
 from finops_lab.forecasting.panel import Floats
 from finops_lab.forecasting.smoothing import holt_winters
-from finops_lab.forecasting.structural import structural
+from finops_lab.forecasting.structural import YEAR, structural
 from finops_lab.forecasting.widths import WIDTHS
 
 _SHORT = 8  # months: under it, flat

@@ -2,42 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from finops_lab.forecasting.combination import at_least_one, project, project_naive
-from finops_lab.forecasting.members import YEAR
-from finops_lab.forecasting.panel import VALUES, Floats, Series, read_panel
+from finops_lab.calendar import add_months
+from finops_lab.forecasting.combination import at_least_one, project_all, project_naive
+from finops_lab.forecasting.knowledge import Knowledge, read_knowledge
+from finops_lab.forecasting.panel import VALUES, Floats, Series, month_lengths, read_panel
+from finops_lab.forecasting.structural import YEAR
 
-_JUDGED = 5  # of VALUES: the centre, 80 and 95 % bounds
 _LEAST_HISTORY = 3  # months before an origin; less is a guess, not a forecast to judge
+_BOUNDED = ("80", "95")
 _SCHEMA: dict[str, pl.DataType] = {
     "unique_id": pl.String(),
     "model": pl.String(),
     "origins": pl.Int64(),
     "n": pl.Int64(),
-    **{name: pl.Float64() for name in ("mase", "smape", "bias", "coverage_80", "coverage_95")},
+    **{name: pl.Float64() for name in ("mase", "smape", "bias", *(f"coverage_{p}" for p in _BOUNDED))},
     "note": pl.String(),
 }
+_Projection = tuple[str, Floats]
+_Run = Callable[[Sequence[Series], int, Knowledge], list[_Projection]]
 
 
-def _last_month_flat(series: Series, months: int) -> tuple[str, Floats]:
-    values = np.full((len(VALUES), months), np.nan)
-    values[0] = series.amounts[-1]
-    return "last_month_flat", values
+def _point_only(model: str, point: Floats) -> _Projection:
+    values = np.full((len(VALUES), len(point)), np.nan)
+    values[VALUES.index("yhat")] = point
+    return model, values
 
 
-_MODELS: dict[str, Callable[[Series, int], tuple[str, Floats]]] = {
-    "combination": project,
-    "seasonal_naive": project_naive,
+def _last_month_flat(many: Sequence[Series], months: int, _: Knowledge) -> list[_Projection]:
+    return [_point_only("last_month_flat", np.full(months, series.amounts[-1])) for series in many]
+
+
+def _run_rate(many: Sequence[Series], months: int, _: Knowledge) -> list[_Projection]:
+    """Repeat the daily rate of the last month: what a dashboard's run-rate says."""
+    found = []
+    for series in many:
+        ahead = month_lengths(add_months(series.first, len(series)), months)
+        rate = series.amounts[-1] / month_lengths(add_months(series.first, len(series) - 1), 1)[0]
+        found.append(_point_only("run_rate", rate * ahead))
+    return found
+
+
+def _seasonal_naive(many: Sequence[Series], months: int, _: Knowledge) -> list[_Projection]:
+    return [project_naive(series, months) for series in many]
+
+
+_MODELS: dict[str, _Run] = {
+    "combination": project_all,
+    "seasonal_naive": _seasonal_naive,
     "last_month_flat": _last_month_flat,
+    "run_rate": _run_rate,
 }
 
 
-def backtest(panel: pl.DataFrame | pl.LazyFrame, months: int = 6, origins: int = 3) -> pl.DataFrame:
+def backtest(
+    panel: pl.DataFrame | pl.LazyFrame,
+    months: int = 6,
+    origins: int = 3,
+    *,
+    events: pl.DataFrame | pl.LazyFrame | None = None,
+    price_index: pl.DataFrame | pl.LazyFrame | None = None,
+) -> pl.DataFrame:
     """Judge the forecast and its baselines on months that have already come.
 
     The newest origin stands `months` before the end of a series and each earlier one a month before
@@ -53,12 +83,15 @@ def backtest(panel: pl.DataFrame | pl.LazyFrame, months: int = 6, origins: int =
         Months held out after each origin.
     origins : int
         Origins per series; one needs 3 months before it.
+    events, price_index
+        As for `forecast`; of those that begin after its origin a forecast knows nothing.
 
     Returns
     -------
     polars.DataFrame
-        One row per series and model (``combination``, ``seasonal_naive``, ``last_month_flat``), in
-        that order within the sorted series. ``origins``, ``n`` (Int64): origins run, months judged.
+        One row per series and model (``combination``, ``seasonal_naive``, ``last_month_flat``,
+        ``run_rate``: the last month's daily rate), in that order within the sorted series.
+        ``origins``, ``n`` (Int64): origins run, months judged.
         ``mase``: mean absolute error over the mean absolute year-on-year change before the origin
         (Hyndman and Koehler 2006); origins without 13 months or any such change do not count.
         ``smape``: 0 to 200 (M4). ``bias``: sum of forecast less actual over sum of actual, positive
@@ -68,7 +101,8 @@ def backtest(panel: pl.DataFrame | pl.LazyFrame, months: int = 6, origins: int =
     Raises
     ------
     InputError
-        The panel breaks its contract, or `months` or `origins` is below 1.
+        The panel, the events or the price index breaks its contract, or `months` or `origins` is
+        below 1.
 
     Examples
     --------
@@ -78,44 +112,63 @@ def backtest(panel: pl.DataFrame | pl.LazyFrame, months: int = 6, origins: int =
     'no origin: 8 months known, 9 needed'
     """
     at_least_one(months=months, origins=origins)
-    rows = [
-        _judge(series, name, run, months, origins)
-        for series in read_panel(panel)
-        for name, run in _MODELS.items()
+    many = read_panel(panel)
+    known = read_knowledge(events, price_index, len(many), foresees=False)
+    cuts = [_cuts(series, months, origins) for series in many]
+    histories = [series.head(cut) for series, some in zip(many, cuts, strict=True) for cut in some]
+    # Where the last months before an origin are unknown the forecast starts earlier.
+    ahead = [
+        cut + months - len(series.head(cut)) for series, some in zip(many, cuts, strict=True) for cut in some
     ]
+    made = {name: _projected(run, histories, ahead, known) for name, run in _MODELS.items()}
+    rows, start = [], 0
+    for series, some in zip(many, cuts, strict=True):
+        here = slice(start, start + len(some))
+        start += len(some)
+        for name in _MODELS:
+            rows.append(_judge(series, name, some, histories[here], made[name][here], months, origins))
     return pl.DataFrame(rows, schema=_SCHEMA, orient="row")
+
+
+def _cuts(series: Series, months: int, origins: int) -> list[int]:
+    return [n for i in range(origins) if (n := len(series) - months - i) >= _LEAST_HISTORY]
+
+
+def _projected(
+    run: _Run, histories: Sequence[Series], ahead: Sequence[int], known: Knowledge
+) -> list[_Projection]:
+    """Project all at once, as far as the farthest needs, and cut each to its own months."""
+    if not histories:
+        return []
+    found = run(histories, max(ahead), known)
+    return [(model, values[:, :n]) for (model, values), n in zip(found, ahead, strict=True)]
 
 
 def _judge(
     series: Series,
     name: str,
-    run: Callable[[Series, int], tuple[str, Floats]],
+    cuts: Sequence[int],
+    histories: Sequence[Series],
+    made: Sequence[_Projection],
     months: int,
     origins: int,
 ) -> dict[str, Any]:
-    cuts = [n for i in range(origins) if (n := len(series) - months - i) >= _LEAST_HISTORY]
     row: dict[str, Any] = {column: None for column in _SCHEMA}
     row |= {"unique_id": series.unique_id, "model": name, "origins": len(cuts), "n": 0}
     if not cuts:
         row["note"] = f"no origin: {len(series)} months known, {months + _LEAST_HISTORY} needed"
         return row
     notes = [f"{len(cuts)} of {origins} origins: history too short"] if len(cuts) < origins else []
-    used: set[str] = set()
     parts: list[Floats] = []
-    for cut in cuts:
-        history = series.head(cut)
-        # Where the last months before the origin are unknown the forecast starts earlier.
-        model, values = run(history, cut + months - len(history))
-        used.add(model)
+    for cut, history, (_, values) in zip(cuts, histories, made, strict=True):
         held = slice(cut, cut + months)
         actual = np.where(series.known[held], series.amounts[held], np.nan)
-        # The 50 % bounds come last and are not judged.
-        judged = values[:_JUDGED, -months:]
-        parts.append(np.vstack([actual, judged, np.full(months, _yearly_change(history))]))
-    table = np.hstack(parts)
-    table = table[:, ~np.isnan(table[0])]
-    row["n"] = table.shape[1]
-    row |= _scores(*table)
+        parts.append(np.vstack([actual, values[:, -months:], np.full(months, _yearly_change(history))]))
+    judged = np.hstack(parts)
+    judged = judged[:, ~np.isnan(judged[0])]
+    row["n"] = judged.shape[1]
+    row |= _scores(judged[0], dict(zip(VALUES, judged[1:-1], strict=True)), judged[-1])
+    used = {model for model, _ in made}
     if used != {name}:
         notes.append("forecast by " + ", ".join(sorted(used)))
     if not row["n"]:
@@ -136,9 +189,7 @@ def _yearly_change(history: Series) -> float:
     return float(change.mean()) if change.size and change.mean() > tiny else float("nan")
 
 
-def _scores(
-    y: Floats, yhat: Floats, lo_80: Floats, hi_80: Floats, lo_95: Floats, hi_95: Floats, change: Floats
-) -> dict[str, float | None]:
+def _scores(y: Floats, values: dict[str, Floats], change: Floats) -> dict[str, float | None]:
     def mean(values: Floats) -> float | None:
         values = values[~np.isnan(values)]
         return float(values.mean()) if values.size else None
@@ -150,12 +201,11 @@ def _scores(
         covered = (low[there] - slack <= y[there]) & (y[there] <= high[there] + slack)
         return mean(covered.astype(np.float64))
 
-    error, size = yhat - y, np.abs(y) + np.abs(yhat)
+    error, size = values["yhat"] - y, np.abs(y) + np.abs(values["yhat"])
     total = float(y.sum())
     return {
         "mase": mean(np.abs(error) / change),
         "smape": mean(200 * np.abs(error) / np.where(size > 0, size, 1.0)),
         "bias": float(error.sum()) / total if total else None,
-        "coverage_80": inside(lo_80, hi_80),
-        "coverage_95": inside(lo_95, hi_95),
+        **{f"coverage_{p}": inside(values[f"lo_{p}"], values[f"hi_{p}"]) for p in _BOUNDED},
     }

@@ -66,19 +66,20 @@ def _forms(n: int, months: int, seasonal: bool) -> _Forms:
     lags = np.subtract.outer(np.arange(total), np.arange(total))
     level = steps @ steps.T
     slopes = {}
-    for fade in _FADES:
-        slope = steps @ np.where(lags >= 0, fade ** np.maximum(lags, 0), 0.0)
-        slopes[fade] = slope @ slope.T
+    for kept in _FADES:
+        slope = steps @ np.where(lags >= 0, kept ** np.maximum(lags, 0), 0.0)
+        slopes[kept] = slope @ slope.T
     seasons = {key: _season(np.abs(lags), *key) for key in product(_SMOOTH, _MEMORY)}
     parts: list[tuple[float, Floats]] = []
     # A part of variance zero has no shape to vary.
     for (q, a), (r, b), (s, c) in product(
         _LEVEL.items(), _SLOPE.items(), _SEASON.items() if seasonal else [(0.0, 0.0)]
     ):
-        for fading, key in product(_FADES if r else (None,), seasons if s else (None,)):
+        fades: list[float | None] = list(_FADES) if r else [None]
+        for fade, key in product(fades, seasons if s else [None]):
             log, covariance = a + b + c, np.eye(total) + q * level
-            if fading is not None:
-                log, covariance = log + _FADES[fading], covariance + r * slopes[fading]
+            if fade is not None:
+                log, covariance = log + _FADES[fade], covariance + r * slopes[fade]
             if key is not None:
                 log, covariance = log + _SMOOTH[key[0]] + _MEMORY[key[1]], covariance + s * seasons[key]
             parts.append((log, covariance))

@@ -7,9 +7,11 @@ rows, so data and log can never disagree: a crash leaves the last version and it
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -118,10 +120,7 @@ def scan(lake: Path, table: str, as_of: date | None = None) -> pl.LazyFrame:
     """
     if not exists(lake, table):
         return pl.LazyFrame(schema=contracts.dtypes(table))
-    opened = _open(lake, table)
-    if as_of is not None:
-        opened.load_as_version(_version_as_of(lake, table, as_of))
-    frame = pl.scan_delta(opened)
+    frame = pl.scan_delta(_standing(lake, table, as_of))
     found = frame.collect_schema().names()
     wanted = contracts.dtypes(table)
     # A table that was written before its contract grew lacks the newer columns.
@@ -135,9 +134,7 @@ def data_files_of(lake: Path, table: str, as_of: date | None = None) -> list[str
     """Return the names of a table's data files, below its folder; no name ever gets other content."""
     if not exists(lake, table):
         return []
-    opened = _open(lake, table)
-    if as_of is not None:
-        opened.load_as_version(_version_as_of(lake, table, as_of))
+    opened = _standing(lake, table, as_of)
     root = (lake / table).resolve()
     return sorted(Path(uri).relative_to(root).as_posix() for uri in opened.file_uris())
 
@@ -192,7 +189,7 @@ def commit(
 
     folder = lake / table
     folder.mkdir(parents=True, exist_ok=True)
-    opened = _open(lake, table) if exists(lake, table) else None
+    opened = _open_anew(lake, table) if exists(lake, table) else None
     held = {} if opened is None else data_files.held(opened, folder)
     number = 0 if opened is None else opened.version() + 1
     gone = [name for entry in entries for name in held.get(data_files.stem(entry.path), ())]
@@ -252,6 +249,27 @@ def _uri(lake: Path, table: str) -> str:
 
 
 def _open(lake: Path, table: str) -> Any:
+    """Open a table to read it as it now stands; opened once per version, since opening costs most."""
+    return _opened(lake, table, _stamp(lake, table))
+
+
+def _stamp(lake: Path, table: str) -> tuple[str, int, int]:
+    """Return what tells a state of a table: its newest commit, and the file that holds it."""
+    commits = (entry for entry in os.scandir(lake / table / "_delta_log") if entry.name.endswith(".json"))
+    newest = max(commits, key=lambda entry: entry.name, default=None)
+    if newest is None:
+        return "", 0, 0
+    found = newest.stat()
+    return newest.name, found.st_mtime_ns, found.st_ino
+
+
+@lru_cache(maxsize=64)
+def _opened(lake: Path, table: str, stamp: tuple[str, int, int]) -> Any:
+    return _open_anew(lake, table)
+
+
+def _open_anew(lake: Path, table: str) -> Any:
+    """Open a table for oneself: to write to it, or to go back to an older version."""
     from deltalake import DeltaTable
     from deltalake.exceptions import DeltaError
 
@@ -277,16 +295,32 @@ def _open(lake: Path, table: str) -> Any:
         ) from None
 
 
+def _standing(lake: Path, table: str, as_of: date | None) -> Any:
+    """Open a table as it stood at a date, or as it stands."""
+    if as_of is None:
+        return _open(lake, table)
+    opened = _open_anew(lake, table)
+    opened.load_as_version(_version_as_of(lake, table, as_of))
+    return opened
+
+
 def history(lake: Path, table: str) -> list[tuple[int, list[FileEntry]]]:
     """Return what each version of a table brought, oldest first."""
     if not exists(lake, table):
         return []
+    return [(number, list(entries)) for number, entries in _history(lake, table, _stamp(lake, table))]
+
+
+@lru_cache(maxsize=64)
+def _history(
+    lake: Path, table: str, stamp: tuple[str, int, int]
+) -> tuple[tuple[int, tuple[FileEntry, ...]], ...]:
     found = [
-        (int(done["version"]), [_entry(e) for e in json.loads(done[_KEY])])
-        for done in _open(lake, table).history()
+        (int(done["version"]), tuple(_entry(e) for e in json.loads(done[_KEY])))
+        for done in _opened(lake, table, stamp).history()
         if _KEY in done
     ]
-    return sorted(found, key=lambda pair: pair[0])
+    return tuple(sorted(found, key=lambda pair: pair[0]))
 
 
 def _entry(values: dict[str, Any]) -> FileEntry:

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from finops_lab.config import Config, Coverage, Dimensions, Extract, Rule, Split, Telemetry
+from finops_lab.config import (
+    Commitment,
+    Config,
+    Coverage,
+    Credit,
+    Dimensions,
+    Extract,
+    Rule,
+    Split,
+    Telemetry,
+)
 from finops_lab.config.dimensions import with_accounts
 from finops_lab.errors import ConfigError
 
@@ -17,6 +27,7 @@ __all__ = ["Twins", "merged_config"]
 # Per lab: the path of a file that is not brought in, and the pattern of what counts in its place.
 Twins = Mapping[str, Mapping[str, str]]
 
+_Promised = TypeVar("_Promised", Commitment, Credit)
 _HINT = "make them agree, or write the portal's finops.toml and give it as config"
 # What a value is said of: two labs that say different things of it contradict each other.
 _KEYS: dict[str, Callable[[Any], Hashable]] = {
@@ -34,9 +45,12 @@ _MERGED = {
     "sources",
     "coverage",
     "budgets",
+    "events",
     "prices",
     "splits",
     "practice",
+    "commitments",
+    "credits",
 }
 
 
@@ -74,8 +88,11 @@ def merged_config(
         ],
         "coverage": [_plan(p, lab, twins.get(lab, {})) for lab, x in configs.items() for p in x.coverage],
         "budgets": _budgets(configs, notes),
+        "events": _events(configs, notes),
         "prices": _prices(configs, notes),
         "splits": [_split(s, lab) for lab, x in configs.items() for s in x.splits],
+        "commitments": [_named(one, lab) for lab, x in configs.items() for one in x.commitments],
+        "credits": [_named(one, lab) for lab, x in configs.items() for one in x.credits],
         # Work of two labs is twice the work, even where it is written alike.
         "practice": [entry for x in configs.values() for entry in x.practice],
     }
@@ -219,6 +236,14 @@ def _split(split: Split, lab: str) -> Split:
     return split.model_copy(update=update)
 
 
+def _named(one: _Promised, lab: str) -> _Promised:
+    """Spell a commitment or a credit for the portal: it is of the lab's bills alone."""
+    where = one.where
+    if "x_SourceFile" in where:
+        where = _below(where, "x_SourceFile", lab, f"{one.name!r}")
+    return one.model_copy(update={"name": f"{lab}: {one.name}", "where": _only(where, [lab])})
+
+
 def _telemetry(configs: Mapping[str, Config], requests: Collection[str]) -> Telemetry:
     sampling = [
         entry.model_copy(update={"path": f"{lab}/{entry.path}"})
@@ -267,7 +292,18 @@ def _budgets(configs: Mapping[str, Config], notes: list[str]) -> list[Any]:
     for lab, config in configs.items():
         if any(budget.team is None for budget in config.budgets):
             notes.append(f"{lab}: [[budgets]] without a team plan that lab alone: not in the portal")
-    return [b for b in _spans(configs, "budgets", lambda budget: budget.team) if b.team is not None]
+    # Only what is brought in can contradict each other.
+    found = _spans(configs, "budgets", lambda b: (b.team, b.approved) if b.team is not None else id(b))
+    return [budget for budget in found if budget.team is not None]
+
+
+def _events(configs: Mapping[str, Config], notes: list[str]) -> list[Any]:
+    """Put equal events in once: labs that share a team label the same event of it alike."""
+    for lab, config in configs.items():
+        if any(event.by is None for event in config.events):
+            notes.append(f"{lab}: [[events]] of everything hold for that lab alone: not in the portal")
+    named = [event for config in configs.values() for event in config.events if event.by is not None]
+    return list(dict.fromkeys(named))
 
 
 def _prices(configs: Mapping[str, Config], notes: list[str]) -> list[Any]:

@@ -7,7 +7,7 @@ from decimal import ROUND_HALF_EVEN, Decimal
 
 from finops_lab.money import format_money
 
-__all__ = ["figure", "spark", "target"]
+__all__ = ["between", "figure", "spark", "target"]
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _DIGITS = 3
@@ -69,6 +69,26 @@ def target(
     if low and high:
         return f"{low} to {high}"
     return f"at least {low}" if low else f"at most {high}" if high else None
+
+
+def between(
+    lower: Decimal | None, upper: Decimal | None, unit: str | None, currency: str = "USD"
+) -> str | None:
+    """Write the bounds of a figure that is not exact. None where there are none.
+
+    Examples
+    --------
+    >>> between(Decimal("0.0198"), Decimal("0.0301"), "ratio"), between(Decimal("0.00101"), None, "USD per call")
+    ('2.0% to 3.0%', '$0.00101 or more')
+    """
+    # What it is per stands with the value already.
+    per = currency if (unit or "").partition(" ")[0] == currency else unit
+    low, high = (
+        figure(end, per if per in ("ratio", "share", currency) else None, currency) for end in (lower, upper)
+    )
+    if low and high:
+        return f"{low} to {high}"
+    return f"{low} or more" if low else f"{high} or less" if high else None
 
 
 def _short(value: Decimal | None, unit: str | None, currency: str) -> str | None:

@@ -11,13 +11,15 @@ from typing import Any
 
 import polars as pl
 
-from finops_lab import allocation, bookkeeping, valuing
+from finops_lab import allocation, bookkeeping, foreseeing, valuing
 from finops_lab.allocation import Ledger
+from finops_lab.budgeting.budgets import Budgets, judge
 from finops_lab.calendar import add_months, format_month, month_name, parse_month
 from finops_lab.contracts import AMOUNTS
 from finops_lab.errors import CurrencyError, InputError, NoDataError
 from finops_lab.lab import Lab, open_lab
 from finops_lab.money import MONEY, exact_sum, one_currency
+from finops_lab.planning.budgets import in_currency, in_force, name_of
 from finops_lab.reporting.section import Section, prose
 from finops_lab.unit_economics.bridge import Bridge
 from finops_lab.unit_economics.kpis import Kpis
@@ -107,24 +109,41 @@ class Review:
 
     def budget(self, team: str | None) -> Decimal | None:
         """Return the month's budget of a team, or of all teams together; None when none was set."""
+        mine = [
+            amount
+            for dimension, key, amount in self._planned.iter_rows()
+            if key == team and (dimension == "team" or team is None)
+        ]
+        return exact_sum(mine) if mine else None
+
+    @cached_property
+    def _planned(self) -> pl.DataFrame:
+        """The month's budgets in force: dimension, key, amount."""
         month = self.lab.budgets().filter(pl.col("month") == format_month(self.month))
-        if (foreign := month.filter(pl.col("currency") != self.currency)).height:
-            raise CurrencyError(
-                f"a budget is in {foreign['currency'][0]}, the review in {self.currency}",
-                hint="write budgets in the lab's currency",
-            )
-        mine = month.filter(pl.col("team").eq_missing(pl.lit(team)))
-        return exact_sum(mine["amount"].to_list()) if mine.height else None
+        told = in_currency(month, self.lab.config.rates, self.currency)
+        return in_force(told, self.lab.as_of).select("dimension", "key", "amount")
+
+    @cached_property
+    def budgets(self) -> Budgets:
+        """Every budget of the month, its quarter and its year, with forecast and chances."""
+        return judge(self.lab, self.past, self.month, metric=self.metric)
 
     def over_budget(self) -> list[str]:
-        """Return whose budget the month went over: teams by name, ``all teams`` for the total."""
-        panel = self.panel("team").filter(pl.col("ds") == self.month)
-        spends: list[tuple[str | None, Decimal]] = [(None, self.total(self.month) or Decimal(0))]
-        spends += list(panel.select("unique_id", "y").iter_rows())
-        budgets = [(team, spend, self.budget(team)) for team, spend in spends]
-        return [
-            team or "all teams" for team, spend, budget in budgets if budget is not None and spend > budget
-        ]
+        """Return whose budget the month went over: ``all teams`` for the total, teams by name, then others."""
+        over = []
+        for dimension, planned in self._planned.group_by("dimension", maintain_order=True):
+            spent = dict(
+                self.panel(dimension[0])
+                .filter(pl.col("ds") == self.month)
+                .select("unique_id", "y")
+                .iter_rows()
+            )
+            for _, key, amount in planned.iter_rows():
+                if (spent.get(key or "total") or Decimal(0)) > amount:
+                    over.append((dimension[0], key))
+        others = [name_of(*who) for who in over if who[0] not in (None, "team")]
+        teams = [key for dimension, key in over if dimension == "team"]
+        return [*(["all teams"] if (None, None) in over else []), *teams, *others]
 
     def headline(self) -> Section:
         """Spend, change, budget, forecast and coverage at a glance."""
@@ -142,6 +161,11 @@ class Review:
         """Why spend changed since the month before."""
         return valuing.bridge(self.lab, self.previous, self.month, metric=self.metric)
 
+    @cached_property
+    def outlook(self) -> foreseeing.Outlook:
+        """The next six months in total, per team and per model, adding up."""
+        return foreseeing.of_ledger(self.ledger, self.month, metric=self.metric, lab=self.lab)
+
     def scorecard(self) -> Section:
         """Show the twelve KPIs, with targets, status and trend."""
         from finops_lab.reporting.sections import scorecard
@@ -155,7 +179,7 @@ class Review:
         return causes.build(self)
 
     def owners(self) -> Section:
-        """Spend by team, model and provider."""
+        """Spend by team, model and provider, and where budgets stand."""
         from finops_lab.reporting.sections import owners
 
         return owners.build(self)

@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from finops_lab.money import format_money
+from finops_lab.money import exact_sum, format_money
 
 __all__ = ["MOST", "Section", "change_words", "foremost", "money", "of_all", "percent", "prose"]
 
@@ -146,7 +146,7 @@ def change_words(now: Decimal, before: Decimal | None, currency: str) -> str:
     """
     if before is None:
         return "with nothing to compare to"
-    moved = now - before
+    moved = exact_sum([now, before.copy_negate()])
     if moved == 0:
         return "no more and no less"
     share = f" ({percent(abs(moved), abs(before))})" if before else ""

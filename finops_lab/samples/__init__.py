@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from finops_lab.errors import InputError
-from finops_lab.samples import config_text, readme, truth
+from finops_lab.samples import config_text, plans, readme, truth
 from finops_lab.samples.capacity import capacity
 from finops_lab.samples.charges import concat
 from finops_lab.samples.commitments import commit
@@ -33,7 +33,7 @@ __all__ = ["generate"]
 
 
 def generate(out: Path, seed: int = 1, *, plants: bool = True) -> None:
-    """Write the sample lab: `finops.toml`, `exports/`, `truth.json` and `README.md`.
+    """Write the sample lab: `finops.toml`, `exports/`, `plans/`, `truth.json` and `README.md`.
 
     Parameters
     ----------
@@ -94,7 +94,9 @@ def generate(out: Path, seed: int = 1, *, plants: bool = True) -> None:
     jobs_table(training).write_csv(exports / "training" / "training_jobs.csv")
     evictions_table(seed, training).write_csv(exports / "spot" / "spot_evictions.csv")
     feature_value(seed, volume).write_csv(exports / "value" / "feature_value.csv")
+    (out / "plans").mkdir(exist_ok=True)
     for name, text in (
+        ("plans/feature-budget.toml", plans.render(seed)),
         ("finops.toml", config_text.render(planted)),
         ("truth.json", truth.render(seed, charges, planted, Operations(own_calls, series, events, changes))),
         ("README.md", readme.render(seed)),

@@ -21,6 +21,20 @@ BUDGETS: dict[str | None, tuple[int, int, int]] = {
     "research": (46_000, 55_000, 72_000),
     "platform": (10_500, 12_500, 15_000),
 }
+# Budgets of a model and a feature: what for, first and last month, USD a month, and the approval,
+# where there is one. The later approval takes the place of the earlier one in its months.
+_OTHER_BUDGETS: tuple[tuple[str, str, str, str, int, tuple[str, str, str] | None], ...] = (
+    ("model", "quill-large", "2026-01", "2026-12", 55_000, ("2025-12-12", "finance", "plan of the year")),
+    (
+        "model",
+        "quill-large",
+        "2026-07",
+        "2026-12",
+        70_000,
+        ("2026-06-24", "finance", "more calls since March"),
+    ),
+    ("feature", "chat-assistant", "2026-07", "2026-12", 80_000, None),
+)
 # Availability target and the latency in ms that 95 % of calls must keep; None where the feature
 # sends work to batch variants, which answer within the hour.
 _SLOS = {
@@ -46,6 +60,15 @@ _KPIS: tuple[tuple[str, str | None, str | None, str | None, str], ...] = (
     ("M11", None, "0.70", None, "needed against provided capacity"),
     ("M12", None, "0.50", None, "margin"),
 )
+# Month, work, and USD or hours: realised savings, avoided spend, hours of work, tools.
+_PRACTICE = (
+    ("2026-08", "chat to int8", "3900", None, "46", None),
+    ("2026-09", "chat to int8", "4100", None, "4", None),
+    ("2026-09", "idle pools off at night", "2350", "800", "30", None),
+    ("2026-10", "idle pools off at night", "2600", None, "6", None),
+    ("2026-10", "review of GPU orders", None, "18000", "22", None),
+    ("2026-10", "label and report", None, None, "40", "450"),
+)
 # The units of the price book, in the order of the directions of `API_PRICES`.
 _UNITS = ("input_mtok", "cache_read_mtok", "output_mtok")
 
@@ -53,7 +76,8 @@ _UNITS = ("input_mtok", "cache_read_mtok", "output_mtok")
 def render(plants: Plants) -> str:
     """Return the text of `finops.toml`."""
     head = _HEAD.format(rate=f"{1 / API_SAMPLING}")
-    return "\n".join([head, _dimensions(), _budgets(), _slos(), _kpis(), _prices(plants)])
+    parts = [head, _dimensions(), _budgets(), _COMMITMENTS, _slos(), _kpis(), _practice(), _prices(plants)]
+    return "\n".join(parts)
 
 
 _HEAD = """\
@@ -75,6 +99,44 @@ service_tier = ["variant"]
 # The gateway logs one call in 5,000. OTLP spans carry their own sampling probability.
 path = "requests/litellm/**"
 rate = {rate}
+"""
+
+
+# Use of p5.48xlarge: what is held of it (`finops_lab.samples.commitments`), and what is on offer.
+_COMMITMENTS = """\
+# Machines that a savings plan can pay for: the one that is held, and what is on offer.
+[[commitments]]
+name = "p5 one year, no upfront"
+kind = "savings_plan"
+status = "held"
+id = "cd-synthetic-2026-07"
+where = { SkuId = "EC2-p5.48xlarge" }
+discount = "0.2051"
+level = "34"
+from = 2026-07-01
+to = 2027-06-30
+
+[[commitments]]
+name = "p5 savings plan, one year"
+kind = "savings_plan"
+where = { SkuId = "EC2-p5.48xlarge" }
+term_months = 12
+discount = "0.28"
+step = "1"
+
+[[commitments]]
+name = "p5 savings plan, three years"
+kind = "savings_plan"
+where = { SkuId = "EC2-p5.48xlarge" }
+term_months = 36
+discount = "0.45"
+step = "1"
+
+# A promotional credit of 12,000 a month.
+[[credits]]
+name = "promotional credit"
+where = { ChargeDescription = "~^Promotional credit" }
+to = "2026-06"
 """
 
 
@@ -168,6 +230,14 @@ def _budgets() -> str:
                 f'amount = "{amount}"',
                 "",
             ]
+    lines.append("# Of a model, changed in June, and of a feature: they overlap with those of teams.")
+    for dimension, key, first, last, amount, approval in _OTHER_BUDGETS:
+        lines += ["[[budgets]]", f'{dimension} = "{key}"', f'from = "{first}"', f'to = "{last}"']
+        lines.append(f'amount = "{amount}"')
+        if approval is not None:
+            day, who, why = approval
+            lines += [f"approved = {day}", f'approved_by = "{who}"', f'reason = "{why}"']
+        lines.append("")
     return "\n".join(lines)
 
 
@@ -203,6 +273,22 @@ def _kpis() -> str:
         lines += [] if feature is None else ['dimension = "feature"', f'key = "{feature}"']
         lines += [] if least is None else [f'at_least = "{least}"']
         lines += [] if most is None else [f'at_most = "{most}"']
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _practice() -> str:
+    lines = ["# What the FinOps practice says that it saved, and what it took: made up, as everything here."]
+    for month, what, realised, avoided, hours, tools in _PRACTICE:
+        lines += ["[[practice]]", f'month = "{month}"', f'what = "{what}"']
+        amounts = (
+            ("realised_savings", realised),
+            ("avoided_spend", avoided),
+            ("hours", hours),
+            ("tools", tools),
+        )
+        lines += [f'{name} = "{amount}"' for name, amount in amounts if amount is not None]
+        lines += ['rate_per_hour = "95"'] if hours is not None else []
         lines.append("")
     return "\n".join(lines)
 

@@ -37,6 +37,7 @@ Made by `finops-lab sample --out DIR --seed {seed}`. The same seed writes the sa
 | `exports/training/`, `exports/spot/` | training job attempts since 2025-11; spot interruptions since 2026-05 |
 | `exports/evaluations/` | a year of monthly accuracy evaluations, two data sets |
 | `exports/value/` | revenue and units per feature and month |
+| `plans/` | the plan of a feature that is not there yet, for `finops-lab feature-budget`; models named in it that are not the company's have their real list prices |
 | `truth.json` | what was planted, with dates and exact amounts, and the exact totals of every month |
 
 Bills cover 2024-05 to 2026-10 day by day (tax, support, credits and commitment fees by month);

@@ -124,11 +124,18 @@ def proved_levels(frame: pl.DataFrame, most_chance: float, at: str) -> pl.DataFr
         counted_words("bad_rows", "rows", pl.lit(f"at {at}")).alias("_said"),
     )
     costs = money.select("_row", pl.col("chance").alias("_money"), said.alias("_cost"))
-    joined = keyed.join(texts, on="_row", how="left").join(costs, on="_row", how="left")
+    joined = keyed
+    for found, names in ((texts, ("_events", "_said")), (costs, ("_money", "_cost"))):
+        # Most moments reach no level: where none does there is nothing to join.
+        if found.is_empty():
+            nothing = [pl.lit(None, found.schema[name]).alias(name) for name in names]
+            joined = joined.with_columns(nothing)
+        else:
+            joined = joined.join(found, on="_row", how="left", maintain_order="left")
     likely = pl.min_horizontal("_events", "_money")
     proved = pl.when(reached).then(~sampled | (likely <= most_chance)).alias("proved")
     words = pl.when(~pl.col("proved")).then(
         pl.concat_str(pl.coalesce("_said", "_cost"), pl.lit(": within chance"))
     )
-    done = joined.sort("_row").with_columns(proved).with_columns(words.alias("reason"))
+    done = joined.with_columns(proved).with_columns(words.alias("reason"))
     return done.drop("_row", "_events", "_said", "_money", "_cost")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -14,12 +15,12 @@ import polars as pl
 from finops_lab.calendar import add_months, format_month
 from finops_lab.money import SCALE, divided
 from finops_lab.service_levels._chance import ASKED, MOST_CHANCE, level_words, proved_levels
-from finops_lab.service_levels._sliding import opened, whole_slots
+from finops_lab.service_levels._sliding import by_promise, opened, whole_slots
 from finops_lab.service_levels.burn import LEAST_ROWS
 from finops_lab.service_levels.promises import BY_DAY, allowance, promised
 from finops_lab.service_levels.schemas import BUDGETS, CALENDAR, DAY_S, EVENTS, PROMISE, SLOT_S, Schema
 
-__all__ = ["LEVELS", "budget_calendar", "budgets"]
+__all__ = ["LEVELS", "budget_calendar", "budgets", "budgets_of", "calendar_of"]
 
 # Shares of the budget spent that call for something, the most severe first.
 LEVELS = (("page", Decimal("0.8")), ("ticket", Decimal("0.4")))
@@ -85,8 +86,31 @@ def budgets(
     0.25
     """
     promises = promised(slos)
-    by_name = opened(events, promises).partition_by("slo", as_dict=True)
-    rows = []
+    parts = by_promise(opened(events, promises))
+    return budgets_of(
+        parts,
+        promises,
+        at,
+        calendar=calendar,
+        present=present,
+        least_rows=least_rows,
+        most_chance=most_chance,
+    )
+
+
+def budgets_of(
+    parts: Mapping[str, pl.DataFrame],
+    promises: pl.DataFrame,
+    at: datetime,
+    *,
+    calendar: bool = False,
+    present: timedelta = _PRESENT,
+    least_rows: int = LEAST_ROWS,
+    most_chance: float = MOST_CHANCE,
+) -> pl.DataFrame:
+    """Work `budgets` out of events that stand apart by promise already."""
+    rows: list[dict[str, Any]] = []
+    asked: list[_Asked | None] = []
     for slo in promises.iter_rows(named=True):
         slot_s = DAY_S if slo["objective"] in BY_DAY else SLOT_S
         until = whole_slots(at, slot_s)
@@ -95,26 +119,46 @@ def budgets(
         if calendar:
             month = (until - _SECOND).date().replace(day=1)
             begin, end, period = _midnight(month), _midnight(add_months(month, 1)), format_month(month)
-        found = by_name.get((slo["slo"],), pl.DataFrame(schema=_EVENTS)).filter(pl.col("slot") < until)
+        found = parts.get(slo["slo"], pl.DataFrame(schema=_EVENTS))
+        found = found.head(_before(found, until))
         # A rolling budget is looked at as far ahead as it is long.
         horizon = end if calendar else until + timedelta(days=slo["window_days"])
         when = {"period": period, "begin": begin, "end": end, "until": until, "horizon": horizon}
         least = least_rows if slot_s == SLOT_S else 1
-        rows.append(_budget(found, slo | when | {"slot_s": slot_s}, present, least, most_chance))
+        row, ask = _budget(found, slo | when | {"slot_s": slot_s}, present, least)
+        rows.append(row)
+        asked.append(ask)
+    for row, ask, (severity, doubt) in zip(rows, asked, _levels(asked, most_chance), strict=True):
+        if ask is not None:
+            row |= {"severity": severity, "reason": _reason(ask, doubt, least_rows)}
     return pl.DataFrame(rows, schema=BUDGETS)
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """What the levels of a budget are told by."""
+
+    sums: Mapping[str, Any]
+    share: Fraction
+    spent: Fraction
+    money: Fraction | None
+    few: bool
+    known: bool
+    limited: bool
+
+
 def _budget(
-    found: pl.DataFrame, slo: Mapping[str, Any], present: timedelta, least: int, most_chance: float
-) -> dict[str, Any]:
+    found: pl.DataFrame, slo: Mapping[str, Any], present: timedelta, least: int
+) -> tuple[dict[str, Any], _Asked | None]:
+    """Return a budget without its level, and what that is asked with; None where there is none."""
     begin, end, until = slo["begin"], slo["end"], slo["until"]
-    inside = found.filter(pl.col("slot") >= begin).sort("slot")
+    inside = found.slice(_before(found, begin))
     sums = inside.select(pl.col(_SUMMED).sum()).row(0, named=True)
     row = {name: slo[name] for name in (*PROMISE, "period", "begin", "end", "until", "target", "budget_usd")}
     row |= {name: sums[name] for name in sums if name in BUDGETS}
     if not sums["total"]:
         reason = "none of the period's events can be judged" if sums["unknown"] else "no events in the period"
-        return row | {"bad_usd": None, "reason": reason}
+        return row | {"bad_usd": None, "reason": reason}, None
     seen_from = max(begin, _first_day(found))
     part = Fraction((until - seen_from) // _SECOND, (end - begin) // _SECOND)
     allowed = allowance(slo["target"]) * Fraction(sums["total"]) / part
@@ -123,10 +167,8 @@ def _budget(
     known = sums["bad_unpriced"] < sums["bad"] or not sums["bad"]
     money = Fraction(sums["bad_usd"]) / Fraction(limit) if limit and known else None
     most = max(spent, money or Fraction(0))
-    few = sums["rows"] < least
-    severity, doubt = None, None
-    if not few:
-        severity, doubt = _level(sums, allowed / Fraction(sums["total"]), spent, money, most_chance)
+    share = allowed / Fraction(sums["total"])
+    ask = _Asked(sums, share, spent, money, sums["rows"] < least, known, bool(limit))
     row |= {
         "allowed_bad": _decimal(allowed),
         "estimated": part < 1,
@@ -136,43 +178,47 @@ def _budget(
         "spent_money": _decimal(money),
         "spent": _decimal(most),
         "spent_by": "money" if money is not None and money > spent else "events",
-        "severity": severity,
-        "reason": _reason(sums, few, doubt, known, bool(limit), least),
     }
     caps = [("bad", allowed), *([("bad_usd", Fraction(limit))] if money is not None else [])]
-    return row | _exhaustion(inside, found, caps, slo, present)
+    return row | _exhaustion(inside, found, caps, slo, present), ask
 
 
-def _level(
-    sums: Mapping[str, Any], share: Fraction, spent: Fraction, money: Fraction | None, most_chance: float
-) -> tuple[str | None, str | None]:
-    """Return the highest level that is proved, and why the highest that is reached is not."""
-    doubt = None
+def _levels(asked: Sequence[_Asked | None], most_chance: float) -> list[tuple[str | None, str | None]]:
+    """Return the highest level of each that is proved, and why the highest that is reached is not."""
+    found: list[tuple[str | None, str | None]] = [(None, None)] * len(asked)
     for name, level in LEVELS:
-        times = None if money is None else money / Fraction(level)
-        reached = {"by_events": spent >= Fraction(level), "by_money": times is not None and times >= 1}
-        if any(reached.values()):
-            asked = {
-                "share": float(share * Fraction(level)),
-                "times": None if times is None else float(times),
+        places, rows = [], []
+        for place, ask in enumerate(asked):
+            if ask is None or ask.few or found[place][0] is not None:
+                continue
+            times = None if ask.money is None else ask.money / Fraction(level)
+            reached = {
+                "by_events": ask.spent >= Fraction(level),
+                "by_money": times is not None and times >= 1,
             }
-            frame = pl.DataFrame([{**sums, **reached, **asked}], schema_overrides=ASKED)
-            tested = proved_levels(frame, most_chance, level_words(level)).row(0, named=True)
-            if tested["proved"]:
-                return name, doubt
-            doubt = doubt or tested["reason"]
-    return None, doubt
+            if any(reached.values()):
+                places.append(place)
+                share = float(ask.share * Fraction(level))
+                rows.append(
+                    {**ask.sums, **reached, "share": share, "times": None if times is None else float(times)}
+                )
+        if not rows:
+            continue
+        frame = pl.DataFrame(rows, schema_overrides={**_EVENTS, **ASKED})
+        tested = proved_levels(frame, most_chance, level_words(level)).select("proved", "reason")
+        for place, (proved, reason) in zip(places, tested.iter_rows(), strict=True):
+            doubt = found[place][1]
+            found[place] = (name, doubt) if proved else (None, doubt or reason)
+    return found
 
 
-def _reason(
-    sums: Mapping[str, Any], few: bool, doubt: str | None, known: bool, limited: bool, least: int
-) -> str | None:
-    said = [doubt] if doubt else []
-    if few:
+def _reason(ask: _Asked, doubt: str | None, least: int) -> str | None:
+    sums, said = ask.sums, [doubt] if doubt else []
+    if ask.few:
         said.append(f"{sums['rows']} rows of the log: it takes {least} to tell")
-    if limited and not known:
+    if ask.limited and not ask.known:
         said.append("no bad event has a known cost")
-    elif limited and sums["bad_unpriced"]:
+    elif ask.limited and sums["bad_unpriced"]:
         said.append(
             f"{sums['bad_unpriced'].normalize():f} bad events have no known cost: money is a lower bound"
         )
@@ -190,7 +236,7 @@ def _exhaustion(
     slot, until = timedelta(seconds=slo["slot_s"]), slo["until"]
     moments: list[tuple[datetime, str]] = []
     span = min(present, until - _first_day(found))
-    recent = found.filter(pl.col("slot") >= until - span)
+    recent = found.slice(_before(found, until - span))
     for column, cap in caps:
         spent = Fraction(inside[column].sum())
         if spent >= cap:
@@ -232,10 +278,17 @@ def budget_calendar(
         `finops_lab.service_levels.schemas.CALENDAR`, one row per objective and day of the month.
         `spent` of all days adds up to `spent` of `budgets` with ``calendar=True``.
     """
+    end = _midnight(add_months(month.replace(day=1), 1))
+    until = min(at or end, end)
+    return calendar_of(events, budgets(events, slos, until, calendar=True), month, until)
+
+
+def calendar_of(
+    events: pl.LazyFrame | pl.DataFrame, state: pl.DataFrame, month: date, until: datetime
+) -> pl.DataFrame:
+    """Tell `budget_calendar` of budgets that are worked out already."""
     first = month.replace(day=1)
     end = _midnight(add_months(first, 1))
-    until = min(at or end, end)
-    state = budgets(events, slos, until, calendar=True)
     days = pl.DataFrame({"day": pl.date_range(first, add_months(first, 1), "1d", closed="left", eager=True)})
     inside = (
         events.lazy()
@@ -272,7 +325,12 @@ _EVENTS: Schema = {"slot": EVENTS["slot"], **{name: EVENTS[name] for name in _SU
 
 def _first_day(found: pl.DataFrame) -> datetime:
     """Return the begin of the day that the log of an objective begins on: logs are kept by day."""
-    return _midnight(found.select(pl.col("slot").min().dt.date()).item())
+    return _midnight(found["slot"][0].date())
+
+
+def _before(found: pl.DataFrame, moment: datetime) -> int:
+    """Return how many events, sorted by slot, lie before a moment."""
+    return int(found["slot"].search_sorted(moment, side="left"))
 
 
 def _midnight(day: date) -> datetime:

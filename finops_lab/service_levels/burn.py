@@ -17,7 +17,17 @@ from finops_lab.service_levels._sliding import grid, opened, ratios, whole_slots
 from finops_lab.service_levels.promises import BY_DAY, allowance, promised
 from finops_lab.service_levels.schemas import BURNS, PROMISE, SLOT_S, Schema
 
-__all__ = ["LEAST_ROWS", "WORKBOOK", "BurnWindow", "burn_peaks", "burn_rates", "burn_series"]
+__all__ = [
+    "LEAST_ROWS",
+    "WORKBOOK",
+    "BurnWindow",
+    "burn_peaks",
+    "burn_rates",
+    "burn_series",
+    "measured",
+    "peaks_of",
+    "told",
+]
 
 LEAST_ROWS = 5
 
@@ -184,10 +194,12 @@ def _proved(frame: pl.DataFrame, window: BurnWindow, most_chance: float) -> pl.D
     sampled = pl.col("long_squares") > pl.col("long_total")
     rate = float(window.rate)
     share = (pl.when(sampled).then(rate).otherwise(min(rate, 1.0)) * pl.col("_allowed")).alias("share")
-    high = frame.filter(pl.col("exceeds") & ~pl.col("few")).select("slo", "at", share, *named)
-    found = by_chance(high.rename(named)).select("slo", "at", "share", "worth_bad", "worth", "chance")
+    frame = frame.with_row_index("_row")
+    high = frame.filter(pl.col("exceeds") & ~pl.col("few")).select("_row", share, *named)
+    found = by_chance(high.rename(named)).select("_row", "share", "worth_bad", "worth", "chance")
     proved = (pl.col("chance") <= most_chance).fill_null(False).alias("proved")
-    return frame.join(found, on=["slo", "at"], how="left").with_columns(proved, sampled.alias("sampled"))
+    whole = frame.join(found, on="_row", how="left", maintain_order="left").drop("_row")
+    return whole.with_columns(proved, sampled.alias("sampled"))
 
 
 def told(
@@ -195,11 +207,7 @@ def told(
 ) -> pl.DataFrame:
     """Put what was measured in words, as `burn_series` returns it."""
     promises = promised(slos).select(PROMISE.keys()).with_row_index("_slo")
-    named = pl.DataFrame(
-        [(i, w.name, w.severity, float(w.rate)) for i, w in enumerate(windows)],
-        schema={"_at": pl.Int8, "window": pl.String, "severity": pl.String, "threshold": pl.Float64},
-        orient="row",
-    )
+    named = _names(windows)
     nothing = pl.col("long_total") == 0
     status = (
         pl.when(nothing)
@@ -295,8 +303,27 @@ def burn_peaks(series: pl.DataFrame | pl.LazyFrame, *, every: str = "1h") -> pl.
         ``slo``, ``window``, ``severity``, ``threshold``, ``at`` (begin of the step), ``long_rate``
         and ``short_rate``, sorted.
     """
+    return _highest(series, ["slo", "window", "severity", "threshold", "at"], every)
+
+
+def peaks_of(numbers: pl.DataFrame, windows: Sequence[BurnWindow]) -> pl.DataFrame:
+    """Return `burn_peaks` by the hour of what was `measured`: names are for few rows."""
+    highest = _highest(numbers, ["slo", "window", "at"], "1h").rename({"window": "_at"})
+    named = highest.join(_names(windows), on="_at")
+    keys = ["slo", "window", "severity", "threshold", "at"]
+    return named.select(*keys, "long_rate", "short_rate").sort(keys)
+
+
+def _highest(series: pl.DataFrame | pl.LazyFrame, keys: list[str], every: str) -> pl.DataFrame:
     # A moment is the end of its slot: the one at 10:00 belongs to the hour before.
     step = (pl.col("at") - pl.duration(microseconds=1)).dt.truncate(every).alias("at")
     frame = series.lazy().with_columns(step)
-    keys = ["slo", "window", "severity", "threshold", "at"]
     return frame.group_by(keys).agg(pl.col("long_rate", "short_rate").max()).sort(keys).collect()
+
+
+def _names(windows: Sequence[BurnWindow]) -> pl.DataFrame:
+    return pl.DataFrame(
+        [(i, w.name, w.severity, float(w.rate)) for i, w in enumerate(windows)],
+        schema={"_at": pl.Int8, "window": pl.String, "severity": pl.String, "threshold": pl.Float64},
+        orient="row",
+    )

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import polars as pl
 
 from finops_lab.calendar import add_months, format_month
 from finops_lab.errors import InputError
 from finops_lab.service_levels._chance import MOST_CHANCE
-from finops_lab.service_levels._sliding import whole_slots
+from finops_lab.service_levels._sliding import by_promise, opened, whole_slots
 from finops_lab.service_levels.actions import actions
 from finops_lab.service_levels.alerts import alerts_of
-from finops_lab.service_levels.budgets import budget_calendar, budgets
-from finops_lab.service_levels.burn import LEAST_ROWS, WORKBOOK, BurnWindow, burn_peaks, burn_series
+from finops_lab.service_levels.budgets import budgets_of, calendar_of
+from finops_lab.service_levels.burn import LEAST_ROWS, WORKBOOK, BurnWindow, measured, peaks_of, told
 from finops_lab.service_levels.coincidences import coincidences
+from finops_lab.service_levels.promises import promised
 from finops_lab.service_levels.schemas import SLOT_S
 from finops_lab.service_levels.spending import spent_series
 
@@ -108,9 +110,11 @@ def judge(
         raise InputError(f"{format_month(first)} has not begun at {at:%Y-%m-%d %H:%M}")
     end = min(end, at) if at is not None else end
     after = begin + timedelta(seconds=SLOT_S)
-    series = burn_series(
-        seen, slos, after, end, windows=windows, least_rows=least_rows, most_chance=most_chance
-    )
+    promises = promised(slos)
+    parts = by_promise(opened(seen, promises))
+    numbers = measured(seen, promises, after, end, windows, least_rows, most_chance)
+    # Alerts are of the moments that exceed a rate: no other needs words.
+    series = told(numbers.filter("exceeds"), promises, windows, least_rows)
     spent = spent_series(seen, slos, after, end, least_rows=least_rows, most_chance=most_chance)
     found = alerts_of(series, spent, slos, end, windows=windows)
     near = coincidences(
@@ -121,13 +125,15 @@ def judge(
         served_by=served_by,
         hours=hours,
     )
+    asked: dict[str, Any] = {"least_rows": least_rows, "most_chance": most_chance}
+    state = budgets_of(parts, promises, end, calendar=True, **asked)
     return ServiceLevels(
         month=first,
-        budgets=budgets(seen, slos, end, calendar=True, least_rows=least_rows, most_chance=most_chance),
-        rolling=budgets(seen, slos, end, least_rows=least_rows, most_chance=most_chance),
-        calendar=budget_calendar(seen, slos, first, at=end),
+        budgets=state,
+        rolling=budgets_of(parts, promises, end, **asked),
+        calendar=calendar_of(seen, state, first, end),
         spent=spent.filter(pl.col("at") == pl.col("at").dt.truncate("1h")).select("slo", "at", "spent"),
-        burn=burn_peaks(series),
+        burn=peaks_of(numbers, windows),
         alerts=found,
         coincidences=near,
         actions=actions(found, near, words=words),

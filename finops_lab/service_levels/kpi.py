@@ -216,6 +216,8 @@ def _month(
     """Return one row per objective and measure."""
     begin, end = (datetime(day.year, day.month, 1, tzinfo=UTC) for day in (month, add_months(month, 1)))
     end = min(end, at) if at is not None else end
+    if end <= begin:  # the month has not begun
+        return pl.DataFrame(schema={"slo": pl.String, **_PARTS})
     after = begin + timedelta(seconds=SLOT_S)
     state = budgets(events, promises, end, calendar=True, least_rows=least_rows, most_chance=most_chance)
     pairs = [window for window in windows if window.severity == "page"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from finops_lab.unit_economics._sampled import WORDS
 from finops_lab.unit_economics.figures import Definition
 
 __all__ = [
@@ -38,6 +39,7 @@ def _per_call(measure: str, title: str, formula: str, *more: str, source: str = 
         (_LEDGER, _CALLS, *more),
         nothing="no call succeeded",
         source=source,
+        bounds=WORDS,
     )
 
 
@@ -52,6 +54,7 @@ def _per_token(measure: str, title: str, what: str, more: str = "") -> Definitio
         f"inference money x 1,000,000 / {what} of all calls, failed ones included{more}",
         (_LEDGER, _CALLS),
         nothing="no call tells its tokens",
+        bounds=WORDS,
     )
 
 
@@ -94,6 +97,7 @@ PER_1000 = Definition(
     "allocated_per_call x 1,000",
     (_LEDGER, _CALLS),
     nothing="no call succeeded",
+    bounds=WORDS,
 )
 PER_OUTCOME = Definition(
     "M1",
@@ -106,6 +110,7 @@ PER_OUTCOME = Definition(
     " included",
     (_LEDGER, _CALLS),
     nothing="nothing succeeded",
+    bounds=WORDS,
 )
 TOKENS = _per_token(
     "per_1m_tokens", "Inference cost per 1M tokens, input and output", "input and output tokens"
@@ -140,6 +145,7 @@ COVERED = Definition(
     (_LEDGER, _CALLS),
     better="higher",
     nothing="no call succeeded",
+    bounds=WORDS,
 )
 DEFINITIONS: tuple[Definition, ...] = (
     PER_CALL,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import polars as pl
 
-from finops_lab.money import MONEY, divided
+from finops_lab.money import MONEY
+from finops_lab.unit_economics._dividing import quotients
 from finops_lab.unit_economics.figures import Definition, figures
 
 __all__ = ["first_reason", "told"]
@@ -32,14 +33,12 @@ def told(
     [Decimal('0.500000000000000000'), None]
     """
     rows = rows.with_columns(pl.col("numerator", "denominator").cast(MONEY), pl.col("reason").cast(pl.String))
-    given = rows["value"].to_list() if "value" in rows.columns else [None] * rows.height
-    found = zip(*rows.select("numerator", "denominator", "reason"), given, strict=True)
-    values = [
-        None if reason is not None else value if value is not None else divided(top, below, times)
-        for top, below, reason, value in found
-    ]
+    values = quotients(rows["numerator"], rows["denominator"], times)
+    if "value" in rows.columns:
+        values = rows.select(pl.coalesce(pl.col("value").cast(MONEY), values)).to_series()
+    value = pl.when(pl.col("reason").is_null()).then(values).alias("value")
     return figures(
-        rows.with_columns(pl.Series("value", values, MONEY)),
+        rows.with_columns(value),
         definition,
         dimension=dimension,
         times=times,

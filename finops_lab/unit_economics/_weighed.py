@@ -8,7 +8,7 @@ from functools import cached_property
 import polars as pl
 
 from finops_lab.money import MONEY
-from finops_lab.unit_economics.schemas import COUNTED, SUMS
+from finops_lab.unit_economics.schemas import COUNTED, SUMS, VARIANCES
 
 __all__ = ["OK", "TOKENS", "Weighed", "finished", "sums", "weighed"]
 
@@ -27,6 +27,7 @@ _STATES = {
     "calls_pending": ("pending",),
 }
 _MILLIONTHS = 1_000_000
+_MOST = 1e30  # of what a row adds to a variance: so many are as good as unknown, and sums of them fit
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Weighed:
 
     frame: pl.DataFrame
     unit: int
+    sampled: bool  # some row stands for calls that have no row
     ones: bool  # every row is one call
     alike: bool  # every row stands for as many calls
     whole: pl.DataType  # Int64; Int128 where sums might not fit
@@ -77,9 +79,21 @@ def weighed(rows: pl.DataFrame) -> Weighed:
             calls.alias("_calls"),
             (pl.col("latency_ms") * n * weight * 1000).round(0).cast(whole).alias("_latency"),
             (units // _MILLIONTHS).reinterpret(dtype=MONEY).alias("cost_reported_usd"),
+            *_off(n, weight),
         )
         unit, alike = 1, frame["_calls"].n_unique() == 1
-    return Weighed(frame, unit, bool(seen["ones"]), alike, whole)
+    return Weighed(frame, unit, not seen["unsampled"], bool(seen["ones"]), alike, whole)
+
+
+def _off(n: pl.Expr, weight: pl.Expr) -> list[pl.Expr]:
+    """Return what a row adds to the variances of calls and tokens, in thousandths: see `VARIANCES`."""
+    spread = weight * (weight - 1).clip(0) * 1000
+    read = pl.sum_horizontal(pl.col(TOKENS[:3]).cast(pl.Float64).fill_null(0))
+    written = pl.col("output_tokens").cast(pl.Float64).fill_null(0)
+    sizes = {"_spread": n.cast(pl.Float64), "_spread_input": read, "_spread_output": written}
+    return [
+        (size**2 * spread).clip(0, _MOST).round(0).cast(pl.Int128).alias(name) for name, size in sizes.items()
+    ]
 
 
 def sums(rows: Weighed) -> list[pl.Expr]:
@@ -98,6 +112,7 @@ def sums(rows: Weighed) -> list[pl.Expr]:
     if not rows.full.intersection(TOKENS[:4]):
         known.append((~pl.any_horizontal(tokens)).sum().cast(pl.Int64).alias("rows_without_tokens"))
     told = [name for name in _MAYBE if name not in rows.full | rows.blank]
+    known += _variances() if rows.sampled else []
     return [
         pl.len().cast(pl.Int64).alias("rows"),
         counted(OK, "calls_ok"),
@@ -110,6 +125,25 @@ def sums(rows: Weighed) -> list[pl.Expr]:
     ]
 
 
+def _variances() -> list[pl.Expr]:
+    of = {
+        "variance_ok": OK,
+        "variance_failed": pl.col("status").is_in(_STATES["calls_failed"]),
+        "variance_cancelled": pl.col("status").is_in(_STATES["calls_cancelled"]),
+        "variance_retried": pl.col("is_retry"),
+        "variance_retry_told": pl.col("is_retry").is_not_null(),
+    }
+    calls = [
+        (such.fill_null(False).cast(pl.Int128) * pl.col("_spread")).sum().alias(name)
+        for name, such in of.items()
+    ]
+    return [
+        *calls,
+        pl.col("_spread_input").sum().alias("variance_input_tokens"),
+        pl.col("_spread_output").sum().alias("variance_output_tokens"),
+    ]
+
+
 def finished(rows: Weighed) -> dict[str, pl.Expr]:
     """Return sums as decimals; the sum of nothing but nulls is unknown, not zero."""
     same = {"calls": "rows"} if rows.ones else {}
@@ -119,6 +153,8 @@ def finished(rows: Weighed) -> dict[str, pl.Expr]:
     for name, dtype in SUMS.items():
         value = pl.col(same.get(name, name))
         if name == "rows_without_tokens" and rows.full.intersection(TOKENS[:4]):
+            value = pl.lit(0)
+        if name in VARIANCES and not rows.sampled:
             value = pl.lit(0)
         if dtype == COUNTED and name not in rows.blank:
             unit = 1 if name == "latency_ms" else rows.unit

@@ -9,7 +9,7 @@ from decimal import Decimal
 
 import polars as pl
 
-from finops_lab.calendar import format_month, parse_month
+from finops_lab.calendar import days_in_month, format_month, parse_month
 from finops_lab.errors import InputError
 from finops_lab.money import exact_sum
 from finops_lab.unit_economics.bridge_cells import cells
@@ -55,6 +55,8 @@ class Bridge:
         The waterfall: ``label``, ``kind`` (``cause``, ``unexplained`` for what is not measured,
         ``total`` for the whole change), ``amount``, ``start`` and ``end`` (Decimal), counted from
         the spend of ``first``.
+    up_to : int, optional
+        The last day of the month that counts, in both, where one of them is not over.
     """
 
     first: date
@@ -67,6 +69,7 @@ class Bridge:
     cells: pl.DataFrame
     drivers: pl.DataFrame
     steps: pl.DataFrame
+    up_to: int | None = None
 
     @property
     def change(self) -> Decimal:
@@ -74,8 +77,9 @@ class Bridge:
         return exact_sum([self.end, self.start.copy_negate()])
 
     def __repr__(self) -> str:
+        known = f", days 1 to {self.up_to}" if self.up_to else ""
         return (
-            f"Bridge({format_month(self.first)} to {format_month(self.last)}: {self.start:.2f} to "
+            f"Bridge({format_month(self.first)} to {format_month(self.last)}{known}: {self.start:.2f} to "
             f"{self.end:.2f} {self.currency}, residual 0; .terms .cells .drivers .steps)"
         )
 
@@ -91,6 +95,7 @@ def bridge(
     weights: pl.LazyFrame | pl.DataFrame | None = None,
     method: Method = "sequential",
     errors: pl.LazyFrame | pl.DataFrame | None = None,
+    up_to: int | None = None,
 ) -> Bridge:
     """Split the change of AI spend between two months into its causes, exactly.
 
@@ -118,6 +123,9 @@ def bridge(
     errors : polars.LazyFrame or polars.DataFrame, optional
         What `finops_lab.unit_economics.bridge_errors.sampling_errors` says of the calls, where they
         were sampled.
+    up_to : int, optional
+        The last day of the month that entries and calls are of, in both months, where one of them is
+        not over; all days by default.
 
     Returns
     -------
@@ -207,7 +215,8 @@ def bridge(
         )
     found, currency = cells(entries, calls, *months, where=where or {}, metric=metric, errors=errors)
     told = read_weights(weights)
-    split = split_cells(found, months, told, method)
+    days = [min(days_in_month(month), up_to or 31) for month in months]
+    split = split_cells(found, days, told, method)
     start, end = (
         exact_sum(spend(side) for side in sides)
         for sides in zip(*((c.start, c.end) for c in found), strict=True)
@@ -216,5 +225,5 @@ def bridge(
     terms = term_frame(table, exact_sum([end, start.copy_negate()]), price_error(found, told))
     return Bridge(
         months[0], months[1], currency, metric, start, end, terms, table,
-        driver_frame(found, told), step_frame(terms),
+        driver_frame(found, told), step_frame(terms), up_to,
     )  # fmt: skip

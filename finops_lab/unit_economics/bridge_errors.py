@@ -18,6 +18,7 @@ _TOKENS = {
     "cache_write_tokens": "cache_write",
     "output_tokens": "output",
 }
+_MOST = 1e28  # of what a row adds: so large an error is as good as unknown, and sums of it fit
 ERRORS: dict[str, pl.DataType | type[pl.DataType]] = {
     "month": pl.Date,
     **dict.fromkeys(_KEYS, pl.String),
@@ -84,7 +85,7 @@ def sampling_errors(
         .group_by(pl.col("day").dt.month_start().alias("month"), *_KEYS)
         .agg(
             # Rounded row by row: sums of decimals do not depend on the order of rows.
-            parts.cast(COUNTED).sum().alias(name)
+            parts.clip(0, _MOST).cast(COUNTED).sum().alias(name)
             for name, parts in (
                 ("weighed", pl.col("_weight") * pl.col("_tokens")),
                 ("variance", pl.col("_weight") * (pl.col("_weight") - 1) * pl.col("_tokens") ** 2),

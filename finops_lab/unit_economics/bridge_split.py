@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import date
 from decimal import Decimal
 from fractions import Fraction
 
-from finops_lab.calendar import days_in_month
 from finops_lab.money import exact_sum
 from finops_lab.unit_economics.bridge_cells import USE, Cell, Side
 from finops_lab.unit_economics.bridge_terms import TERMS, Factors, Method, exact_terms, rounded
@@ -20,12 +18,12 @@ _ZERO = Fraction(0)
 
 
 def split_cells(
-    found: Sequence[Cell], months: Sequence[date], weights: Weights, method: Method
+    found: Sequence[Cell], days: Sequence[int], weights: Weights, method: Method
 ) -> list[tuple[str, dict[str, Decimal]]]:
-    """Return status and terms of every cell, in order."""
+    """Return status and terms of every cell, in order; `days` are those counted of the two months."""
     statuses = [_status(cell) for cell in found]
     both = [cell for cell, status in zip(found, statuses, strict=True) if status == "both"]
-    shares = [_Shares(both, end, months[end]) for end in (False, True)]
+    shares = [_Shares(both, end, days[end]) for end in (False, True)]
     split = []
     for cell, status in zip(found, statuses, strict=True):
         terms = dict.fromkeys(TERMS, _ZERO)
@@ -88,8 +86,8 @@ def weighed(side: Side, weights: Sequence[Fraction]) -> Fraction:
 class _Shares:
     """Requests of one month's cells, as shares of all and of their model's."""
 
-    def __init__(self, both: Sequence[Cell], later: bool, month: date) -> None:
-        self.later, self.days = later, Fraction(days_in_month(month))
+    def __init__(self, both: Sequence[Cell], later: bool, days: int) -> None:
+        self.later, self.days = later, Fraction(days)
         self.models: dict[str | None, Fraction] = {}
         for cell in both:
             self.models[cell.model] = self.models.get(cell.model, _ZERO) + requests(self.side(cell))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from decimal import Decimal
 
 import polars as pl
@@ -36,6 +37,7 @@ def edge_pools(
     *,
     edge: pl.Expr | None = None,
     money: pl.DataFrame | pl.LazyFrame | None = None,
+    up_to: date | None = None,
 ) -> pl.DataFrame:
     """Tell what edge devices cost and serve: each fleet of devices is a pool.
 
@@ -51,6 +53,8 @@ def edge_pools(
     money : polars.DataFrame or polars.LazyFrame, optional
         ``month``, ``pool_id``, ``money`` in USD, such as `finops_lab.unit_economics.capacity.pool_money`:
         counts before devices x hours of the month x rate.
+    up_to : datetime.date, optional
+        The last day known of a month that is not over: its hours end there.
 
     Returns
     -------
@@ -82,7 +86,8 @@ def edge_pools(
         }
     rows = []
     for month in months:
-        hours = Decimal(days_in_month(month) * 24)
+        runs_on = up_to is not None and month == up_to.replace(day=1)
+        hours = Decimal((up_to.day if up_to and runs_on else days_in_month(month)) * 24)
         for fleet in fleets.sort("pool_id").iter_rows(named=True):
             devices = None if fleet["gpu_count"] is None else Decimal(str(fleet["gpu_count"]))
             by_rate = product(product(devices, hours), fleet["rate_usd_per_gpu_hour"])

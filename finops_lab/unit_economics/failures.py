@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import polars as pl
 
 from finops_lab.unit_economics._grouping import grouped, monthly, share_of
+from finops_lab.unit_economics._sampled import WORDS, share_bounds
 from finops_lab.unit_economics.figures import Definition, figures, whole_and_by
-from finops_lab.unit_economics.schemas import BY, FIGURES
+from finops_lab.unit_economics.schemas import BY, FIGURES, VARIANCES
 
 __all__ = ["ACCURACIES", "DEFINITIONS", "error_rates", "labelled_error_rate"]
 
@@ -24,9 +25,14 @@ class _Measure:
     definition: Definition
     numerator: tuple[str, ...]
     denominator: tuple[str, ...]
+    variance: pl.Expr
+    variance_of_rest: pl.Expr
 
 
 _FINISHED = ("calls_ok", "calls_failed")
+_OK, _FAILED, _CANCELLED, _RETRIED, _TOLD = (
+    pl.col(f"variance_{name}") for name in ("ok", "failed", "cancelled", "retried", "retry_told")
+)
 _MEASURES = (
     _Measure(
         Definition(
@@ -34,25 +40,25 @@ _MEASURES = (
             "calls that failed or timed out / finished calls (ok and failed); cancelled and pending calls"
             " count on neither side; sampled calls stand for the real ones; coverage is the share of"
             " calls whose end is known",
-            _REQUESTS, "lower", "no call finished",
+            _REQUESTS, "lower", "no call finished", bounds=WORDS,
         ),
-        ("calls_failed",), _FINISHED,
+        ("calls_failed",), _FINISHED, _FAILED, _OK,
     ),
     _Measure(
         Definition(
             "M5", "cancelled_share", "Cancelled calls", "ratio", "calls", "calls",
             "calls that their caller gave up / cancelled and finished calls",
-            _REQUESTS, "lower", "no call ended",
+            _REQUESTS, "lower", "no call ended", bounds=WORDS,
         ),
-        ("calls_cancelled",), (*_FINISHED, "calls_cancelled"),
+        ("calls_cancelled",), (*_FINISHED, "calls_cancelled"), _CANCELLED, _OK + _FAILED,
     ),
     _Measure(
         Definition(
             "M5", "retry_share", "Retries", "ratio", "calls", "calls",
             "calls that repeat a failed one / calls whose source says whether they do",
-            _REQUESTS, "lower", "no source says which calls repeat a failed one",
+            _REQUESTS, "lower", "no source says which calls repeat a failed one", bounds=WORDS,
         ),
-        ("calls_retried",), ("calls_retry_told",),
+        ("calls_retried",), ("calls_retry_told",), _RETRIED, _TOLD - _RETRIED,
     ),
 )  # fmt: skip
 _LABELLED = Definition(
@@ -74,14 +80,16 @@ def error_rates(
     Parameters
     ----------
     requests : polars.DataFrame or polars.LazyFrame
-        `finops_lab.unit_economics.schemas.REQUEST_MONTHS` or ``REQUEST_DAYS``.
+        `finops_lab.unit_economics.schemas.REQUEST_MONTHS` or ``REQUEST_DAYS``. Without the columns
+        of `VARIANCES` every call counts as logged.
     by : sequence of str
         Dimensions beside the whole.
 
     Returns
     -------
     polars.DataFrame
-        FIGURES of M5: ``error_rate``, ``cancelled_share``, ``retry_share``.
+        FIGURES of M5: ``error_rate``, ``cancelled_share``, ``retry_share``; of a sampled log
+        between bounds that hold for 95 of 100 samples.
 
     Examples
     --------
@@ -102,16 +110,30 @@ def error_rates(
         "calls_retried",
         "calls_retry_told",
     )
-    rows = monthly(requests).select("month", *dict.fromkeys(by), *names).collect()
+    frame = monthly(requests)
+    told = frame.collect_schema()
+    spread = [(pl.col(n) if n in told else pl.lit(None, pl.Float64)).alias(n) for n in VARIANCES]
+    rows = frame.select("month", *dict.fromkeys(by), *names, *spread).collect()
     parts = []
     for dimension in whole_and_by(by):
-        sums = grouped(rows, dimension, *(pl.col(name).sum() for name in names))
+        sums = grouped(rows, dimension, *(pl.col(name).sum() for name in (*names, *VARIANCES)))
         known = share_of(pl.col("calls") - pl.col("calls_pending"), pl.col("calls")).alias("coverage")
         for one in _MEASURES:
             over = pl.sum_horizontal(one.denominator).alias("denominator")
             above = pl.sum_horizontal(one.numerator).alias("numerator")
-            told = sums.select("month", "key", "rows", known, above, over)
-            parts.append(figures(told, one.definition, dimension=dimension))
+            shares = sums.select(
+                "month",
+                "key",
+                "rows",
+                known,
+                above,
+                over,
+                one.variance.alias("v"),
+                one.variance_of_rest.alias("w"),
+            )
+            low, high = share_bounds(shares, "numerator", "denominator", pl.col("v"), pl.col("w"))
+            some = shares.drop("v", "w").with_columns(low.alias("lower"), high.alias("upper"))
+            parts.append(figures(some, one.definition, dimension=dimension))
     return pl.concat(parts)
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 import polars as pl
 
 from finops_lab.errors import InputError
-from finops_lab.money import MONEY, divided
+from finops_lab.unit_economics._dividing import quotients
 from finops_lab.unit_economics.schemas import FIGURES
 
 __all__ = ["Definition", "figures", "whole_and_by"]
@@ -40,6 +40,8 @@ class Definition:
         Reason given where there is nothing to divide by.
     source : str
         Paper or specification that the formula is from; empty where it is this project's.
+    bounds : str
+        What ``lower`` and ``upper`` of its figures are; empty where there are none.
     """
 
     kpi: str
@@ -53,6 +55,7 @@ class Definition:
     better: Literal["lower", "higher", "within", "none"] = "lower"
     nothing: str = "there is nothing to divide by"
     source: str = ""
+    bounds: str = ""
 
 
 def figures(
@@ -101,32 +104,31 @@ def figures(
     >>> figures(rows, errors, dimension="feature").select("key", "value", "reason").rows()
     [('chat', Decimal('0.125000000000000000'), None), ('search', None, 'no finished calls')]
     """
-    frame = rows.lazy().collect()
+    frame = rows if isinstance(rows, pl.DataFrame) else rows.collect()
     if missing := {"month", "numerator", "denominator"} - set(frame.columns):
         raise InputError(f"figures need the columns {', '.join(sorted(missing))}")
     given = [name for name in frame.columns if name in FIGURES]
-    frame = frame.select(pl.col(name).cast(FIGURES[name]) for name in given)
+    columns: dict[str, pl.Expr] = {name: pl.col(name).cast(FIGURES[name]) for name in given}
     if "value" not in given:
-        values = [
-            divided(numerator, denominator, times)
-            for numerator, denominator in frame.select("numerator", "denominator").iter_rows()
-        ]
-        frame = frame.with_columns(pl.Series("value", values, MONEY))
-    said = frame["reason"] if "reason" in given else pl.Series([None], dtype=pl.String)
-    frame = frame.with_columns(
-        pl.lit(definition.kpi).alias("kpi"),
-        pl.lit(definition.measure).alias("measure"),
-        pl.lit(dimension, pl.String).alias("dimension"),
-        *(
-            pl.lit(getattr(definition, name).replace("{currency}", currency)).alias(name)
-            for name in ("unit", "numerator_unit", "denominator_unit")
-        ),
-        pl.when(pl.col("value").is_null())
-        .then(pl.coalesce(said, pl.lit(definition.nothing)))
-        .alias("reason"),
+        values = quotients(frame["numerator"], frame["denominator"], times)
+        frame = frame.hstack([values.alias("value")])
+        columns["value"] = pl.col("value")
+    columns |= {
+        "kpi": pl.lit(definition.kpi),
+        "measure": pl.lit(definition.measure),
+        "dimension": pl.lit(dimension, pl.String),
+    }
+    columns |= {
+        name: pl.lit(getattr(definition, name).replace("{currency}", currency))
+        for name in ("unit", "numerator_unit", "denominator_unit")
+    }
+    said = columns.get("reason", pl.lit(None, pl.String))
+    columns["reason"] = pl.when(columns["value"].is_null()).then(
+        pl.coalesce(said, pl.lit(definition.nothing))
     )
-    absent = [pl.lit(None, kind).alias(name) for name, kind in FIGURES.items() if name not in frame.columns]
-    return frame.with_columns(absent).select(list(FIGURES)).sort("month", "key", nulls_last=True)
+    whole = [columns.get(name, pl.lit(None, kind)).alias(name) for name, kind in FIGURES.items()]
+    # One query: a KPI table asks for hundreds of small ones.
+    return frame.lazy().select(whole).sort("month", "key", nulls_last=True).collect()
 
 
 def whole_and_by(dimensions: Sequence[str]) -> tuple[str | None, ...]:

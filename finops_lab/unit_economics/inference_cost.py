@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import decimal
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
-from fractions import Fraction
 
 import polars as pl
 
@@ -15,38 +13,27 @@ from finops_lab.config import Activity, TokenWeights
 from finops_lab.contracts import DIMENSIONS
 from finops_lab.errors import InputError
 from finops_lab.money import MONEY, SCALE, exact_sum, one_currency, split
-from finops_lab.unit_economics._grouping import grouped
+from finops_lab.unit_economics._grouping import grouped, share_of
 from finops_lab.unit_economics._idle_pools import idle_of_pools
-from finops_lab.unit_economics._inference_measures import (
-    COVERED,
-    DEFINITIONS,
-    INPUT,
-    LOADED,
-    MARGINAL,
-    MEASURED,
-    OUTPUT,
-    PER_1000,
-    PER_CALL,
-    PER_OUTCOME,
-    TOKENS,
-    WEIGHTED,
-)
-from finops_lab.unit_economics._telling import first_reason, told
+from finops_lab.unit_economics._inference_figures import inference_figures
+from finops_lab.unit_economics._inference_measures import DEFINITIONS
+from finops_lab.unit_economics._telling import first_reason
 from finops_lab.unit_economics.activity import currency_of, spent
 from finops_lab.unit_economics.figures import whole_and_by
 from finops_lab.unit_economics.schemas import BY, COUNTED, REQUEST_KEYS
 
 __all__ = ["DEFINITIONS", "inference_cost"]
 
-_MILLION = 1_000_000
 # What both the ledger and requests say.
 _TOLD_BY = tuple(name for name in DIMENSIONS if name in REQUEST_KEYS)
 _Place = tuple[date, str | None]
 _Amounts = dict[_Place, Decimal]
 _ZERO = Decimal(0)
-_UNIT = Decimal(1).scaleb(-SCALE)
+# Of a weight; with the three of counted tokens they make the decimals of money.
+_DIGITS = SCALE - 3
 _INPUTS = ("input_uncached_tokens", "cache_write_tokens")
-_COUNTS = ("inferences", "outcomes", "input", "cached", "output", "rows", "rows_without_tokens")
+_OFF = ("variance_ok", "variance_input_tokens", "variance_output_tokens")
+_COUNTS = ("inferences", "outcomes", "input", "cached", "output", "rows", "rows_without_tokens", *_OFF)
 _AMOUNTS = ("amount", "used", "charged", "idle", "entries", "unknown")
 
 
@@ -80,7 +67,8 @@ def inference_cost(
     entries : polars.LazyFrame or polars.DataFrame
         Rows of the `ledger` contract, in one currency.
     requests : polars.LazyFrame or polars.DataFrame
-        `finops_lab.unit_economics.schemas.REQUEST_MONTHS`.
+        `finops_lab.unit_economics.schemas.REQUEST_MONTHS`. Without the columns of `VARIANCES` every
+        call counts as logged.
     schedule : polars.LazyFrame or polars.DataFrame, optional
         The ``schedule`` of a `finops_lab.allocation.amortization.Amortization`. A month's training
         is shared among a model's inferences, so that each carries the same.
@@ -104,7 +92,8 @@ def inference_cost(
         `FIGURES` of the measures in `DEFINITIONS`, for every month that the ledger has inference
         money in or requests tell of. ``rows`` counts ledger entries and rows of requests. Money
         and calls that name no value of a dimension are shown (key null), but never divided: they
-        have nothing to do with each other.
+        have nothing to do with each other. Of a sampled log, calls and tokens are estimates, and
+        the figures have bounds that hold for 95 of 100 samples.
 
     Raises
     ------
@@ -153,7 +142,7 @@ def inference_cost(
             weights or TokenWeights(),
             currency,
         )
-        parts += _figures(table, dimension, currency)
+        parts += inference_figures(table, dimension, currency)
     return pl.concat(parts)
 
 
@@ -169,11 +158,13 @@ def _counted(requests: pl.LazyFrame | pl.DataFrame, dimensions: Sequence[str]) -
         "output": pl.col("output_tokens").fill_null(0),
         "rows": pl.col("rows"),
         "rows_without_tokens": pl.col("rows_without_tokens"),
+        **{name: pl.col(name).fill_null(0) for name in _OFF},
     }
     keys = ["month", *dimensions, "pool_id"]
-    return (
-        requests.lazy().group_by(keys).agg(what.sum().alias(name) for name, what in known.items()).collect()
-    )
+    frame = requests.lazy()
+    told = frame.collect_schema()
+    frame = frame.with_columns(pl.lit(0, COUNTED).alias(name) for name in _OFF if name not in told)
+    return frame.group_by(keys).agg(what.sum().alias(name) for name, what in known.items()).collect()
 
 
 def _matched(
@@ -218,6 +209,7 @@ def _side_by_side(
         *[pl.col(name).filter(matched).sum() for name in _COUNTS],
         pl.col("inferences").sum().alias("all_inferences"),
         pl.col("rows").sum().alias("all_rows"),
+        pl.col("variance_ok").filter(~matched).sum().alias("variance_unmatched"),
     )
     table = there.join(counts, on=["month", "key"], how="full", coalesce=True, nulls_equal=True)
     table = table.with_columns(
@@ -243,14 +235,9 @@ def _side_by_side(
         first_reason(*unseen).alias("reason_of_calls"),
         *[pl.when(counted).then(name).alias(name) for name in ("amount", "used")],
         (pl.col("entries") + pl.col("rows")).alias("all"),
-        pl.Series("coverage", _shares(table, "charged", "all_charged"), pl.Float64),
-        pl.Series("untold", _shares(table, "rows_without_tokens", "rows"), pl.Float64),
+        share_of(pl.col("charged"), pl.col("all_charged")).alias("coverage"),
+        share_of(pl.col("rows_without_tokens"), pl.col("rows")).alias("untold"),
     ).sort("month", "key", nulls_last=True)
-
-
-def _shares(table: pl.DataFrame, part: str, whole: str) -> list[float | None]:
-    pairs = table.select(part, whole).iter_rows()
-    return [float(Fraction(some) / Fraction(every)) if every else None for some, every in pairs]
 
 
 def _ready(
@@ -271,16 +258,13 @@ def _ready(
     # Where the schedule tells of a month, a model without a line in it was not trained here.
     made = [training.get(place, _ZERO if place[0] in trained else None) for place in places]
     spare = [idle.get(place, (None, None)) for place in places]
-    tokens = table.select(pl.col("input", "cached", "output").fill_null(0)).iter_rows()
-    weighing = (weights.input, weights.cached_input, weights.output)
-    with decimal.localcontext(prec=80):
-        weighted = [sum(map(Decimal.__mul__, one, weighing), _ZERO).quantize(_UNIT) for one in tokens]
     table = table.with_columns(
         pl.Series("training", made, MONEY),
         pl.Series("spare", [amount for amount, _ in spare], MONEY),
         pl.Series("coverage_of_samples", [share for _, share in spare], pl.Float64),
-        pl.Series("weighted", weighted, MONEY),
+        _weighted(weights),
         _outcomes(table, outcomes, dimension),
+        *_variances(weights, counted=outcomes is not None),
     )
     return table.with_columns(
         (pl.col("amount") + pl.col("training")).cast(MONEY).alias("loaded"),
@@ -298,6 +282,37 @@ def _ready(
         _or("training", untrained).alias("reason_of_training"),
         _or("outcome", "outcomes are not told of it").alias("reason_of_outcomes"),
     )
+
+
+def _weighted(weights: TokenWeights) -> pl.Expr:
+    """Return tokens times what they weigh: thousandths times parts of 10^15, which are whole numbers."""
+    parts = [
+        pl.col(name).fill_null(0).to_physical().cast(pl.Int128) * int(weight.scaleb(_DIGITS))
+        for name, weight in (
+            ("input", weights.input),
+            ("cached", weights.cached_input),
+            ("output", weights.output),
+        )
+    ]
+    return (parts[0] + parts[1] + parts[2]).reinterpret(dtype=MONEY).alias("weighted")
+
+
+def _variances(weights: TokenWeights, *, counted: bool) -> list[pl.Expr]:
+    """Return how far the denominators may be off because calls were sampled; `counted` outcomes are not."""
+    calls, read, written = (pl.col(name).cast(pl.Float64) for name in _OFF)
+    # Input and output of a call go together, so at worst their errors do: standard errors add up.
+    heaviest = float(max(weights.input, weights.cached_input))
+    weighted = heaviest * read.sqrt() + float(weights.output) * written.sqrt()
+    found = {
+        # Calls that a gateway answered are taken out of a count that no row of it can be missing from.
+        "inferences": pl.min_horizontal(calls, pl.col("inferences").cast(pl.Float64) ** 2),
+        "outcome": pl.lit(0.0) if counted else calls,
+        "inputs": read,
+        "output": written,
+        "tokens": (read.sqrt() + written.sqrt()) ** 2,
+        "weighted": weighted**2,
+    }
+    return [what.alias(f"variance_of_{name}") for name, what in found.items()]
 
 
 def _or(column: str, reason: str) -> pl.Expr:
@@ -349,36 +364,3 @@ def _loaded(training: pl.DataFrame, calls: pl.DataFrame, dimension: str | None) 
             for (value, counts, _), part in zip(among, split(amount, [n for *_, n in among]), strict=True):
                 found[month, value] += [part] if counts else []
     return {place: exact_sum(parts) for place, parts in found.items()}
-
-
-# Measure, numerator, denominator, factor, and the columns that its coverage, rows and reason are in.
-_MEASURES = (
-    (PER_CALL, "amount", "inferences", 1, "coverage", "all", "reason"),
-    (MARGINAL, "used", "inferences", 1, "coverage", "all", "reason"),
-    (MEASURED, "busy", "inferences", 1, "coverage_of_samples", "all", "reason_of_samples"),
-    (LOADED, "loaded", "inferences", 1, "coverage", "all", "reason_of_training"),
-    (PER_1000, "amount", "inferences", 1000, "coverage", "all", "reason"),
-    (TOKENS, "amount", "tokens", _MILLION, "coverage_of_tokens", "all", "reason"),
-    (INPUT, "amount", "inputs", _MILLION, "coverage_of_tokens", "all", "reason"),
-    (OUTPUT, "amount", "output", _MILLION, "coverage_of_tokens", "all", "reason"),
-    (WEIGHTED, "amount", "weighted", _MILLION, "coverage_of_tokens", "all", "reason"),
-    (PER_OUTCOME, "amount", "outcome", 1, "coverage", "all", "reason_of_outcomes"),
-    (COVERED, "inferences", "all_inferences", 1, None, "all_rows", "reason_of_calls"),
-)
-
-
-def _figures(table: pl.DataFrame, dimension: str | None, currency: str) -> list[pl.DataFrame]:
-    parts = []
-    for one, top, below, times, coverage, rows, reason in _MEASURES:
-        share = pl.lit(None, pl.Float64) if coverage is None else pl.col(coverage)
-        some = table.select(
-            "month",
-            "key",
-            pl.col(top).alias("numerator"),
-            pl.col(below).alias("denominator"),
-            share.alias("coverage"),
-            pl.col(rows).alias("rows"),
-            pl.col(reason).alias("reason"),
-        )
-        parts.append(told(some, one, dimension=dimension, times=times, currency=currency))
-    return parts

@@ -68,17 +68,21 @@ class Kpis:
         `finops_lab.unit_economics.schemas.FIGURES` with target and status.
     definitions : tuple of Definition
         How each measure is worked out.
+    up_to : datetime.date, optional
+        The last day known of the month, where it is not over.
     """
 
     month: date
     table: pl.DataFrame
     figures: pl.DataFrame
     definitions: tuple[Definition, ...]
+    up_to: date | None = None
 
     def __repr__(self) -> str:
         counts = self.table["status"].value_counts(sort=True)
         said = ", ".join(f"{n} {status}" for status, n in sorted(counts.iter_rows()))
-        return f"Kpis({format_month(self.month)}: {said}; .table .figures .by() .trend() .explain())"
+        known = f" up to {self.up_to}" if self.up_to else ""
+        return f"Kpis({format_month(self.month)}{known}: {said}; .table .figures .by() .trend() .explain())"
 
     def _repr_html_(self) -> str:
         return self.table.select(
@@ -186,12 +190,13 @@ class Kpis:
             ("measure", f"{one.title} ({kpi} {one.measure})"),
             ("of", "everything" if dimension is None else f"{dimension} {key or 'unknown'}"),
             ("month", format_month(self.month)),
+            ("known up to", str(self.up_to) if self.up_to else None),
             ("value", _said(row["value"], row["unit"]) if row["value"] is not None else "undefined"),
             ("why undefined", row["reason"]),
             ("numerator", _said(row["numerator"], row["numerator_unit"])),
             ("denominator", _said(row["denominator"], row["denominator_unit"])),
             ("formula", one.formula),
-            ("bounds", _bounds(row["lower"], row["upper"], row["unit"])),
+            ("bounds", _bounds(row["lower"], row["upper"], row["unit"], one.bounds)),
             ("tables", ", ".join(one.tables)),
             ("rows", None if row["rows"] is None else f"{row['rows']:,}"),
             ("coverage", None if row["coverage"] is None else f"{row['coverage']:.1%}"),
@@ -202,7 +207,13 @@ class Kpis:
         return pl.DataFrame([line for line in lines if line[1]], schema=["what", "says"], orient="row")
 
 
-def kpis(figures: pl.DataFrame | pl.LazyFrame, month: date, definitions: Iterable[Definition]) -> Kpis:
+def kpis(
+    figures: pl.DataFrame | pl.LazyFrame,
+    month: date,
+    definitions: Iterable[Definition],
+    *,
+    up_to: date | None = None,
+) -> Kpis:
     """Put the KPIs of a month together.
 
     Parameters
@@ -213,6 +224,8 @@ def kpis(figures: pl.DataFrame | pl.LazyFrame, month: date, definitions: Iterabl
         The month; later ones are left out.
     definitions : iterable of Definition
         How the measures are worked out.
+    up_to : datetime.date, optional
+        The last day known of the month, where it is not over.
 
     Returns
     -------
@@ -224,7 +237,7 @@ def kpis(figures: pl.DataFrame | pl.LazyFrame, month: date, definitions: Iterabl
     whole = past.filter(pl.col("dimension").is_null())
     months = [add_months(month, back) for back in range(1 - TREND_MONTHS, 1)]
     rows = [_row(whole, kpi, measure, months, known) for kpi, measure in HEADLINES]
-    return Kpis(month, pl.DataFrame(rows, schema=_SCORECARD, orient="row"), past, known)
+    return Kpis(month, pl.DataFrame(rows, schema=_SCORECARD, orient="row"), past, known, up_to)
 
 
 _SCORECARD: dict[str, pl.DataType | type[pl.DataType]] = {
@@ -280,10 +293,11 @@ def _said(amount: Decimal | None, unit: str | None) -> str | None:
     return f"{text} {unit or ''}".strip()
 
 
-def _bounds(lower: Decimal | None, upper: Decimal | None, unit: str | None) -> str | None:
+def _bounds(lower: Decimal | None, upper: Decimal | None, unit: str | None, what: str) -> str | None:
     if lower is None and upper is None:
         return None
-    return f"{_said(lower, None) or '?'} to {_said(upper, None) or '?'} {unit or ''}".strip()
+    ends = f"{_said(lower, None) or '?'} to {_said(upper, None) or '?'} {unit or ''}".strip()
+    return f"{ends} ({what})" if what else ends
 
 
 def _range(least: Decimal | None, most: Decimal | None) -> str | None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from decimal import Decimal
 
 import polars as pl
 
 from finops_lab.calendar import days_in_month
-from finops_lab.money import divided
+from finops_lab.unit_economics._dividing import quotients
 from finops_lab.unit_economics._engine_buckets import as_cumulative, counted_buckets
 from finops_lab.unit_economics._grouping import as_written, grouped, monthly, share_of
 from finops_lab.unit_economics.figures import Definition, figures, whole_and_by
@@ -358,11 +357,11 @@ def _told(
         told = told.join(all_calls, on=on, how="left", nulls_equal=True)
         told = told.with_columns(share_of(pl.col("calls"), pl.col("calls_ok")).alias("coverage"))
     part, whole = share(at)
-    ranks = [divided(calls, Decimal(whole), part) for calls in told["calls"].cast(FIGURES["numerator"])]
+    ranks = quotients(told["calls"], pl.repeat(whole, told.height, eager=True), part)
     open_end = pl.col("value").is_null() & pl.col("calls").is_not_null()
     told = told.with_columns(
         *(as_written(told[name]) for name in given if name != "rows"),
-        pl.Series("numerator", ranks, FIGURES["numerator"]),
+        ranks.alias("numerator"),
         pl.col("calls").alias("denominator"),
         pl.when(open_end).then(pl.lit(_OPEN)).alias("reason"),
     )

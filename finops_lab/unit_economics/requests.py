@@ -11,7 +11,7 @@ its tokens for those of all ``n_requests``, its durations for one call.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 
@@ -22,7 +22,7 @@ from finops_lab.money import MONEY
 from finops_lab.unit_economics import histogram
 from finops_lab.unit_economics._codes import PLACE, Coded, coded
 from finops_lab.unit_economics._weighed import OK, TOKENS, Weighed, finished, sums, weighed
-from finops_lab.unit_economics.histogram import QUANTILES, share
+from finops_lab.unit_economics.histogram import share
 from finops_lab.unit_economics.schemas import (
     BY,
     COUNTED,
@@ -34,7 +34,7 @@ from finops_lab.unit_economics.schemas import (
     SUMS,
 )
 
-__all__ = ["Rolled", "combine", "months", "partial", "pooled", "roll_up"]
+__all__ = ["Rolled", "combine", "months", "partial", "roll_up"]
 
 _NEEDED: dict[str, pl.DataType | type[pl.DataType]] = {
     "day": pl.Date,
@@ -171,64 +171,6 @@ def months(days: pl.LazyFrame) -> pl.LazyFrame:
     sums = [pl.when(pl.col(name).count() > 0).then(pl.col(name).sum()).alias(name) for name in SUMS]
     found = days.with_columns(pl.col("day").dt.month_start().alias("month")).group_by(keys).agg(sums)
     return found.select(list(REQUEST_MONTHS)).sort(keys, nulls_last=True)
-
-
-def pooled(
-    requests: pl.LazyFrame,
-    by: Sequence[str] = (),
-    at: Sequence[float] = QUANTILES,
-    *,
-    metric: str = "latency",
-) -> pl.DataFrame:
-    """Return exact quantiles of successful calls over whole months: what no sum of days can give.
-
-    Parameters
-    ----------
-    requests : polars.LazyFrame
-        Rows of `inference_requests`.
-    by : sequence of str
-        Columns that tell groups apart, beside the month.
-    at : sequence of float
-        Quantiles between 0 and 1.
-    metric : {"latency", "ttft"}
-        Which duration.
-
-    Returns
-    -------
-    polars.DataFrame
-        ``month`` (Date), the columns of `by`, ``quantile`` and ``value`` (Float64, milliseconds),
-        ``rows`` (Int64, those that know the duration); sorted.
-
-    Raises
-    ------
-    InputError
-        When a needed column is missing, or a quantile is not between 0 and 1.
-
-    Examples
-    --------
-    >>> from datetime import date
-    >>> calls = pl.LazyFrame({"day": [date(2026, 10, 1), date(2026, 10, 2)], "status": ["ok", "ok"],
-    ...     "n_requests": [3, 1], "sample_weight": [1.0, 1.0], "latency_ms": [100.0, 300.0]})
-    >>> pooled(calls, at=[0.75, 0.76]).select("quantile", "value").rows()
-    [(0.75, 100.0), (0.76, 300.0)]
-    """
-    value = f"{metric}_ms"
-    calls = (pl.col("n_requests") * pl.col("sample_weight") * 1000).round(0).cast(pl.Int64)
-    month = pl.col("day").dt.month_start().alias("month")
-    keys = ["month", *by]
-    rows = _read(requests).filter(OK, pl.col(value).is_not_null())
-    frame = rows.select(month, *by, pl.col(value), calls.alias("_calls")).filter(pl.col("_calls") > 0)
-    alike = frame.select(pl.col("_calls").min() == pl.col("_calls").max()).collect().item() is not False
-    named = [
-        (_plain(value, q) if alike else _weighted(value, "_calls", q)).alias(f"_{place}")
-        for place, q in enumerate(at)
-    ]
-    wide = frame.group_by(keys).agg(pl.len().cast(pl.Int64).alias("rows"), *named).collect()
-    tall = [
-        wide.select(*keys, pl.lit(float(q)).alias("quantile"), pl.col(f"_{place}").alias("value"), "rows")
-        for place, q in enumerate(at)
-    ]
-    return pl.concat(tall).sort(*keys, "quantile", nulls_last=True)
 
 
 def _read(requests: pl.LazyFrame) -> pl.LazyFrame:

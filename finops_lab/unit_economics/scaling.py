@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 
 import polars as pl
 
 from finops_lab.money import MONEY, divided
 from finops_lab.unit_economics._grouping import grouped, per_hour, share_of
+from finops_lab.unit_economics._telling import told
 from finops_lab.unit_economics.figures import Definition, figures
 from finops_lab.unit_economics.schemas import FIGURES
 
@@ -239,7 +240,11 @@ def _told(
 
 
 def money_per_qps(
-    money: pl.DataFrame | pl.LazyFrame, calls: pl.DataFrame | pl.LazyFrame, *, currency: str = "USD"
+    money: pl.DataFrame | pl.LazyFrame,
+    calls: pl.DataFrame | pl.LazyFrame,
+    *,
+    currency: str = "USD",
+    up_to: date | None = None,
 ) -> pl.DataFrame:
     """Divide the money of pools by the calls a second that they answered within the target latency.
 
@@ -252,6 +257,10 @@ def money_per_qps(
         `finops_lab.unit_economics.latency.calls_within`, and ``seconds`` that they were counted over.
     currency : str
         ISO 4217 code of the money.
+    up_to : datetime.date, optional
+        The last day known of a month that is not over. The rate of its calls is that of the days
+        known, its money that of part of a month: it would look cheap beside whole months, and has
+        no value.
 
     Returns
     -------
@@ -279,29 +288,34 @@ def money_per_qps(
     answered = calls.lazy().select(*keys).collect().with_columns(pl.Series("qps", rate, FIGURES["value"]))
     both = answered.lazy().join(money.lazy().select(*keys, "money"), on=keys, how="full", coalesce=True)
     rows = both.collect()
-    told = rows.select(
+    partly = f"the month is known up to {up_to} only: its money is not that of a month" if up_to else ""
+    running = pl.lit(up_to is not None) & (pl.col("month") == pl.lit(up_to and up_to.replace(day=1)))
+    pools = rows.select(
         "month",
         pl.col("pool_id").alias("key"),
         pl.col("money").alias("numerator"),
         pl.col("qps").alias("denominator"),
-        pl.when(pl.col("money").is_null())
+        pl.when(running)
+        .then(pl.lit(partly))
+        .when(pl.col("money").is_null())
         .then(pl.lit("the money of the pool is not known"))
         .when(pl.col("qps").is_null())
         .then(pl.lit("the calls of the pool are not known"))
         .alias("reason"),
     )
-    known = told.filter(pl.col("numerator").is_not_null() & pl.col("denominator").is_not_null())
-    of_all = told.group_by("month").agg(pl.col("numerator").count().alias("pools"))
+    known = pools.filter(pl.col("numerator").is_not_null() & pl.col("denominator").is_not_null())
+    of_all = pools.group_by("month").agg(pl.col("numerator").count().alias("pools"))
     whole = known.group_by("month").agg(pl.col("numerator", "denominator").sum(), pl.len().alias("counted"))
     whole = of_all.join(whole, on="month", how="left").select(
         "month",
         "numerator",
         "denominator",
         share_of(pl.col("counted").fill_null(0), pl.col("pools")).alias("coverage"),
+        pl.when(running).then(pl.lit(partly)).alias("reason"),
     )
     return pl.concat(
         [
-            figures(whole, _PER_QPS, currency=currency),
-            figures(told, _PER_QPS, dimension="pool_id", currency=currency),
+            told(whole, _PER_QPS, currency=currency),
+            told(pools, _PER_QPS, dimension="pool_id", currency=currency),
         ]
     )

@@ -23,6 +23,7 @@ __all__ = [
     "REQUEST_KEYS",
     "REQUEST_MONTHS",
     "SUMS",
+    "VARIANCES",
 ]
 
 _Schema = dict[str, pl.DataType | type[pl.DataType]]
@@ -33,6 +34,19 @@ BY = ("team", "model", "variant", "feature", "customer", "environment")
 
 # What tells calls apart in a roll-up, beside their day or month. All may be null.
 REQUEST_KEYS = (*BY, "region", "provider", "hosting", "operation", "service_tier", "pool_id")
+
+# How far counts may be off because calls were sampled, and the sums that they are of: a row of weight w is
+# taken as kept by itself with probability 1 / w (Horvitz and Thompson 1952, Poisson sampling). They add
+# up as the counts do, and are 0 where every call has its row.
+VARIANCES = {
+    "variance_ok": "calls_ok",
+    "variance_failed": "calls_failed",
+    "variance_cancelled": "calls_cancelled",
+    "variance_retried": "calls_retried",
+    "variance_retry_told": "calls_retry_told",
+    "variance_input_tokens": "input_tokens",  # cached ones included
+    "variance_output_tokens": "output_tokens",
+}
 
 # Sums over the calls of a group; tokens are null where no row of the group knows them.
 SUMS: _Schema = {
@@ -54,6 +68,7 @@ SUMS: _Schema = {
     "latency_ms": COUNTED,  # of all calls together whose latency is known,
     "calls_timed": COUNTED,  # which are these
     "cost_reported_usd": MONEY,
+    **dict.fromkeys(VARIANCES, COUNTED),
 }
 _KEYS: _Schema = dict.fromkeys(REQUEST_KEYS, pl.String)
 

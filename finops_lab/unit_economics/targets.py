@@ -80,36 +80,46 @@ def with_targets(
         if measure is not None:
             place = (target.kpi, measure, target.dimension, target.key)
             ranges[place] = (target.at_least, target.at_most)
-    rows: list[tuple[Decimal | None, Decimal | None, str]] = []
-    wanted = ("kpi", "measure", "dimension", "key", "value", "lower", "upper")
-    for kpi, measure, dimension, key, value, lower, upper in frame.select(wanted).iter_rows():
-        found = ranges.get((kpi, measure, dimension, key)) if key is not None or dimension is None else None
-        least, most = found or ranges.get((kpi, measure, None, None), (None, None))
-        rows.append((least, most, _status(value, lower, upper, least, most)))
-    schema = {name: TARGETED[name] for name in ("at_least", "at_most", "status")}
-    return frame.hstack(pl.DataFrame(rows, schema=schema, orient="row"))
+    keys = ["kpi", "measure", "dimension", "key"]
+    schema: dict[str, pl.DataType | type[pl.DataType]] = {
+        **dict.fromkeys(keys, pl.String),
+        "at_least": MONEY,
+        "at_most": MONEY,
+    }
+    rows = [(*place, *ends) for place, ends in ranges.items()]
+    every = pl.DataFrame(rows, schema=schema, orient="row")
+    # The most special target goes first; one for a value of a dimension counts for that value alone.
+    general = every.filter(pl.col("dimension").is_null(), pl.col("key").is_null()).drop("dimension", "key")
+    special = every.with_columns(pl.lit(True).alias("_special"))
+    done = frame.join(special, on=keys, how="left", nulls_equal=True, maintain_order="left").join(
+        general, on=keys[:2], how="left", nulls_equal=True, maintain_order="left", suffix="_of_all"
+    )
+    mine = pl.col("_special").fill_null(False) & (pl.col("key").is_not_null() | pl.col("dimension").is_null())
+    ends = [
+        pl.when(mine).then(name).otherwise(f"{name}_of_all").alias(name) for name in ("at_least", "at_most")
+    ]
+    done = done.with_columns(ends).with_columns(_status().alias("status"))
+    return done.select(*frame.columns, "at_least", "at_most", "status")
 
 
-def _status(
-    value: Decimal | None,
-    lower: Decimal | None,
-    upper: Decimal | None,
-    least: Decimal | None,
-    most: Decimal | None,
-) -> str:
-    if value is None:
-        return "undefined"
-    if least is None and most is None:
-        return "no target"
-    low, high = (value if lower is None else lower), (value if upper is None else upper)
-    verdicts = {_within(end, least, most) for end in (low, high, value)}
-    if len(verdicts) > 1:
-        return "unclear"
+def _status() -> pl.Expr:
+    value, least, most = (pl.col(name) for name in ("value", "at_least", "at_most"))
+    low, high = (pl.coalesce(end, "value") for end in ("lower", "upper"))
+
+    def within(end: pl.Expr) -> pl.Expr:
+        return (end >= least).fill_null(True) & (end <= most).fill_null(True)
+
+    verdicts = [within(end) for end in (low, high, value)]
     # Both ends outside on different sides say nothing either.
-    if least is not None and most is not None and low < least and high > most:
-        return "unclear"
-    return "met" if verdicts.pop() else "missed"
-
-
-def _within(value: Decimal, least: Decimal | None, most: Decimal | None) -> bool:
-    return (least is None or value >= least) and (most is None or value <= most)
+    around = ((low < least) & (high > most)).fill_null(False)
+    return (
+        pl.when(value.is_null())
+        .then(pl.lit("undefined"))
+        .when(least.is_null() & most.is_null())
+        .then(pl.lit("no target"))
+        .when(around | (pl.any_horizontal(verdicts) != pl.all_horizontal(verdicts)))
+        .then(pl.lit("unclear"))
+        .when(verdicts[2])
+        .then(pl.lit("met"))
+        .otherwise(pl.lit("missed"))
+    )

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import date, datetime
 
 import polars as pl
 
 from finops_lab import measuring, pricing
-from finops_lab.calendar import parse_month
+from finops_lab.calendar import format_month, parse_month
+from finops_lab.errors import InputError
 from finops_lab.lab import Lab
 from finops_lab.unit_economics import bridge as _bridge
 from finops_lab.unit_economics.activity import activity
 from finops_lab.unit_economics.bridge_errors import sampling_errors
 from finops_lab.unit_economics.bridge_weights import price_weights
+from finops_lab.unit_economics.requests import months
 from finops_lab.valuing.frames import Frames
 
 __all__ = ["bridge"]
@@ -26,6 +28,7 @@ def bridge(
     *,
     where: Mapping[str, str | Sequence[str]] | None = None,
     metric: str = "EffectiveCost",
+    at: datetime | None = None,
 ) -> _bridge.Bridge:
     """Split the change of spend between two months into its causes: see `unit_economics.bridge`.
 
@@ -39,6 +42,10 @@ def bridge(
         Only these values of dimensions, such as ``{"team": "search"}``.
     metric : str
         The cost column.
+    at : datetime.datetime, optional
+        How far the later month has run (UTC), where it is not over. Without it, it has run to the end
+        of the lab's `as_of`, or of the latest day that bills, requests or GPU samples tell of. Of both
+        months the same days are then compared: those that are over and billed (``up_to``).
 
     Returns
     -------
@@ -49,7 +56,7 @@ def bridge(
     Raises
     ------
     InputError
-        When a month, a dimension or the metric is none.
+        When a month, a dimension or the metric is none, or no day of a month is over.
     CurrencyError
         When the bills are in several currencies and `finops.toml` has no rates.
     """
@@ -57,12 +64,33 @@ def bridge(
         date(month.year, month.month, 1) if isinstance(month, date) else parse_month(month)
         for month in (first, last)
     ]
-    frames = Frames(lab, min(ends), max(ends))
+    frames = Frames(lab, min(ends), max(ends), at)
+    up_to = _days_known(frames)
     weights = price_weights(pricing.price_book(lab.table("prices")), ends[0])
     entries = activity(frames.entries, frames.rules)
     month = pl.col("day").dt.month_start()
     requests = measuring.requests_of(lab).filter(month.is_in(ends))
+    calls = frames.requests
+    if up_to is not None:
+        entries = entries.filter(pl.col("x_ChargeDate").dt.day() <= up_to)
+        requests = requests.filter(pl.col("day").dt.day() <= up_to)
+        calls = months(frames.request_days.lazy().filter(pl.col("day").dt.day() <= up_to)).collect()
     errors = sampling_errors(requests, weights)
     return _bridge.bridge(
-        entries, frames.requests, *ends, where=where, metric=metric, weights=weights, errors=errors
+        entries, calls, *ends, where=where, metric=metric, weights=weights, errors=errors, up_to=up_to
     )
+
+
+def _days_known(frames: Frames) -> int | None:
+    """Return how many days of a month that is not over can be compared; None where it is over."""
+    if frames.open_at is None:
+        return None
+    days = (frames.open_at.date() - frames.last).days
+    # Calls of days that no bill tells of yet would look like a fall of prices.
+    billed = frames.entries.filter(pl.col("x_ChargeMonth") == format_month(frames.last))["x_ChargeDate"]
+    dated: list[int] = billed.dt.day().unique().to_list()
+    if len(dated) > 1:
+        days = min(days, max(dated))
+    if days < 1:
+        raise InputError(f"no day of {format_month(frames.last)} is over at {frames.open_at:%Y-%m-%d %H:%M}")
+    return days

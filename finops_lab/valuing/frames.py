@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 
 import polars as pl
@@ -13,7 +14,7 @@ from finops_lab.allocation import convert
 from finops_lab.allocation.amortization import amortize
 from finops_lab.calendar import add_months, format_month
 from finops_lab.config import Activity
-from finops_lab.errors import NoDataError
+from finops_lab.errors import InputError, NoDataError
 from finops_lab.lab import Lab
 from finops_lab.money import one_currency
 from finops_lab.unit_economics.activity import currency_of
@@ -31,11 +32,25 @@ class Frames:
         An opened lab.
     first, last : datetime.date
         First day of the first and of the last month.
+    at : datetime.datetime, optional
+        How far the last month has run (UTC), where it is not over. Without it, it has run to the end
+        of the lab's `as_of`, or of the latest day that bills, requests or GPU samples tell of: no clock
+        is asked, or the same inputs would tell another figure tomorrow.
+
+    Raises
+    ------
+    InputError
+        When `at` is before the last month.
     """
 
     lab: Lab
     first: date
     last: date
+    at: datetime | None = None
+
+    def __post_init__(self) -> None:
+        if self.at is not None and self.at <= _midnight(self.last):
+            raise InputError(f"{format_month(self.last)} has not begun at {self.at:%Y-%m-%d %H:%M}")
 
     @property
     def rules(self) -> tuple[Activity, ...]:
@@ -46,6 +61,50 @@ class Frames:
     def end(self) -> date:
         """The day after the last month."""
         return add_months(self.last, 1)
+
+    @cached_property
+    def until(self) -> date:
+        """The day after the last one that is over: nobody can say that data of days to come is late."""
+        if self.at is not None:
+            return self.at.date()
+        if self.lab.as_of is not None:
+            return self.lab.as_of + timedelta(days=1)
+        told = [self.entries["x_ChargeDate"], self.request_days["day"], self.gpu_days["day"]]
+        days: list[date] = pl.concat(told).drop_nulls().unique().to_list()
+        seen = max(days, default=None)
+        if seen is not None and seen + timedelta(days=1) < self.end:
+            seen = max(seen, self._latest)
+        return self.end if seen is None else seen + timedelta(days=1)
+
+    @property
+    def _latest(self) -> date:
+        """The latest day of all that the lab tells of: what it goes on after is over."""
+        days = [measuring.request_days(self.lab), measuring.gpu_days(self.lab)]
+        found = [frame.select(pl.col("day").max()) for frame in days]
+        with suppress(NoDataError):
+            found.append(bookkeeping.scan(self.lab).select(pl.col("x_ChargeDate").max()))
+        days_of: list[date] = [day for frame in pl.collect_all(found) if (day := frame.item()) is not None]
+        return max(days_of)
+
+    @property
+    def open_at(self) -> datetime | None:
+        """How far the last month has run, where it is not over; None where it is, or tells nothing."""
+        moment = self.at or _midnight(self.until)
+        if self.at is None and self.lab.as_of is None and self._by_month:
+            return None
+        return moment if _midnight(self.last) < moment < _midnight(self.end) else None
+
+    @property
+    def up_to(self) -> date | None:
+        """The last day known of the last month, where it is not over."""
+        return (self.open_at - timedelta(seconds=1)).date() if self.open_at else None
+
+    @property
+    def _by_month(self) -> bool:
+        """Whether bills alone tell of the last month, all on its first day: they are no daily bills."""
+        day = self.entries.filter(pl.col("x_ChargeMonth") == format_month(self.last))["x_ChargeDate"]
+        counted = (self.request_days["day"], self.gpu_days["day"])
+        return set(day) == {self.last} and all((days < self.last).all() for days in counted)
 
     @cached_property
     def entries(self) -> pl.DataFrame:
@@ -143,3 +202,7 @@ class Frames:
         """Tell which rows of a day or moment lie in the months."""
         day = pl.col(column).cast(pl.Date)
         return (day >= self.first) & (day < self.end)
+
+
+def _midnight(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)

@@ -31,8 +31,8 @@ def levels(lab: Lab, month: str | date, *, at: datetime | None = None) -> Servic
     month : str or datetime.date
         Month of use, such as ``2026-10``.
     at : datetime.datetime, optional
-        How far the month has run, where it is not over. Without it freshness is judged up to the
-        latest day that bills, requests or GPU samples tell of, or the lab's `as_of`.
+        How far the month has run, where it is not over. Without it, it has run to the end of the
+        lab's `as_of`, or of the latest day that bills, requests or GPU samples tell of.
 
     Returns
     -------
@@ -47,11 +47,12 @@ def levels(lab: Lab, month: str | date, *, at: datetime | None = None) -> Servic
     slos = lab.slos()
     longest = max((int(days) for days in slos["window_days"]), default=1)
     begin = (first - timedelta(days=max(longest, 3))).replace(day=1)
-    frames = Frames(lab, begin, first)
+    frames = Frames(lab, begin, first, at)
+    at = frames.open_at
     end = datetime.combine(add_months(first, 1), datetime.min.time(), UTC)
     hours = pl.col("ts") < (at or end)
     return judge(
-        level_events(frames, slos, at=at),
+        level_events(frames, slos),
         slos,
         first,
         at=at,
@@ -62,24 +63,24 @@ def levels(lab: Lab, month: str | date, *, at: datetime | None = None) -> Servic
     )
 
 
-def level_events(frames: Frames, slos: pl.DataFrame, *, at: datetime | None = None) -> pl.DataFrame:
+def level_events(frames: Frames, slos: pl.DataFrame) -> pl.DataFrame:
     """Return the good and bad events of objectives in some months, of calls and of days."""
     if slos.is_empty():
         return pl.DataFrame(schema=EVENTS)
     calls = measuring.call_events(frames.lab).filter(frames.within("slot"))
-    return added(calls, *_by_day(frames, slos, at)).collect()
+    return added(calls, *_by_day(frames, slos)).collect()
 
 
 def burned(frames: Frames) -> pl.DataFrame:
     """Return how the lab's error budgets burned: `finops_lab.service_levels.kpi.BURNED`."""
-    slos = frames.lab.slos()
-    calls = measuring.burned_months(frames.lab).filter(frames.within("month")).collect()
+    slos, at = frames.lab.slos(), frames.open_at
+    calls = measuring.burned_months(frames.lab, at=at).filter(frames.within("month")).collect()
     others = slos.filter(~pl.col("objective").is_in(BY_CALL))
     parts = _by_day(frames, others)
-    return pl.concat([calls, burned_months(added(*parts), others)]) if parts else calls
+    return pl.concat([calls, burned_months(added(*parts), others, at=at)]) if parts else calls
 
 
-def _by_day(frames: Frames, slos: pl.DataFrame, at: datetime | None = None) -> list[pl.LazyFrame]:
+def _by_day(frames: Frames, slos: pl.DataFrame) -> list[pl.LazyFrame]:
     """Return the events of objectives that are judged by day."""
     lab, objectives = frames.lab, set(slos["objective"])
     parts: list[pl.LazyFrame] = []
@@ -95,19 +96,6 @@ def _by_day(frames: Frames, slos: pl.DataFrame, at: datetime | None = None) -> l
         tables = {
             name: frames.entries.lazy() if name == "ledger" else lab.table(name) for name in sorted(named)
         }
-        last = min(frames.end - timedelta(days=1), _seen_until(frames, at))
+        last = min(frames.end, frames.until) - timedelta(days=1)
         parts.append(daily.freshness_events(tables, slos, first=frames.first, last=last))
     return parts
-
-
-def _seen_until(frames: Frames, at: datetime | None) -> date:
-    """Return the last day that is over: of days to come nobody can say that their data is late.
-
-    No clock is asked, or the same inputs would tell another figure tomorrow.
-    """
-    if at is not None:
-        return at.date() - timedelta(days=1)
-    if frames.lab.as_of is not None:
-        return frames.lab.as_of
-    seen = [frames.entries["x_ChargeDate"], frames.request_days["day"], frames.gpu_days["day"]]
-    return max([day for days in seen for day in days.unique().drop_nulls()], default=frames.end)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, datetime
 
 import polars as pl
 
@@ -49,7 +49,7 @@ DEFINITIONS: tuple[Definition, ...] = (
 )
 
 
-def kpis(lab: Lab, month: str | date, *, metric: str = "EffectiveCost") -> Kpis:
+def kpis(lab: Lab, month: str | date, *, metric: str = "EffectiveCost", at: datetime | None = None) -> Kpis:
     """Tell the twelve KPIs of a month, with targets, status and a trend of twelve months.
 
     Parameters
@@ -60,6 +60,10 @@ def kpis(lab: Lab, month: str | date, *, metric: str = "EffectiveCost") -> Kpis:
         Month of use, such as ``2026-10``.
     metric : str
         The cost column that money is told in.
+    at : datetime.datetime, optional
+        How far the month has run (UTC), where it is not over. Without it, it has run to the end of
+        the lab's `as_of`, or of the latest day that bills, requests or GPU samples tell of. Error
+        budgets of such a month are of the days known; money per QPS has no value.
 
     Returns
     -------
@@ -69,14 +73,15 @@ def kpis(lab: Lab, month: str | date, *, metric: str = "EffectiveCost") -> Kpis:
     Raises
     ------
     InputError
-        When the month or the metric is none.
+        When the month or the metric is none, or the month has not begun.
     CurrencyError
         When the bills are in several currencies and `finops.toml` has no rates.
     """
     last = date(month.year, month.month, 1) if isinstance(month, date) else parse_month(month)
-    made = figures(Frames(lab, add_months(last, 1 - TREND_MONTHS), last), metric=metric)
+    frames = Frames(lab, add_months(last, 1 - TREND_MONTHS), last, at)
     targets = [*DEFAULTS, *lab.config.kpis]
-    return put_together(with_targets(made, targets, HEADLINES), last, DEFINITIONS)
+    made = with_targets(figures(frames, metric=metric), targets, HEADLINES)
+    return put_together(made, last, DEFINITIONS, up_to=frames.up_to)
 
 
 def figures(frames: Frames, *, metric: str = "EffectiveCost") -> pl.DataFrame:
@@ -97,6 +102,7 @@ def figures(frames: Frames, *, metric: str = "EffectiveCost") -> pl.DataFrame:
             metric=metric,
         ),
         utilization.gpu_utilization(frames.gpu_days, pools=models, paid=paid),
+        capacity.useful_hours(frames.gpu_days, by=("pool_id", "cluster", "team")),
         capacity.idle_pools(frames.entries.with_columns(frames.pool), metric=metric),
         training_cost.training_cost(frames.entries, frames.jobs, rules=rules, metric=metric),
         latency.latency(frames.histograms, requests=frames.requests),
@@ -131,4 +137,4 @@ def _per_qps(frames: Frames, metric: str) -> pl.DataFrame:
     if limit is None or money.is_empty():
         return pl.DataFrame(schema=FIGURES)
     calls = latency.calls_within(frames.histograms, float(limit), days=frames.request_days)
-    return scaling.money_per_qps(money, calls, currency=currency_of(frames.entries))
+    return scaling.money_per_qps(money, calls, currency=currency_of(frames.entries), up_to=frames.up_to)

@@ -1,5 +1,6 @@
 """Controls for JupyterLab: drawing and asking only, no arithmetic on money."""
 
 from finops_lab.widgets.explorer import Explorer
+from finops_lab.widgets.sliders import FeatureSliders
 
-__all__ = ["Explorer"]
+__all__ = ["Explorer", "FeatureSliders"]

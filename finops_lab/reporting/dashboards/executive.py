@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
-
 import polars as pl
 
-from finops_lab.calendar import add_months, month_name
+from finops_lab import allocation
+from finops_lab.calendar import add_months, format_month, month_name
 from finops_lab.charts import spend_trend
 from finops_lab.charts.labels import plural
-from finops_lab.money import MONEY
 from finops_lab.reporting.dashboards.board import Board
 from finops_lab.reporting.section import MOST, Section, change_words, foremost, money, of_all
 from finops_lab.tables import Table, money_table
@@ -88,14 +86,12 @@ class Dashboard(Board):
                 f"**Nothing to compare with**: the lab has no charges of {month_name(review.previous)}.",
             )
         keys = ["x_team", "ServiceName", "x_model"]
-        now, before = (
-            review.of(month).group_by(keys).agg(pl.col(review.metric).sum().alias(name))
-            for month, name in ((review.month, "now"), (review.previous, "before"))
-        )
-        both = now.join(before, on=keys, how="full", coalesce=True, nulls_equal=True)
-        zero = pl.lit(Decimal(0), MONEY)
-        moved = both.with_columns(pl.col("now", "before").fill_null(zero)).with_columns(
-            (pl.col("now") - pl.col("before")).alias("change")
+        moved = allocation.changes(
+            review.past,
+            format_month(review.month),
+            format_month(review.previous),
+            by=keys,
+            amount=review.metric,
         )
         top = moved.filter(pl.col("change") != 0).sort(
             pl.col("change").abs(), *keys, descending=[True, False, False, False], nulls_last=True

@@ -9,23 +9,23 @@ from finops_lab.charts.capacity import packing_bars
 from finops_lab.money import exact_sum
 from finops_lab.reporting.dashboards.autoscaling import autoscaling
 from finops_lab.reporting.dashboards.board import Board
+from finops_lab.reporting.dashboards.compared import teams
+from finops_lab.reporting.dashboards.traffic import traffic
 from finops_lab.reporting.section import Section, foremost, money, of_all, percent
 from finops_lab.tables import Table, money_table
 from finops_lab.unit_economics.activity import activity
 from finops_lab.unit_economics.adoption import adoption
 from finops_lab.unit_economics.ai_spend import ai_spend
-from finops_lab.unit_economics.capacity import packing
+from finops_lab.unit_economics.capacity import packing, useful_hours
 from finops_lab.unit_economics.commitments import commitment_use
-from finops_lab.unit_economics.comparison import between_teams, money_and_use
 from finops_lab.unit_economics.load import daily_load, load_curve
 from finops_lab.unit_economics.practice import practice_entries, practice_returns
-from finops_lab.unit_economics.traffic import traffic_bytes, traffic_costs
 from finops_lab.unit_economics.utilization import gpu_utilization
 
 __all__ = ["Dashboard"]
 
-_POOLS, _ROWS = 25, 15
-_GIGA, _KILO = 10**9, 10**3
+_POOLS = 25
+_USEFUL = "money_per_useful_gpu_hour"
 
 
 class Dashboard(Board):
@@ -37,7 +37,12 @@ class Dashboard(Board):
         if days.is_empty():
             return self.nothing("idle", "**No GPU samples** in this month.")
         kind = "gpu_util" if "gpu_util" in set(days["util_kind"]) else days["util_kind"].sort()[0]
-        told = gpu_utilization(days.filter(util_kind=kind), by=("pool_id",))
+        told = pl.concat(
+            [
+                gpu_utilization(days.filter(util_kind=kind), by=("pool_id",)),
+                useful_hours(days, kind=kind, by=("pool_id",)),
+            ]
+        )
         wide = (
             told.filter(dimension="pool_id")
             .pivot(on="measure", index="key", values="value", maintain_order=True)
@@ -54,7 +59,7 @@ class Dashboard(Board):
         said += "."
         columns = [
             name
-            for name in (kind, f"{kind}_peak", f"{kind}_idle_gpu_hours", f"{kind}_idle_money")
+            for name in (kind, f"{kind}_peak", f"{kind}_idle_gpu_hours", f"{kind}_idle_money", _USEFUL)
             if name in wide.columns
         ]
         table = money_table(
@@ -63,7 +68,7 @@ class Dashboard(Board):
             subtitle=f"Idle as {kind} tells it: other kinds of utilization call more time idle",
             id="idle",
             currency="USD",
-            money_columns={n: 0 for n in columns if n.endswith("money")},
+            money_columns={n: 2 if n == _USEFUL else 0 for n in columns if "money" in n},
             percent_columns=[n for n in columns if n in (kind, f"{kind}_peak")],
             number_columns={n: 0 for n in columns if n.endswith("hours")},
             labels={
@@ -72,6 +77,7 @@ class Dashboard(Board):
                 f"{kind}_peak": "Busiest hour",
                 f"{kind}_idle_gpu_hours": "Idle GPU-hours",
                 f"{kind}_idle_money": "Idle money",
+                _USEFUL: "Per GPU-hour in use",
             },
             unknown="rates or samples are missing",
         )
@@ -193,56 +199,12 @@ class Dashboard(Board):
         return Section("hidden", said, tuple(parts), values)
 
     def teams(self) -> Section:
-        """Compare what teams pay for the same model."""
-        entries = activity(self.here.entries, self.here.rules).filter(x_Activity="inference").collect()
-        rows = money_and_use(entries, self.here.requests, by=("team", "model"), metric=self.review.metric)
-        compared = between_teams(rows).filter(pl.col("month") == self.month, pl.col("teams") > 1)
-        if compared.is_empty():
-            return self.nothing("teams", "**No two teams** are known to use the same model.")
-        above = compared["above_best"].sum()
-        return Section(
-            "teams",
-            f"**{money(above, self.review.currency)} above what the best team pays** for tokens of the same model; "
-            "features differ, so this is where to look, not what can be saved.",
-            (_compared(self, compared),),
-            {"teams": compared.to_dicts()},
-        )
+        """Compare what teams pay for the same model, and with published prices."""
+        return teams(self)
 
     def traffic(self) -> Section:
-        """Show what moving, keeping and scanning data costs, and the bytes that calls moved."""
-        costs = self.here.table("costs", "ChargePeriodStart")
-        found = traffic_costs(costs, metric=self.review.metric)
-        mine = found.filter(pl.col("BillingCurrency") == self.review.currency)
-        moved = traffic_bytes(self.here.table("inference_requests", "day"), by=("feature",))
-        if mine.is_empty():
-            return self.nothing("traffic", "**Nothing was charged for moving or keeping data.**")
-        sums = (
-            mine.group_by("kind", "ServiceName", "matched")
-            .agg(pl.col("money").sum(), pl.col("rows").sum().cast(pl.Int64))
-            .sort(
-                "money",
-                "kind",
-                "ServiceName",
-                "matched",
-                descending=[True, False, False, False],
-                nulls_last=True,
-            )
-        )
-        table = money_table(
-            sums.head(_ROWS),
-            title=f"Moving, keeping and scanning data, {self.review.month_name}",
-            id="traffic",
-            currency=self.review.currency,
-            money_columns={"money": self.review.decimals},
-            number_columns=["rows"],
-            labels={"ServiceName": "Service", "matched": "Told by", "money": "Charges"},
-            unknown="nothing told it apart",
-        )
-        said = (
-            f"**{money(sums['money'].sum(), self.review.currency)} for moving, keeping and scanning data.**"
-        )
-        values = {"kinds": sums.to_dicts(), "bytes": moved.to_dicts()}
-        return Section("traffic", said, (table, *_bytes(self, moved)), values)
+        """Show what moving, keeping and scanning data costs, whose bytes they were, and edge devices."""
+        return traffic(self)
 
     def practice(self) -> Section:
         """Show what the FinOps practice returned: realised savings over hours and tools."""
@@ -281,50 +243,6 @@ class Dashboard(Board):
         return self.review.allocation()
 
 
-def _bytes(board: Board, moved: pl.DataFrame) -> list[Table]:
-    known = moved.filter(pl.col("request_bytes").is_not_null() | pl.col("response_bytes").is_not_null())
-    if known.is_empty():
-        return []
-    sizes = [
-        (pl.col(name).cast(pl.Float64) / unit).alias(name)
-        for name, unit in (
-            ("request_bytes", _GIGA),
-            ("response_bytes", _GIGA),
-            ("response_bytes_per_call", _KILO),
-        )
-    ]
-    shown = known.sort("response_bytes", "feature", descending=[True, False], nulls_last=True)
-    return [
-        money_table(
-            shown.select(
-                pl.col("feature").fill_null("unknown"),
-                "calls",
-                *sizes,
-                "coverage",
-            ).head(_ROWS),
-            title=f"Bytes that calls moved, {board.review.month_name}",
-            subtitle="Of the calls whose size is known; the last column says how many of all those are",
-            id="bytes",
-            currency=board.review.currency,
-            money_columns=(),
-            number_columns={
-                "calls": 0,
-                "request_bytes": 1,
-                "response_bytes": 1,
-                "response_bytes_per_call": 1,
-            },
-            percent_columns=["coverage"],
-            labels={
-                "request_bytes": "Requests, GB",
-                "response_bytes": "Responses, GB",
-                "response_bytes_per_call": "KB per response",
-                "coverage": "Calls whose size is known",
-            },
-            unknown="not measured",
-        )
-    ]
-
-
 def _kinds(board: Board, lines: pl.DataFrame) -> Table:
     sure = pl.when(pl.col("certain")).then(pl.lit("certain")).otherwise(pl.lit("possible"))
     named = pl.when(pl.col("kind") == "not AI").then(pl.lit("no")).otherwise(sure).alias("ai")
@@ -352,36 +270,4 @@ def _kinds(board: Board, lines: pl.DataFrame) -> Table:
             "gross": "Charges",
         },
         unknown="no rule matched",
-    )
-
-
-def _compared(board: Board, compared: pl.DataFrame) -> Table:
-    top = compared.sort("above_best", "model", "team", descending=[True, False, False], nulls_last=True)
-    return money_table(
-        top.head(_ROWS).select(
-            "model",
-            "team",
-            "money",
-            "calls",
-            "money_per_call",
-            "money_per_mtok",
-            "best_team",
-            "times_best",
-            "above_best",
-        ),
-        title=f"What teams pay for the same model, {board.review.month_name}",
-        subtitle="Tokens of input and output count alike, so work with long answers looks dear",
-        id="compared",
-        currency=board.review.currency,
-        money_columns={"money": 0, "money_per_call": 5, "money_per_mtok": 3, "above_best": 0},
-        number_columns={"calls": 0, "times_best": 2},
-        labels={
-            "money": "Inference",
-            "money_per_call": "Per call",
-            "money_per_mtok": "Per 1M tokens",
-            "best_team": "Best team",
-            "times_best": "Times best",
-            "above_best": "Above best",
-        },
-        unknown="too few calls to compare",
     )

@@ -49,6 +49,7 @@ def _finding(review: Review, found: Bridge) -> str:
     ]
     said = f"**{review.month_name} cost {change_words(found.end, found.start, found.currency)}** than "
     said += f"{month_name(found.first)}"
+    said += f", days 1 to {found.up_to} of both" if found.up_to else ""
     return f"{said}; most of it: {', '.join(causes)}." if causes else f"{said}."
 
 
@@ -59,7 +60,8 @@ def _terms(review: Review, found: Bridge) -> Table:
     sampled = ["standard_error"] if shown["standard_error"].is_not_null().any() else []
     return money_table(
         shown.select("label", "words", "amount", *sampled, "share_of_change"),
-        title=f"Why spend changed from {month_name(found.first)} to {month_name(found.last)}",
+        title=f"Why spend changed from {month_name(found.first)} to {month_name(found.last)}"
+        + (f", days 1 to {found.up_to}" if found.up_to else ""),
         subtitle="Terms that are nothing are left out; they add up to the change, to the last decimal",
         id="bridge",
         currency=found.currency,

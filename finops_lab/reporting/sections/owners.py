@@ -1,4 +1,4 @@
-"""Owners: spend by team, model and provider."""
+"""Owners: spend by team, model and provider, and every budget."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from finops_lab import allocation
 from finops_lab.allocation import UNALLOCATED
 from finops_lab.charts import ranked_bars, variance_bars
 from finops_lab.money import exact_sum
 from finops_lab.reporting.section import Section, change_words, money, percent
+from finops_lab.reporting.sections import budgeted
 from finops_lab.tables import Table, money_table
 
 if TYPE_CHECKING:
@@ -28,30 +30,20 @@ def build(review: Review) -> Section:
     total = review.total(review.month) or Decimal(0)
     return Section(
         "owners",
-        _finding(review, frames["team"], total),
+        _finding(review, frames["team"], total) + budgeted.finding(review),
         (_team_chart(review, teams), *[_table(review, n, teams if n == "team" else f) for n, f in frames.items()],
-         _model_chart(review, frames["model"])),
-        {name: frame.to_dicts() for name, frame in (frames | {"team": teams}).items()},
+         _model_chart(review, frames["model"]), *budgeted.parts(review)),
+        {name: frame.to_dicts() for name, frame in (frames | {"team": teams}).items()}
+        | {"budgets": budgeted.values(review)},
     )  # fmt: skip
 
 
 def _compare(review: Review, by: str) -> pl.DataFrame:
     """Return this month and the one before per value: label, now, before, change, largest first."""
-    panel = review.panel(by)
-    months = {"now": review.month, "before": review.previous}
-    now, before = (
-        panel.filter(pl.col("ds") == month).select(label="unique_id", **{name: "y"})
-        for name, month in months.items()
+    found = allocation.changes(
+        review.panel(by), review.month, review.previous, by=["unique_id"], month="ds", amount="y"
     )
-    zero = pl.lit(Decimal(0), dtype=pl.Decimal(38, 18))
-    # A label without charges in a month that has others was charged nothing: here zero is known.
-    known = ["now"] if review.total(review.previous) is None else ["now", "before"]
-    return (
-        now.join(before, on="label", how="full", coalesce=True)
-        .with_columns(pl.col(known).fill_null(zero))
-        .with_columns((pl.col("now") - pl.col("before")).alias("change"))
-        .sort("now", "label", descending=[True, False])
-    )
+    return found.rename({"unique_id": "label"})
 
 
 def _finding(review: Review, teams: pl.DataFrame, total: Decimal) -> str:

@@ -101,13 +101,16 @@ def _warnings(
             f"{plural(len(gone), 'file')} still counted, but no longer in exports/: {', '.join(gone[:3])}"
             f"{', …' if len(gone) > 3 else ''} (delete lake/ to leave out what was withdrawn)"
         )
-    charged = set(review.panel("team")["unique_id"])
     month = review.lab.budgets().filter(pl.col("month") == f"{review.month:%Y-%m}")
-    for team in sorted(set(month["team"].drop_nulls()) - charged):
-        close = get_close_matches(team, sorted(charged), n=1)
-        said.append(
-            f"the budget of team {team!r} has no charges" + (f" (is it {close[0]!r}?)" if close else "")
-        )
+    planned = month.select("dimension", "key").drop_nulls().unique().sort("dimension", "key")
+    for (dimension,), named in planned.group_by("dimension", maintain_order=True):
+        charged = set(review.panel(str(dimension))["unique_id"])
+        for key in sorted(set(named["key"]) - charged):
+            close = get_close_matches(key, sorted(charged), n=1)
+            said.append(
+                f"the budget of {dimension} {key!r} has no charges"
+                + (f" (is it {close[0]!r}?)" if close else "")
+            )
     return said
 
 

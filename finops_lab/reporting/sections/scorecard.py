@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from finops_lab.charts.labels import plural
-from finops_lab.reporting.figures import figure, spark, target
+from finops_lab.reporting.figures import between, figure, spark, target
 from finops_lab.reporting.section import Section, foremost, of_all
 from finops_lab.tables import Table, money_table
 from finops_lab.unit_economics.kpis import NAMES, TREND_MONTHS, Kpis
@@ -62,6 +62,7 @@ def _scorecard(review: Review, found: Kpis) -> Table:
         {
             "kpi": f"{row['kpi']} {row['name']}",
             "value": figure(row["value"], row["unit"], money),
+            "between": between(row["lower"], row["upper"], row["unit"], money),
             "target": target(row["at_least"], row["at_most"], row["unit"], money),
             # What is short is not broken over lines.
             "status": _MARKS.get(row["status"], row["status"]).replace(" ", "\N{NO-BREAK SPACE}"),
@@ -74,14 +75,19 @@ def _scorecard(review: Review, found: Kpis) -> Table:
     schema = {name: pl.String for name in rows[0]} | {"coverage": pl.Float64}
     return money_table(
         pl.DataFrame(rows, schema=schema),
-        title=f"Scorecard of {review.month_name}",
+        title=f"Scorecard of {review.month_name}{f', up to {found.up_to}' if found.up_to else ''}",
         subtitle=f"Trend of {TREND_MONTHS} months, oldest first; a dot is a month without a value",
         id="scorecard",
         currency=money,
         money_columns=(),
         percent_columns=["coverage"],
-        labels={"kpi": "KPI", "previous": "Month before", "coverage": "Data behind it"},
-        unknown="unknown or not set; the reason is below where a KPI has no value",
+        labels={
+            "kpi": "KPI",
+            "between": "Known between",
+            "previous": "Month before",
+            "coverage": "Data behind it",
+        },
+        unknown="unknown, exact or not set; the reason is below where a KPI has no value",
     )
 
 

@@ -1,0 +1,1 @@
+"""Planning of a lab: its budgets against its ledger."""

@@ -1,0 +1,44 @@
+"""A lab's forecast: what its spend will come to, at levels that add up, and how good that was before."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from finops_lab.foreseeing.histories import Panels, ledger_of, node_events, panels
+    from finops_lab.foreseeing.outlook import Outlook, foresee, of_ledger
+    from finops_lab.foreseeing.records import keep, kept, said_and_came
+
+_HOMES = {
+    "Outlook": "outlook",
+    "Panels": "histories",
+    "foresee": "outlook",
+    "keep": "records",
+    "kept": "records",
+    "ledger_of": "histories",
+    "node_events": "histories",
+    "of_ledger": "outlook",
+    "panels": "histories",
+    "said_and_came": "records",
+}
+
+__all__ = [
+    "Outlook",
+    "Panels",
+    "foresee",
+    "keep",
+    "kept",
+    "ledger_of",
+    "node_events",
+    "of_ledger",
+    "panels",
+    "said_and_came",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

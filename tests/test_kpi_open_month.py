@@ -1,0 +1,202 @@
+"""A month that is not over: figures say up to when, and compare days that are known with as many."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from helpers import cost_row, write_lab
+
+import finops_lab as fl
+from finops_lab import measuring, valuing
+from finops_lab.errors import InputError
+from finops_lab.unit_economics.scaling import money_per_qps
+from finops_lab.valuing.frames import Frames
+
+OCT = date(2026, 10, 1)
+TOML = """[lab]
+name = "Running month (synthetic)"
+currency = "USD"
+[[dimensions.model]]
+name = "model"
+tag = ["model"]
+[[dimensions.feature]]
+name = "feature"
+tag = ["feature"]
+[[slos]]
+service = "chat"
+objective = "availability"
+target = 0.9
+"""
+CALLS = "ts_start,model,operation,status,feature,pool_id,input_uncached_tokens,output_tokens,latency_ms,sample_weight\n"
+
+
+def bill(day: date, amount: int, **more: str) -> dict[str, str | None]:
+    span = {
+        "ChargePeriodStart": f"{day}T00:00:00Z",
+        "ChargePeriodEnd": f"{day + timedelta(days=1)}T00:00:00Z",
+        "Tags": '{"model": "m", "feature": "chat"}',
+    }
+    return cost_row(str(amount), month=f"{day:%Y-%m}", **span | more)
+
+
+def calls(day: date, n: int = 10, bad: int = 0) -> str:
+    rows = (
+        f"{day}T{10 + i % 10}:00:00Z,m,chat,{'error' if i < bad else 'ok'},chat,p,100,50,120,1\n"
+        for i in range(n)
+    )
+    return "".join(rows)
+
+
+def days(first: date, n: int) -> list[date]:
+    return [first + timedelta(days=i) for i in range(n)]
+
+
+def opened(folder: Path, september: list[date], october: list[date], **more: Any) -> fl.Lab:
+    """Return a lab: 10 USD and 10 calls a day in September, 12 USD and one failed call more in October."""
+    exports = {
+        "bill.csv": [bill(day, 10) for day in september] + [bill(day, 12) for day in october],
+        "calls.csv": CALLS
+        + "".join(calls(day) for day in september)
+        + "".join(calls(day, bad=1) for day in october),
+    }
+    return fl.open_lab(write_lab(folder / "lab", exports | more, TOML), progress=False)
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> fl.Lab:
+    """October is known up to the 10th."""
+    return opened(tmp_path_factory.mktemp("open"), days(date(2026, 9, 1), 30), days(OCT, 10))
+
+
+def m10(found: Any, column: str) -> Any:
+    return found.table.filter(kpi="M10")[column].item()
+
+
+def test_a_bridge_of_a_running_month_compares_the_same_days(running: fl.Lab) -> None:
+    found = fl.bridge(running, "2026-09", "2026-10")
+    assert (found.up_to, found.start, found.end) == (10, 100, 120)
+    terms = {name: amount for name, amount in found.terms.select("term", "amount").iter_rows() if amount}
+    assert terms == {"price": 20}  # as many days, as many calls, no volume that has not come yet
+    assert "days 1 to 10" in repr(found)
+    # The other way round the same days count.
+    back = fl.bridge(running, "2026-10", "2026-09")
+    assert (back.up_to, back.start, back.end) == (10, 120, 100)
+    # Told that the month is over, it has lost two thirds of its calls.
+    whole = fl.bridge(running, "2026-09", "2026-10", at=datetime(2026, 11, 1, tzinfo=UTC))
+    assert (whole.up_to, whole.start, whole.end) == (None, 300, 120)
+
+
+def test_a_moment_cuts_a_bridge_at_whole_days(running: fl.Lab) -> None:
+    found = fl.bridge(running, "2026-09", "2026-10", at=datetime(2026, 10, 5, 12, tzinfo=UTC))
+    assert (found.up_to, found.start, found.end) == (4, 40, 48)
+    with pytest.raises(InputError, match="no day of 2026-10 is over"):
+        fl.bridge(running, "2026-09", "2026-10", at=datetime(2026, 10, 1, 9, tzinfo=UTC))
+    with pytest.raises(InputError, match="2026-10 has not begun"):
+        fl.bridge(running, "2026-09", "2026-10", at=datetime(2026, 9, 30, tzinfo=UTC))
+
+
+def test_days_that_are_not_billed_yet_are_no_fall_of_prices(tmp_path: Path) -> None:
+    lab = opened(tmp_path, days(date(2026, 9, 1), 30), days(OCT, 10), **{
+        "late.csv": CALLS + "".join(calls(day) for day in days(date(2026, 10, 11), 3)),
+    })  # fmt: skip
+    found = fl.bridge(lab, "2026-09", "2026-10")
+    assert (found.up_to, found.start, found.end) == (10, 100, 120)
+    assert fl.kpis(lab, "2026-10").up_to == date(2026, 10, 13)
+
+
+def test_february_lends_a_running_march_the_days_it_has(tmp_path: Path) -> None:
+    lab = opened(tmp_path, days(date(2026, 2, 1), 28), days(date(2026, 3, 1), 30))
+    found = fl.bridge(lab, "2026-02", "2026-03")
+    assert (found.up_to, found.start, found.end) == (30, 280, 360)
+    terms = {name: amount for name, amount in found.terms.select("term", "amount").iter_rows() if amount}
+    assert terms == {"days": 20, "price": 60}
+
+
+def test_the_budget_of_a_running_month_is_of_the_days_known(running: fl.Lab) -> None:
+    """Ten of a hundred calls failed: all that ten days may, and a third of what the month may."""
+    found = fl.kpis(running, "2026-10")
+    assert found.up_to == date(2026, 10, 10)
+    assert (m10(found, "numerator"), m10(found, "denominator")) == (10, 31)
+    assert "up to 2026-10-10" in repr(found)
+    assert dict(found.explain("M10").iter_rows())["known up to"] == "2026-10-10"
+    over = fl.kpis(running, "2026-10", at=datetime(2026, 11, 1, tzinfo=UTC))
+    assert over.up_to is None
+    assert (m10(over, "numerator"), m10(over, "denominator")) == (10, 10)
+    (budget,) = fl.levels(running, "2026-10").budgets.to_dicts()
+    assert (budget["bad"], budget["allowed_bad"], budget["estimated"]) == (10, 31, True)
+
+
+def test_what_is_kept_of_a_running_month_is_of_its_moment(running: fl.Lab) -> None:
+    moments = [datetime(2026, 10, day, tzinfo=UTC) for day in (3, 6, 11)]
+
+    def spent(at: datetime, *, store: bool) -> list[tuple[Any, ...]]:
+        found = measuring.burned_months(running, at=at, store=store).filter(measure="budget_spent").collect()
+        return found.sort("month").select("month", "numerator", "denominator").rows()
+
+    for at in moments:
+        bad = at.day - 1
+        assert spent(at, store=True)[-1] == (OCT, bad, Decimal(31))
+        assert spent(at, store=True) == spent(at, store=False)
+    # September does not depend on it, and nothing of October is known before it began.
+    assert spent(moments[0], store=True)[0] == spent(moments[1], store=True)[0]
+    before = spent(datetime(2026, 10, 1, tzinfo=UTC), store=True)
+    assert [month for month, *_ in before] == [date(2026, 9, 1)]
+
+
+def test_money_of_part_of_a_month_is_no_money_per_rate(running: fl.Lab) -> None:
+    money = pl.DataFrame({"month": [date(2026, 9, 1), OCT], "pool_id": ["p"] * 2, "money": [300, 120]})
+    rate = pl.DataFrame(
+        {"month": [date(2026, 9, 1), OCT], "pool_id": ["p"] * 2, "calls": [300, 100], "seconds": [100, 50]}
+    )
+    found = money_per_qps(money, rate, up_to=date(2026, 10, 10)).sort("dimension", "month", nulls_last=False)
+    assert found["value"].to_list() == [100, None] * 2
+    assert found.filter(month=OCT)["reason"].str.contains("known up to 2026-10-10 only").all()
+    assert found.filter(month=OCT)["numerator"].to_list() == [120] * 2  # what is known is told
+    assert money_per_qps(money, rate)["value"].null_count() == 0
+
+
+def test_a_month_is_over_where_the_lab_goes_on(tmp_path: Path) -> None:
+    """Nothing was bought or called on its last days: data of a later month tells that they are over."""
+    november = [bill(date(2026, 11, 2), 1)]
+    lab = opened(tmp_path, days(date(2026, 9, 1), 30), days(OCT, 10), **{"next.csv": november})
+    assert fl.kpis(lab, "2026-10").up_to is None
+    assert fl.bridge(lab, "2026-09", "2026-10").up_to is None
+
+
+def test_a_lab_of_an_earlier_date_knows_its_days(running: fl.Lab) -> None:
+    dated = {"2026-10-05/first.csv": [bill(day, 12) for day in days(OCT, 4)]}
+    lab = fl.open_lab(
+        write_lab(running.folder.parent / "dated", dated, TOML), progress=False, as_of="2026-10-05"
+    )
+    assert Frames(lab, OCT, OCT).up_to == date(2026, 10, 5)
+
+
+def test_monthly_bills_alone_are_of_whole_months(tmp_path: Path) -> None:
+    monthly = {
+        "bill.csv": [
+            bill(date(2026, month, 1), 10, ChargePeriodEnd=f"2026-{month + 1:02}-01T00:00:00Z")
+            for month in (9, 10)
+        ]
+    }
+    lab = fl.open_lab(write_lab(tmp_path / "lab", monthly, TOML), progress=False)
+    assert fl.kpis(lab, "2026-10").up_to is None
+    assert fl.bridge(lab, "2026-09", "2026-10").up_to is None
+
+
+def test_a_month_of_which_nothing_is_known_has_no_end(running: fl.Lab) -> None:
+    assert valuing.kpis(running, "2026-12").up_to is None
+    assert valuing.kpis(running, "2026-08").up_to is None
+
+
+def test_the_review_says_up_to_when(running: fl.Lab) -> None:
+    from finops_lab.reporting.monthly import review
+
+    month = review(running, "2026-10")
+    scorecard, causes = month.scorecard(), month.causes()
+    assert "up to 2026-10-10" in scorecard.parts[0]._repr_html_()
+    assert "days 1 to 10 of both" in causes.finding
