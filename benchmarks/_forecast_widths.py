@@ -19,21 +19,17 @@ from finops_lab.forecasting.widths import HALVES, WIDTHS
 
 TARGET = Path(__file__).parents[1] / "finops_lab" / "forecasting" / "widths.py"
 MONTHS = 12
-BACK = (0, 12, 24)  # months before the official test at which histories end
 QUANTILE = {"lo_80": 0.1, "hi_80": 0.9, "lo_95": 0.025, "hi_95": 0.975, "lo_50": 0.25, "hi_50": 0.75}
 SIGN = np.array([-1.0 if name.startswith("lo") else 1.0 for name in HALVES])
 
 
 def scaled_errors(name: str, length: int, take: int) -> Floats:
-    """Return what came less the centre, in units of the spread: a row per series and origin."""
-    parts = []
-    for back in BACK:
-        sample = data.sample(name, length, MONTHS, take=take, back=back)
-        point, halves = data.run(sample.history, MONTHS)
-        # A half width is the spread times the table's present value.
-        spread = halves[:, 0] / WIDTHS[max(start for start in WIDTHS if start <= length)][0]
-        parts.append((sample.truth - point) / spread)
-    return np.concatenate(parts)
+    """Return what came less the centre, in units of the spread: a row per series."""
+    sample = data.sample(name, length, MONTHS, take=take)
+    point, halves = data.run(sample.history, MONTHS)
+    # A half width is the spread times the table's present value.
+    spread = halves[:, 0] / WIDTHS[max(start for start in WIDTHS if start <= length)][0]
+    return (sample.truth - point) / spread
 
 
 def learn(sets: dict[str, Floats]) -> list[float]:
@@ -105,8 +101,8 @@ def write(
         "",
         'HALVES = ("' + '", "'.join(HALVES) + '")',
         "# In units of the spread (see `core`), by months of history; a row holds until the next. Each is the",
-        "# mean over two public sets of the pooled quantiles of scaled errors, 1 to 12 months ahead, from",
-        f"# histories that end {', '.join(map(str, BACK))} months before the official test of each series.",
+        "# mean over two public sets of the pooled quantiles of scaled errors in the first 12 months of the",
+        "# official test of each series.",
         f"# Written by benchmarks/_forecast_widths.py{when} from",
         *hashes,
         "WIDTHS: dict[int, tuple[float, ...]] = {",

@@ -19,7 +19,7 @@ _LONG = 4 * YEAR  # months from which Holt-Winters joins; on less it knows too l
 _SHARE = 0.15  # of each other member; the structural mean, itself one of hundreds, has the rest
 # Economic series grow: at 24, 36 and 60 months the median of what came lies .1 to .3 standard deviations
 # above the mean of the members on M4, .1 to .2 on M3. The centre leans by what helps both.
-_LEAN = 0.12
+_LEAN = 0.15
 # A series never seen to move is not certain: part of its level joins its spread.
 _FLOOR_SHORT, _FLOOR = 0.02, 0.002
 _GROWTH = 0.3  # where no member gives a spread the half width grows with sqrt(1 + 0.3 (h - 1))
