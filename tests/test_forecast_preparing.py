@@ -9,19 +9,17 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 from pydantic import ValidationError
 
 from finops_lab import config
 from finops_lab.calendar import add_months, days_in_month
-from finops_lab.errors import CurrencyError, InputError
+from finops_lab.errors import InputError
 from finops_lab.forecasting import cleaned, forecast
 from finops_lab.forecasting import panel as panels
 from finops_lab.forecasting.cleaning import expected
 from finops_lab.forecasting.combination import project, project_all
-from finops_lab.forecasting.components import components, whole
+from finops_lab.forecasting.components import ended
 from finops_lab.forecasting.events import EVENTS_SCHEMA, events_frame
 from finops_lab.forecasting.knowledge import read_knowledge
 
@@ -541,90 +539,33 @@ BILL = charges(
 )
 
 
-def sums(panel):
-    return dict(panel.group_by("unique_id").agg(pl.col("y").sum().cast(pl.Float64)).iter_rows())
+def gone(bill, last=date(2026, 6, 1), metric="EffectiveCost"):
+    return sorted(ended(bill, last, metric).select("ChargeCategory", "ServiceName").collect().rows())
 
 
-def test_charges_come_apart_by_how_they_go_on():
-    panel = components(BILL)
-    assert sums(panel) == {
-        "ads: usage": 30 + 31 + 32 + 33 + 34 + 35 - 2,
-        "ads: subscription": 80,
-        "ads: tax": 30,
-        "ads: purchase": 900,
-        "ads: credit": -10,
-        "search: adjustment": 1,
-    }
-    treatments = dict(panel.select("component", "treatment").unique().iter_rows())
-    assert treatments == {
-        "usage": "forecast",
-        "subscription": "forecast",
-        "tax": "share",
-        "purchase": "ends",
-        "credit": "ends",
-        "adjustment": "ends",
-    }
-    # Zero from its first month on, to the ledger's last.
-    credit = panel.filter(unique_id="ads: credit")
-    assert credit["ds"].to_list() == [date(2026, m, 1) for m in (3, 4, 5, 6)]
-    assert credit["y"].to_list() == [-10, 0, 0, 0]
-    by_bill = sums(components(BILL, month="x_BillingMonth"))
-    assert by_bill["ads: correction"] == -2 and by_bill["ads: usage"] == 195
-    assert set(components(BILL, by=None)["series"]) == {"total"}
+def test_what_was_paid_or_credited_at_times_does_not_go_on():
+    # Seats are bought every month; the savings plan, the credit and the adjustment came once.
+    services = BILL.filter(pl.col("ChargeCategory") != "Usage")["ServiceName"].unique()
+    assert "seats" in services
+    found = gone(BILL)
+    assert ("Purchase", "seats") not in found and ("Purchase", "savings plan") in found
+    assert {category for category, _ in found} == {"Purchase", "Credit", "Adjustment"}
+    # By March the seats had been bought once, and by May three times.
+    assert ("Purchase", "seats") in gone(BILL, date(2026, 3, 1))
+    assert ("Purchase", "seats") not in gone(BILL, date(2026, 5, 1))
 
 
-def test_a_month_without_any_entry_is_missing_and_an_unknown_cost_is_null():
-    panel = components(BILL.filter(pl.col("x_ChargeMonth") != MONTHS[3]))
-    assert date(2026, 4, 1) not in panel["ds"]
-    unknown = BILL.with_columns(
-        EffectiveCost=pl.when(pl.col("x_ChargeMonth") != MONTHS[0]).then("EffectiveCost")
+def test_a_credit_of_every_month_goes_on_until_it_stops():
+    bill = charges(*[(month, "Credit", -10) for month in MONTHS])
+    assert gone(bill) == []
+    assert len(gone(bill.filter(pl.col("x_ChargeMonth") != MONTHS[4]))) == 1
+    # An amount of nothing is no credit, and what comes after the month is not looked at.
+    spared = bill.with_columns(
+        EffectiveCost=pl.when(pl.col("x_ChargeMonth") == MONTHS[5]).then(0).otherwise("EffectiveCost")
     )
-    assert components(unknown).filter(unique_id="ads: usage")["y"][0] is None
+    assert len(gone(spared)) == 1 and gone(spared, date(2026, 5, 1)) == []
 
 
-def test_components_go_back_to_a_whole():
-    bill = charges(
-        *[(month, "Usage", 30) for month in MONTHS],
-        *[(month, "Purchase", 10, {"ServiceName": "seats"}) for month in MONTHS],
-        *[(month, "Tax", 8) for month in MONTHS],
-        *[(month, "Credit", -40) for month in MONTHS],
-    )
-    panel = components(bill)
-    ahead = forecast(panel.filter(treatment="forecast"), 2)
-    result = whole(ahead, panel)
-    assert result.columns == ["unique_id", "ds", *VALUES] and result.height == 2
-    # Use and seats with a fifth of tax; the credits end.
-    assert result["yhat"].to_list() == pytest.approx([48.0, 48.0])
-    assert result["hi_95"][0] == pytest.approx(1.2 * ahead.filter(ds=date(2026, 7, 1))["hi_95"].sum())
-    with pytest.raises(InputError, match="column series: the panel of components"):
-        whole(ahead, panel.drop("series"))
-
-
-def test_two_currencies_and_a_missing_column_are_refused():
-    with pytest.raises(CurrencyError, match="EUR and USD"):
-        components(pl.concat([BILL, BILL.with_columns(BillingCurrency=pl.lit("EUR"))]))
-    with pytest.raises(InputError, match="column x_model: the ledger has no such column"):
-        components(BILL, by="x_model")
-
-
-@settings(max_examples=20, deadline=None, derandomize=True)
-@given(
-    st.lists(
-        st.tuples(
-            st.sampled_from(MONTHS),
-            st.sampled_from(["Usage", "Purchase", "Tax", "Credit", "Adjustment"]),
-            st.integers(-9, 9),
-            st.fixed_dictionaries(
-                {"x_team": st.sampled_from("ab"), "ServiceName": st.sampled_from("xyz")},
-                optional={"ChargeClass": st.just("Correction")},
-            ),
-        ),
-        min_size=1,
-    )
-)
-def test_no_cent_is_lost_between_components(rows):
-    bill = charges(*rows)
-    for month in ("x_ChargeMonth", "x_BillingMonth"):
-        panel = components(bill, month=month)
-        assert panel["y"].sum() == bill["EffectiveCost"].sum()
-        assert not panel.select("unique_id", "ds").is_duplicated().any()
+def test_a_missing_column_is_refused():
+    with pytest.raises(InputError, match="column ProviderName: the ledger has no such column"):
+        ended(BILL.drop("ProviderName"), date(2026, 6, 1))

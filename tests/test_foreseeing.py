@@ -119,6 +119,29 @@ def test_history_is_exact_and_ends_with_the_month(lab: Lab, made: foreseeing.Out
         made.of("feature")
 
 
+def test_a_credit_that_ended_stays_in_the_history_and_out_of_the_forecast(lab: Lab) -> None:
+    ledger = foreseeing.ledger_of(lab)
+    known = ledger.entries.filter(pl.col("x_ChargeMonth") <= "2026-05")
+    plain = replace(ledger, entries=known)
+
+    # A credit beside one charge of each month up to `last`.
+    def credited(last: str) -> Ledger:
+        rows = known.filter(pl.col("x_ChargeMonth") <= last).unique("x_ChargeMonth").with_columns(
+            ChargeCategory=pl.lit("Credit"), EffectiveCost=pl.lit(-100).cast(known.schema["EffectiveCost"])
+        )  # fmt: skip
+        return replace(ledger, entries=pl.concat([known, rows]))
+
+    without = foreseeing.of_ledger(plain, MONTH, 2, ["team"])
+    over = foreseeing.of_ledger(credited("2026-02"), MONTH, 2, ["team"])
+    assert_frame_equal(over.nodes, without.nodes)
+    assert over.panels.of()["y"].sum() == without.panels.of()["y"].sum() - 1000
+    assert over.panels.ended["y"].to_list() == [-100] * 10
+    assert over.panels.ended["ChargeCategory"].unique().to_list() == ["Credit"]
+    # One that still comes goes on.
+    on = foreseeing.of_ledger(credited("2026-05"), MONTH, 2, ["team"])
+    assert on.panels.ended.is_empty() and on.total["yhat"][0] < without.total["yhat"][0] - 50
+
+
 def test_the_running_month_is_estimated_from_its_days_and_adds_up(made: foreseeing.Outlook) -> None:
     found = made.open_month
     whole = found.row(by_predicate=pl.col("level") == "total", named=True)

@@ -14,6 +14,7 @@ from finops_lab.allocation import Ledger, convert
 from finops_lab.calendar import add_months, format_month, parse_month
 from finops_lab.contracts import DIMENSIONS
 from finops_lab.errors import InputError, NoDataError
+from finops_lab.forecasting.components import ended
 from finops_lab.forecasting.events import events_frame
 from finops_lab.forecasting.hierarchy import TOTAL, Tree, add_up, tree
 from finops_lab.lab import Lab
@@ -23,6 +24,7 @@ __all__ = ["BY", "Panels", "ledger_of", "node_events", "panels"]
 
 BY = ("team", "model")
 _UNKNOWN = "unknown"
+_KIND = ("ChargeCategory", "ProviderName", "ServiceName")
 _NO_AMOUNT = pl.lit(None, pl.Float64)
 _USUAL_MONTHS = 3  # whose days tell whether charges come every day
 _USUAL_DAYS = 20  # of such a month with charges
@@ -51,6 +53,11 @@ class Panels:
         every charge is unknown): the history of the total, of each value of each dimension and of
         each combination. A month without charges since a leaf's first one is 0 where others have
         charges, and absent where nobody has.
+    going_on : polars.DataFrame
+        The same months without charges that ended, by `finops_lab.forecasting.components.ended`: what
+        is forecast.
+    ended : polars.DataFrame
+        ``ChargeCategory, ProviderName, ServiceName, ds, y``: those charges, per month; sorted.
     hierarchy : Tree or None
         Which nodes add up to which; None where `by` is empty.
     days : polars.DataFrame
@@ -65,6 +72,8 @@ class Panels:
     currency: str
     metric: str
     nodes: pl.DataFrame
+    going_on: pl.DataFrame
+    ended: pl.DataFrame
     hierarchy: Tree | None
     days: pl.DataFrame
 
@@ -142,27 +151,44 @@ def panels(
             )
     if len(set(by)) != len(by):
         raise InputError("a dimension is named twice", hint=f"by = {', '.join(by)}")
+    if not (entries["x_ChargeMonth"] <= format_month(asked)).any():
+        raise NoDataError(f"there are no charges up to {format_month(asked)}")
+    currency = one_currency(entries["BillingCurrency"].unique()) or "unknown"
     charges = entries.lazy().select(
+        pl.col(_KIND).name.prefix("_"),  # a dimension may have the same name
         pl.col("x_ChargeDate").alias("day"),
         pl.col(metric).alias("y"),
         *[pl.col(column).cast(pl.String).fill_null(_UNKNOWN).alias(name) for name, column in columns.items()],
     )
-    if not (entries["x_ChargeMonth"] <= format_month(asked)).any():
-        raise NoDataError(f"there are no charges up to {format_month(asked)}")
-    currency = one_currency(entries["BillingCurrency"].unique()) or "unknown"
-    daily = charges.group_by("day", *by).agg(_sum()).collect()
-    through, running = _running(daily, asked)
+    through, running = _running(charges.select(pl.col("day").drop_nulls().unique().sort()).collect(), asked)
     last = add_months(running, -1) if running == asked else asked
+    gone = ended(entries, last, metric).collect().select(pl.all().name.prefix("_"), gone=True)
+    kind = [f"_{name}" for name in _KIND]
+    daily = (
+        charges.join(gone.lazy(), on=kind, how="left", nulls_equal=True)
+        .group_by("day", *by)
+        .agg(_sum(), _going_on())
+        .collect()
+    )
     monthly = (
         daily.filter(pl.col("day") < add_months(last, 1))
         .group_by(*by, ds=pl.col("day").dt.month_start())
-        .agg(_sum())
+        .agg(_sum(), _sum("going_on"))
     )
     if monthly.is_empty():
         raise NoDataError(f"{format_month(asked)} is not over, and there is no month before it")
     keys = monthly.select(by).unique().sort(by) if by else None
     hierarchy = tree(keys) if keys is not None else None
     nodes = _nodes(monthly, by, hierarchy, "ds")
+    going_on = _nodes(monthly.with_columns(y="going_on"), by, hierarchy, "ds")
+    apart = (
+        charges.join(gone.lazy(), on=kind, nulls_equal=True)
+        .filter(pl.col("day") < add_months(last, 1))
+        .group_by(*[pl.col(f"_{name}").alias(name) for name in _KIND], ds=pl.col("day").dt.month_start())
+        .agg(_sum())
+        .sort(*_KIND, "ds")
+        .collect()
+    )
     days = pl.DataFrame(schema={"unique_id": pl.String, "day": pl.Date, "y": MONEY})
     if running is not None:
         recent = daily.filter(
@@ -172,7 +198,9 @@ def panels(
         days_tree = tree(recent.select(first).unique().sort(first)) if first else None
         rolled = recent.group_by("day", *first).agg(_sum())
         days = _nodes(rolled, first, days_tree, "day")
-    return Panels(last, running, through, tuple(by), currency, metric, nodes, hierarchy, days)
+    return Panels(
+        last, running, through, tuple(by), currency, metric, nodes, going_on, apart, hierarchy, days
+    )
 
 
 def node_events(made: Panels, labelled: Sequence[config.Event]) -> pl.DataFrame:
@@ -227,9 +255,16 @@ def ledger_of(source: Lab | Ledger) -> Ledger:
     )
 
 
-def _sum() -> pl.Expr:
-    y = pl.col("y")
-    return pl.when(y.count() > 0).then(y.sum()).cast(MONEY).alias("y")
+def _sum(name: str = "y") -> pl.Expr:
+    y = pl.col(name)
+    return pl.when(y.count() > 0).then(y.sum()).cast(MONEY).alias(name)
+
+
+def _going_on() -> pl.Expr:
+    """Sum what did not end: 0 where all of it did, and unknown where the cost of all the rest is."""
+    y, rest = pl.col("y"), pl.col("y").filter(pl.col("gone").is_null())
+    unknown = (y.count() == 0) | ((rest.len() > 0) & (rest.count() == 0))
+    return pl.when(~unknown).then(rest.sum()).cast(MONEY).alias("going_on")
 
 
 def _nodes(frame: pl.DataFrame, by: Sequence[str], hierarchy: Tree | None, moment: str) -> pl.DataFrame:
@@ -256,7 +291,7 @@ def _running(daily: pl.DataFrame, asked: date) -> tuple[date, date | None]:
     up to their end, and it stops earlier. One that is neither `asked` nor the month after does not
     matter: the history ends long before.
     """
-    days = daily.select(pl.col("day").drop_nulls().unique().sort()).to_series()
+    days = daily.to_series()
     through: date = days[-1]
     newest = through.replace(day=1)
     if newest not in (asked, add_months(asked, 1)) or through == add_months(newest, 1) - timedelta(days=1):

@@ -242,14 +242,14 @@ def _outlook(
 ) -> Outlook:
     at_least_one(months=months)
     events = node_events(made, labelled)
-    total, first = made.of(), made.by[:1]
-    levels = [(TOTAL, total), *((name, made.of(name)) for name in first)]
+    total, first = made.named(made.going_on), made.by[:1]
+    levels = [(TOTAL, total), *((name, made.named(made.going_on, name)) for name in first)]
     judged, tracked = [], []
     for level, panel in levels:
         mine = made.named(events, level)
         judged.append(_at(level, backtest(panel, months=min(months, MONTHS), events=mine)))
         tracked.append(_at(level, said(panel, months=MONTHS if level == TOTAL else 1, events=mine)))
-    seen = cleaned(made.nodes, events=events)
+    seen = cleaned(made.going_on, events=events)
     dimensions = [level for level in (TOTAL, *made.by) if level in set(made.names["level"])]
     return Outlook(
         made,
@@ -269,7 +269,7 @@ def _at(level: str, frame: pl.DataFrame) -> pl.DataFrame:
 
 def _ahead(made: Panels, months: int, events: pl.DataFrame) -> pl.DataFrame:
     """Forecast every node and make them add up."""
-    known = made.nodes.group_by("unique_id").agg(
+    known = made.going_on.group_by("unique_id").agg(
         pl.col("y").count().alias("n"),
         (pl.col("y").min() >= 0).alias("never_below"),
         pl.col("ds").filter(pl.col("y").is_not_null()).max().alias("last"),
@@ -297,11 +297,11 @@ def _months(first: date, last: date) -> int:
 def _shortened(made: Panels, known: pl.DataFrame) -> pl.DataFrame:
     """Leave small combinations the months that a flat forecast looks at."""
     if len(made.by) < 2:
-        return made.nodes
+        return made.going_on
     cells = made.names.filter(pl.col("level") == ", ".join(made.by)).join(known, on="unique_id")
     small = cells.sort("size", "unique_id", descending=[True, False]).slice(_OWN)["unique_id"]
     recent = pl.col("ds") > add_months(made.month, -_FLAT)
-    return made.nodes.filter(~pl.col("unique_id").is_in(small.to_list()) | recent)
+    return made.going_on.filter(~pl.col("unique_id").is_in(small.to_list()) | recent)
 
 
 def _open(made: Panels, curve: pl.DataFrame | None, age_days: int) -> pl.DataFrame:

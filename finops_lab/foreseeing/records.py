@@ -127,7 +127,7 @@ def said_and_came(lab: Lab, made: Panels | None = None) -> pl.DataFrame:
     # Once the month is over it is no forecast of it any more.
     before = pl.col("through") < pl.col("ds").dt.month_end()
     first = kept(lab).filter(*here, before).unique(keys, keep="first", maintain_order=True)
-    came = made.nodes.join(made.names, on="unique_id").select(
+    came = made.going_on.join(made.names, on="unique_id").select(
         "level", "ds", pl.col("y").cast(pl.Float64), unique_id="name"
     )
     lead = (pl.col("ds").dt.year() - pl.col("said_after").dt.year()) * 12 + (

@@ -46,6 +46,7 @@ def build(review: Review) -> Section:
             else []
         ),
         *([tables.changed(review, made)] if made.cleaned.height else []),
+        *([tables.ended(review, made)] if made.panels.ended.height else []),
         *([tables.said_and_came(review, made)] if made.accuracy.height else []),
         tables.backtest(review, judged),
     )
@@ -60,6 +61,7 @@ def build(review: Review) -> Section:
             "baseline": made.baseline.to_dicts(),
             "open_month": made.open_month.to_dicts(),
             "cleaned": made.cleaned.to_dicts(),
+            "ended": made.panels.ended.to_dicts(),
             "accuracy": made.accuracy.to_dicts(),
             "backtest": judged.drop("level").to_dicts(),
             "backtest_teams": _level(made.backtest, "team").drop("level").to_dicts(),

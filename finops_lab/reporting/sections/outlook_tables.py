@@ -18,7 +18,7 @@ from finops_lab.tables import Table, money_table
 if TYPE_CHECKING:
     from finops_lab.reporting.monthly import Review
 
-__all__ = ["backtest", "changed", "months", "parts", "running", "said_and_came"]
+__all__ = ["backtest", "changed", "ended", "months", "parts", "running", "said_and_came"]
 
 _SEASONAL = 24
 _NAMES = {
@@ -145,6 +145,37 @@ def changed(review: Review, made: Outlook) -> Table:
         unknown="not billed, or left out",
         note="Events are those of finops.toml; an outlier stands apart from all its neighbours. If one was "
         "no outlier, write the event that it was.",
+    )
+
+
+def ended(review: Review, made: Outlook) -> Table:
+    """Show which charges are not forecast, since they came at times and ended."""
+    kinds = made.panels.ended.group_by("ChargeCategory", "ProviderName", "ServiceName").agg(
+        pl.col("ds").filter(pl.col("y") != 0).max().alias("last"),
+        pl.col("ds").filter(pl.col("y") != 0).n_unique().alias("months"),
+        pl.col("y").sum(),
+    )
+    largest = [-pl.col("y").abs(), "ChargeCategory", "ProviderName", "ServiceName"]
+    shown = kinds.sort(largest, nulls_last=True).head(MOST)
+    return money_table(
+        shown.with_columns(pl.Series("last", [None if m is None else month_name(m) for m in shown["last"]])),
+        title="Charges that the forecast does not go on with",
+        subtitle=of_all("largest kinds", kinds.height),
+        id="forecast-ended",
+        currency=review.currency,
+        money_columns={"y": review.decimals},
+        number_columns={"months": 0},
+        labels={
+            "ChargeCategory": "Category",
+            "ProviderName": "Provider",
+            "ServiceName": "Service",
+            "last": "Last in",
+            "months": "Months",
+            "y": "In all",
+        },
+        unknown="not said",
+        note="Purchases, credits and adjustments of a service that did not come in each of the last three "
+        "months. What was said before is held against months without them.",
     )
 
 
