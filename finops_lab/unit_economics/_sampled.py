@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from finops_lab.unit_economics._grouping import as_written
+from finops_lab.money import MONEY
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,7 +62,7 @@ def count_bounds(counts: pl.DataFrame, total: str, variance: pl.Expr) -> tuple[p
     worth = totals[sampled] ** 2 / variances[sampled]
     each = variances[sampled] / totals[sampled]
     low, high = gammaincinv(worth, _TAIL) * each, gammaincinv(worth + 1, 1 - _TAIL) * each
-    return _placed(sampled, low), _placed(sampled, high)
+    return _placed(sampled, low, 3), _placed(sampled, high, 3)
 
 
 def share_bounds(
@@ -125,7 +125,7 @@ def share_bounds(
     # There is no such quantile of nothing counted, or of nothing else: those ends are 0 and 1.
     low = np.nan_to_num(betaincinv(bad, good + 1, _TAIL), nan=0.0)
     high = np.nan_to_num(betaincinv(bad + 1, good, 1 - _TAIL), nan=1.0)
-    return _placed(sampled, low), _placed(sampled, high)
+    return _placed(sampled, low, 12), _placed(sampled, high, 12)
 
 
 def _float(what: pl.Expr) -> pl.Expr:
@@ -133,13 +133,15 @@ def _float(what: pl.Expr) -> pl.Expr:
 
 
 def _nothing(height: int) -> tuple[pl.Series, pl.Series]:
-    nothing = as_written(pl.Series([None] * height, dtype=pl.Float64))
+    nothing = pl.Series([None] * height, dtype=MONEY)
     return nothing, nothing
 
 
-def _placed(where: np.ndarray, values: np.ndarray) -> pl.Series:
+def _placed(where: np.ndarray, values: np.ndarray, digits: int) -> pl.Series:
     import numpy as np
 
     ends = np.full(where.shape, np.nan)
     ends[where] = values
-    return as_written(pl.Series(ends).fill_nan(None))
+    # Estimates: so many digits of theirs mean something, and what no decimal holds is not known.
+    told = pl.Series(ends).fill_nan(None).cast(pl.Decimal(38, digits), strict=False)
+    return told.cast(MONEY, strict=False)
