@@ -37,9 +37,8 @@ def test_rows_are_divided_as_one_by_one(
     expected = [divided(n, d, times) for n, d in kept]
     assert quotients(tops, belows, times).to_list() == expected
     many = _dividing._FEW  # enough rows to be divided in whole numbers
-    assert (
-        quotients(*(pl.concat([side] * many) for side in (tops, belows)), times).to_list() == expected * many
-    )
+    wide = quotients(pl.concat([tops] * many), pl.concat([belows] * many), times)
+    assert wide.to_list() == expected * many
 
 
 def test_halves_go_to_the_even_digit_on_both_sides() -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import polars as pl
 
-from finops_lab.unit_economics._grouping import as_written
+from finops_lab.money import MONEY
+
+if TYPE_CHECKING:
+    import numpy as np
 
 __all__ = ["LEVEL", "WORDS", "count_bounds", "share_bounds"]
 
@@ -50,16 +53,16 @@ def count_bounds(counts: pl.DataFrame, total: str, variance: pl.Expr) -> tuple[p
     (904, 1326)
     """
     frame = counts.select(_float(pl.col(total)).alias("total"), _float(variance).alias("variance"))
-    sampled = ((pl.col("variance") > 0) & (pl.col("total") > 0)).fill_null(False)
-    some = frame.with_row_index("_row").filter(sampled)
-    if some.is_empty():
+    totals, variances = (frame[name].fill_null(0).to_numpy() for name in frame.columns)
+    sampled = (variances > 0) & (totals > 0)
+    if not sampled.any():
         return _nothing(counts.height)
     from scipy.special import gammaincinv
 
-    worth = (some["total"] ** 2 / some["variance"]).to_numpy()
-    each = (some["variance"] / some["total"]).to_numpy()
-    ends = gammaincinv(worth, _TAIL) * each, gammaincinv(worth + 1, 1 - _TAIL) * each
-    return _placed(some["_row"], ends[0], counts.height), _placed(some["_row"], ends[1], counts.height)
+    worth = totals[sampled] ** 2 / variances[sampled]
+    each = variances[sampled] / totals[sampled]
+    low, high = gammaincinv(worth, _TAIL) * each, gammaincinv(worth + 1, 1 - _TAIL) * each
+    return _placed(sampled, low, 3), _placed(sampled, high, 3)
 
 
 def share_bounds(
@@ -103,27 +106,26 @@ def share_bounds(
         _float(variance).alias("seen"),
         _float(variance_of_rest).clip(0).alias("other"),
     )
-    sampled = ((pl.col("seen") + pl.col("other") > 0) & (pl.col("whole") > 0)).fill_null(False)
-    some = frame.with_row_index("_row").filter(sampled)
-    if some.is_empty():
+    part_of, whole_of, seen, other = (frame[name].fill_null(0).to_numpy() for name in frame.columns)
+    sampled = (seen + other > 0) & (whole_of > 0)
+    if not sampled.any():
         return _nothing(counts.height)
+    import numpy as np
     from scipy.special import betaincinv
 
-    rest = pl.col("whole") - pl.col("part")
-    share = pl.col("part") / pl.col("whole")
+    some, every, seen, other = (values[sampled] for values in (part_of, whole_of, seen, other))
+    rest, share = np.maximum(every - some, 0), some / every
     of_part, of_rest = (1 - share) ** 2, share**2
-    alike = (of_part * pl.col("seen") + of_rest * pl.col("other")) / (
-        of_part * pl.col("part") + of_rest * rest
-    )
-    mean = (pl.col("seen") + pl.col("other")) / pl.col("whole")
+    below = of_part * some + of_rest * rest
+    mean = (seen + other) / every
     # Where all or nothing is counted, the first is 0 / 0: the mean weight is all there is.
-    some = some.with_columns(pl.max_horizontal(alike.fill_nan(None), mean).alias("each"))
-    bad = (some["part"] / some["each"]).to_numpy()
-    good = (some.select(rest.clip(0)).to_series() / some["each"]).to_numpy()
+    alike = np.divide(of_part * seen + of_rest * other, below, out=np.zeros_like(below), where=below > 0)
+    each = np.maximum(alike, mean)
+    bad, good = some / each, rest / each
     # There is no such quantile of nothing counted, or of nothing else: those ends are 0 and 1.
-    low = pl.Series(betaincinv(bad, good + 1, _TAIL)).fill_nan(0)
-    high = pl.Series(betaincinv(bad + 1, good, 1 - _TAIL)).fill_nan(1)
-    return _placed(some["_row"], low, counts.height), _placed(some["_row"], high, counts.height)
+    low = np.nan_to_num(betaincinv(bad, good + 1, _TAIL), nan=0.0)
+    high = np.nan_to_num(betaincinv(bad + 1, good, 1 - _TAIL), nan=1.0)
+    return _placed(sampled, low, 12), _placed(sampled, high, 12)
 
 
 def _float(what: pl.Expr) -> pl.Expr:
@@ -131,10 +133,15 @@ def _float(what: pl.Expr) -> pl.Expr:
 
 
 def _nothing(height: int) -> tuple[pl.Series, pl.Series]:
-    nothing = as_written(pl.Series([None] * height, dtype=pl.Float64))
+    nothing = pl.Series([None] * height, dtype=MONEY)
     return nothing, nothing
 
 
-def _placed(rows: pl.Series, values: Iterable[float], height: int) -> pl.Series:
-    ends = pl.Series([None] * height, dtype=pl.Float64).scatter(rows, pl.Series(values, dtype=pl.Float64))
-    return as_written(ends)
+def _placed(where: np.ndarray, values: np.ndarray, digits: int) -> pl.Series:
+    import numpy as np
+
+    ends = np.full(where.shape, np.nan)
+    ends[where] = values
+    # Estimates: so many digits of theirs mean something, and what no decimal holds is not known.
+    told = pl.Series(ends).fill_nan(None).cast(pl.Decimal(38, digits), strict=False)
+    return told.cast(MONEY, strict=False)
