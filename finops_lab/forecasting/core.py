@@ -11,6 +11,7 @@ from finops_lab.forecasting.members import run_members, stl_structural
 from finops_lab.forecasting.panel import Floats
 from finops_lab.forecasting.smoothing import holt_winters
 from finops_lab.forecasting.structural import YEAR, structural
+from finops_lab.forecasting.waiting import shown
 from finops_lab.forecasting.widths import WIDTHS
 
 _SHORT = 8  # months: under it, flat
@@ -48,7 +49,8 @@ def centres(histories: Sequence[Floats], months: int) -> list[Centre]:
     with threadpool_limits(limits=1, user_api="blas"):
         # What depends on the length alone is kept from one series to the next, so equal lengths
         # follow each other.
-        for i in sorted(range(len(histories)), key=lambda i: len(histories[i])):
+        order = sorted(range(len(histories)), key=lambda i: len(histories[i]))
+        for i in shown(order, f"forecasting {len(order):,} series"):
             model, point, spread = _centre(histories[i], months)
             found[i] = Centre(model, point, np.array(WIDTHS[_row(len(histories[i]))])[:, None] * spread)
     return [found[i] for i in range(len(histories))]

@@ -13,8 +13,6 @@ import numpy as np
 from finops_lab.forecasting.panel import Floats
 from finops_lab.forecasting.structural import YEAR, structural
 
-__all__ = ["YEAR", "run_members", "stl_structural"]
-
 _BLOWN_UP = 10.0
 
 Member = Callable[[Floats, int], Floats]
