@@ -74,15 +74,15 @@ def test_history_adds_up_exactly_and_unknown_stays_unknown() -> None:
 
 
 def test_two_teams_and_a_total_by_hand() -> None:
-    # Half widths 1, 2 and 3 per normal score: variances 1 and 4 below, 9 above, which counts twice.
-    # The total says 10 more than its parts: of that they take 5 of 5 + 18, by their variances.
+    # Half widths 1, 2 and 3 per normal score: variances 1 and 4 below, 9 above, which counts six times.
+    # The total says 10 more than its parts: of that they take 5 of 5 + 54, by their variances.
     done = reconcile(
         made({"total": (110.0, 3.0), "team=a": (40.0, 1.0), "team=b": (60.0, 2.0)}),
         tree(pl.DataFrame({"team": ["a", "b"]})),
     )
-    assert mean(done, "team=a") == pytest.approx(40 + 10 * 1 / 23)
-    assert mean(done, "team=b") == pytest.approx(60 + 10 * 4 / 23)
-    assert mean(done, "total") == pytest.approx(100 + 10 * 5 / 23)
+    assert mean(done, "team=a") == pytest.approx(40 + 10 * 1 / 59)
+    assert mean(done, "team=b") == pytest.approx(60 + 10 * 4 / 59)
+    assert mean(done, "total") == pytest.approx(100 + 10 * 5 / 59)
     # Bounds keep their width and move with the mean; the total's 3 is what its parts' 1 and 2 allow.
     assert (done["hi_80"] - done["yhat"]).to_list() == pytest.approx([1.0, 2.0, 3.0])
     assert (done["yhat"] - done["lo_95"]).to_list() == pytest.approx([2.0, 4.0, 6.0])
@@ -107,15 +107,15 @@ def test_what_adds_up_already_stays() -> None:
 def test_a_leaf_below_zero_is_set_to_zero_and_the_others_are_worked_out_again() -> None:
     base = made({"total": (50.0, 1.0), "team=a": (40.0, 1.0), "team=b": (-5.0, 1.0)})
     keys = tree(pl.DataFrame({"team": ["a", "b"]}))
-    # Free, the gap of 15 gives each part 15 * 1 / 4, and b stays at -1.25.
-    assert mean(reconcile(base, keys), "team=b") == pytest.approx(-1.25)
+    # Free, the gap of 15 gives each part 15 * 1 / 8, and b stays at -3.125.
+    assert mean(reconcile(base, keys), "team=b") == pytest.approx(-3.125)
     done = reconcile(base, keys, nonnegative=True)
     assert mean(done, "team=b") == 0.0
-    # Then a alone shares the gap of 10 with the total: 1 of 1 + 2.
-    assert mean(done, "team=a") == pytest.approx(40 + 10 / 3) == mean(done, "total")
+    # Then a alone shares the gap of 10 with the total: 1 of 1 + 6.
+    assert mean(done, "team=a") == pytest.approx(40 + 10 / 7) == mean(done, "total")
     assert (done["lo_95"] >= 0).all()
     # Told of a only, b may be below zero, and with it the total.
-    assert mean(reconcile(base, keys, nonnegative={"team=a"}), "team=b") == pytest.approx(-1.25)
+    assert mean(reconcile(base, keys, nonnegative={"team=a"}), "team=b") == pytest.approx(-3.125)
 
 
 def test_what_is_certain_does_not_move() -> None:
@@ -171,7 +171,7 @@ def test_reconciled_is_the_weighted_least_squares_solution() -> None:
     sums = np.array(
         [[1.0 if (uid, leaf) in set(keys.edges.iter_rows()) else 0.0 for leaf in leaves] for uid in ids]
     )
-    variance = np.array([h**2 * (1 if uid in leaves else 2) for uid, (_, h) in rows.items()])
+    variance = np.array([h**2 * (1 if uid in leaves else 6) for uid, (_, h) in rows.items()])
     base = np.array([m for m, _ in rows.values()])
     inverse = sums.T / variance
     best = sums @ np.linalg.solve(inverse @ sums, inverse @ base)

@@ -46,7 +46,7 @@ ROOMS: dict[str, set[str]] = {
         "service_levels",
     },  # a lab's KPIs, bridges, service levels
     "foreseeing": {"bookkeeping", "forecasting", "reconciling"},  # a lab's forecast
-    "budgeting": {"planning", "valuing"},  # a lab's budgets and plans
+    "budgeting": {"foreseeing", "planning", "valuing"},  # a lab's budgets and plans
     "exploring": {"allocation"},  # views of a ledger
     "anomalies": {"contracts", "unit_economics", "forecasting"},
     "tradeoffs": {"contracts"},

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 
 import polars as pl
 
-from finops_lab import allocation, bookkeeping
 from finops_lab.calendar import add_months, days_in_month, parse_month
 from finops_lab.errors import CurrencyError, InputError
+from finops_lab.foreseeing import Panels, expected, ledger_of, panels
 from finops_lab.lab import Lab
 from finops_lab.money import MONEY, one_currency
 from finops_lab.planning import budgets as plans
@@ -18,7 +18,10 @@ from finops_lab.planning.budget_alerts import alerts, checks
 from finops_lab.planning.budget_status import status
 from finops_lab.planning.burn_down import burn_down
 
-__all__ = ["METRICS", "Budgets", "budgets", "judge"]
+__all__ = ["LEAST_MONTHS", "METRICS", "Budgets", "budgets", "called", "judge", "running_until"]
+
+LEAST_MONTHS = 3  # with charges; on less a forecast of everything says little
+MONTHS = 12
 
 METRICS = ("EffectiveCost", "BilledCost")
 _VALUES = ["yhat", "lo_80", "hi_80", "lo_95", "hi_95"]
@@ -100,13 +103,15 @@ def budgets(
     month : str or datetime.date
         Month of use, such as ``2026-10``; its quarter and its calendar year are judged, too.
     at : datetime.date, optional
-        The first day that is not over. Default: the month is over. Of a month that is not, what is
-        spent counts up to the last day with charges, and the forecast's daily rate for the rest.
+        The first day that is not over. Default: the month is over, or, where charges come every day and
+        stop before its end, the day after the last. Of a month that is not over, what is spent counts up
+        to the last day with charges.
     metric : str
         ``EffectiveCost`` (amortised) or ``BilledCost`` (invoiced).
     forecast : polars.DataFrame, optional
         Whole months from `at` on, as from `finops_lab.forecasting.forecast`, with the budgets' names as
-        ``unique_id``. Default: that function's, on the months that are over.
+        ``unique_id``. Default: for everything, teams and models what `finops_lab.foreseeing.foresee`
+        expects. What is not in it is forecast on its own, from the months that are over.
 
     Returns
     -------
@@ -128,12 +133,31 @@ def budgets(
     >>> found.status.filter(name="all spend", period="month").select("state").item()
     'over'
     """
-    if lab.config.rates:
-        ledger = bookkeeping.ledger(lab).entries
-        entries = allocation.convert(ledger, lab.config.rates, lab.currency).lazy()
-    else:
-        entries = bookkeeping.scan(lab)
-    return judge(lab, entries, month, at=at, metric=metric, forecast=forecast)
+    first = _first(month)
+    end = add_months(first, 1)
+    if lab.budgets().filter(pl.col("month").str.head(4) == f"{first:%Y}").is_empty():
+        return judge(lab, ledger_of(lab).entries, first, at=at, metric=metric, forecast=forecast)
+    ledger = ledger_of(lab)
+    known = replace(ledger, entries=ledger.entries.filter(pl.col("x_ChargeDate") < (at or end)))
+    if forecast is None and known.entries["x_ChargeMonth"].n_unique() >= LEAST_MONTHS:
+        made = panels(known, first, metric=metric)
+        at = at or running_until(made, first)
+        # Bills by the month do not tell how far the running one is.
+        if (at is None or at >= end) == (made.running != first):
+            forecast = called(expected(lab, made, MONTHS))
+    return judge(lab, ledger.entries, first, at=at, metric=metric, forecast=forecast)
+
+
+def running_until(made: Panels, month: date) -> date | None:
+    """Return the first day of a month without charges yet; None of a month that is over."""
+    return made.through + timedelta(days=1) if made.running == month else None
+
+
+def called(expected: pl.DataFrame) -> pl.DataFrame:
+    """Call a lab's forecast, as `finops_lab.foreseeing.months_of` gives it, by the names of budgets."""
+    whole = pl.col("level") == "total"
+    name = pl.when(whole).then(pl.lit("all spend")).otherwise(pl.format("{} {}", "level", "unique_id"))
+    return expected.select(name.alias("unique_id"), *list(_FORECAST)[1:])
 
 
 def judge(
@@ -156,7 +180,7 @@ def judge(
     month, at, metric, forecast
         As for `budgets`.
     """
-    first = month.replace(day=1) if isinstance(month, date) else parse_month(month)
+    first = _first(month)
     if metric not in METRICS:
         raise InputError(f"metric must be one of {', '.join(METRICS)}, not {metric!r}")
     end = add_months(first, 1)
@@ -172,7 +196,11 @@ def judge(
         seen = spend.filter(pl.col("day") >= first, pl.col("day") < when)["day"].unique().sort()
         when = seen[-1] + timedelta(days=1) if len(seen) else first
     spend = spend.filter(pl.col("day") < when)
-    ahead = _ahead(spend, planned, first, when) if forecast is None else forecast
+    given = pl.DataFrame(schema=_FORECAST) if forecast is None else forecast.select(list(_FORECAST))
+    names = pl.concat_str([pl.col("dimension"), pl.col("key")], separator=" ").fill_null("all spend")
+    own = planned.filter(~names.is_in(given["unique_id"].unique().implode()))
+    this_year = pl.col("ds").is_between(when.replace(day=1), date(first.year, 12, 1))
+    ahead = pl.concat([given.filter(this_year), _ahead(spend, own, first, when)])
     found = status(spend, planned, ahead, month=first, at=when)
     return Budgets(
         month=first,
@@ -186,6 +214,10 @@ def judge(
         _spend=spend,
         _plans=planned,
     )
+
+
+def _first(month: str | date) -> date:
+    return month.replace(day=1) if isinstance(month, date) else parse_month(month)
 
 
 def _spend(

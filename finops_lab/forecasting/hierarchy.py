@@ -4,8 +4,8 @@ Each node of a tree (the total, a team, a model, a team's model) is forecast on 
 moved, as little as their own uncertainty says, until they add up: weighted least squares with the
 residual variances (Wickramasuriya, Athanasopoulos and Hyndman 2019, MinT with a diagonal of
 variances), which are read from the half widths of the 80 % bounds. The variance of a sum counts
-twice: its own forecast is made of the same months as those of its parts and errs with them, which a
-diagonal does not know, so it tells less that is new.
+six times: its own forecast is made of the same months as those of its parts and errs with them, which
+a diagonal does not know, so it tells little that is new.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ __all__ = ["TOTAL", "Tree", "add_up", "reconcile", "tree"]
 TOTAL = "total"
 _NEEDED = ("yhat", "lo_80", "hi_80", "lo_95", "hi_95")
 _SCORE_80 = 1.2815515655446004
-_WITH_PARTS = 2.0  # 1 to 4 measured on M4 (`benchmarks/_forecast_panel.py`): 2 is enough, more changes little
+# 1 to 10 measured on three seeds of 50 sets of M4 series at 24, 36 and 60 months: from 6 on the total is
+# within 1 % of the best of bottom-up and direct in all of them, and teams do not move by more than 0.2 %.
+_WITH_PARTS = 6.0
 _FLOOR = 1e-12  # of the largest variance: what is certain on both sides of a sum can still be solved
 
 
@@ -175,7 +177,7 @@ def reconcile(
     >>> made = made.with_columns(lo_80=pl.col("yhat") - 3, hi_80=pl.col("yhat") + 3,
     ...     lo_95=pl.col("yhat") - 4, hi_95=pl.col("yhat") + 4)
     >>> reconcile(made, tree(pl.DataFrame({"team": ["a", "b"]})))["yhat"].round(6).to_list()
-    [42.25, 52.25, 94.5]
+    [41.125, 51.125, 92.25]
     """
     nodes, leaves = hierarchy.nodes["unique_id"].to_list(), hierarchy.leaves
     months = forecast["ds"].unique().sort().to_list()

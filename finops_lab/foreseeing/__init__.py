@@ -6,16 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from finops_lab.foreseeing.histories import Panels, ledger_of, node_events, panels
-    from finops_lab.foreseeing.outlook import Outlook, foresee, of_ledger
+    from finops_lab.foreseeing.outlook import MONTHS, Outlook, expected, foresee, months_of, of_ledger
     from finops_lab.foreseeing.records import keep, kept, said_and_came
 
 _HOMES = {
+    "MONTHS": "outlook",
     "Outlook": "outlook",
     "Panels": "histories",
+    "expected": "outlook",
     "foresee": "outlook",
     "keep": "records",
     "kept": "records",
     "ledger_of": "histories",
+    "months_of": "outlook",
     "node_events": "histories",
     "of_ledger": "outlook",
     "panels": "histories",
@@ -23,12 +26,15 @@ _HOMES = {
 }
 
 __all__ = [
+    "MONTHS",
     "Outlook",
     "Panels",
+    "expected",
     "foresee",
     "keep",
     "kept",
     "ledger_of",
+    "months_of",
     "node_events",
     "of_ledger",
     "panels",

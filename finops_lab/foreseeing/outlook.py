@@ -23,7 +23,7 @@ from finops_lab.lab import Lab
 from finops_lab.reconciliation.maturity import maturity_curve
 from finops_lab.reconciling import matured
 
-__all__ = ["MONTHS", "Outlook", "completeness", "foresee", "of_ledger"]
+__all__ = ["MONTHS", "Outlook", "completeness", "expected", "foresee", "months_of", "of_ledger"]
 
 MONTHS = 6
 _OWN = 100  # combinations with a forecast of their own; smaller ones get the level of their last months
@@ -165,6 +165,51 @@ def of_ledger(
     return _outlook(made, months, curve, age, lab.config.events if lab is not None else ())
 
 
+def expected(lab: Lab, made: Panels, months: int) -> pl.DataFrame:
+    """Return what `foresee` expects of every level, without judging how good that is.
+
+    Parameters
+    ----------
+    lab : Lab
+        Whose events and late deliveries count.
+    made : Panels
+        The history.
+    months : int
+        Months ahead.
+
+    Returns
+    -------
+    polars.DataFrame
+        As `months_of` gives.
+    """
+    curve, age = completeness(lab, made) if made.running else (None, 1)
+    nodes = _ahead(made, months, node_events(made, lab.config.events))
+    return months_of(made, nodes, _open(made, curve, age))
+
+
+def months_of(made: Panels, nodes: pl.DataFrame, open_month: pl.DataFrame) -> pl.DataFrame:
+    """Return the months ahead per level and value, the running one as its days let expect.
+
+    Parameters
+    ----------
+    made : Panels
+        The history.
+    nodes, open_month : polars.DataFrame
+        As in an `Outlook`.
+
+    Returns
+    -------
+    polars.DataFrame
+        ``level``, ``unique_id``, ``ds``, ``yhat`` and its bounds, sorted.
+    """
+    columns = ["level", "unique_id", "ds", *VALUES]
+    levels = [level for level in (TOTAL, *made.by) if level in set(made.names["level"])]
+    ahead = pl.concat([_at(level, made.named(nodes, level)).select(columns) for level in levels])
+    running = open_month.filter(pl.all_horizontal(pl.col(VALUES).is_not_null())).select(columns)
+    rest = ahead.join(running, on=["level", "unique_id", "ds"], how="anti")
+    return pl.concat([rest, running]).sort("level", "unique_id", "ds")
+
+
 def completeness(lab: Lab, made: Panels) -> tuple[pl.DataFrame | None, int]:
     """Return how much of an amount is known so many days later, and how old the running month's is.
 
@@ -202,7 +247,7 @@ def _outlook(
     judged, tracked = [], []
     for level, panel in levels:
         mine = made.named(events, level)
-        judged.append(_at(level, backtest(panel, months=months, events=mine)))
+        judged.append(_at(level, backtest(panel, months=min(months, MONTHS), events=mine)))
         tracked.append(_at(level, said(panel, months=MONTHS if level == TOTAL else 1, events=mine)))
     seen = cleaned(made.nodes, events=events)
     dimensions = [level for level in (TOTAL, *made.by) if level in set(made.names["level"])]

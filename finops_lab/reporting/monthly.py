@@ -13,7 +13,7 @@ import polars as pl
 
 from finops_lab import allocation, bookkeeping, foreseeing, valuing
 from finops_lab.allocation import Ledger
-from finops_lab.budgeting.budgets import Budgets, judge
+from finops_lab.budgeting.budgets import LEAST_MONTHS, Budgets, called, judge, running_until
 from finops_lab.calendar import add_months, format_month, month_name, parse_month
 from finops_lab.contracts import AMOUNTS
 from finops_lab.errors import CurrencyError, InputError, NoDataError
@@ -126,7 +126,17 @@ class Review:
     @cached_property
     def budgets(self) -> Budgets:
         """Every budget of the month, its quarter and its year, with forecast and chances."""
-        return judge(self.lab, self.past, self.month, metric=self.metric)
+        if self.panel(None).height < LEAST_MONTHS:
+            return judge(self.lab, self.past, self.month, metric=self.metric)
+        made = self.outlook
+        return judge(
+            self.lab,
+            self.past,
+            self.month,
+            at=running_until(made.panels, self.month),
+            metric=self.metric,
+            forecast=called(foreseeing.months_of(made.panels, made.nodes, made.open_month)),
+        )
 
     def over_budget(self) -> list[str]:
         """Return whose budget the month went over: ``all teams`` for the total, teams by name, then others."""
@@ -163,8 +173,9 @@ class Review:
 
     @cached_property
     def outlook(self) -> foreseeing.Outlook:
-        """The next six months in total, per team and per model, adding up."""
-        return foreseeing.of_ledger(self.ledger, self.month, metric=self.metric, lab=self.lab)
+        """The next six months, or the rest of the year, in total, per team and per model, adding up."""
+        months = max(foreseeing.MONTHS, 12 - self.month.month + 1)
+        return foreseeing.of_ledger(self.ledger, self.month, months, metric=self.metric, lab=self.lab)
 
     def scorecard(self) -> Section:
         """Show the twelve KPIs, with targets, status and trend."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from finops_lab.budgeting.budgets import LEAST_MONTHS
 from finops_lab.calendar import month_name
 from finops_lab.charts import forecast_fan
 from finops_lab.charts.labels import plural
@@ -18,17 +19,16 @@ if TYPE_CHECKING:
     from finops_lab.reporting.monthly import Review
 
 _HISTORY = 36
-_LEAST = 3
 
 
 def build(review: Review) -> Section:
     """Build the section; the forecast is kept for the record, and nothing kept is read."""
     known = review.panel(None).height
-    if known < _LEAST:
+    if known < LEAST_MONTHS:
         return Section(
             "forecast",
             f"**No forecast**: the lab has {plural(known, 'month')} of charges up to {review.month_name}, "
-            f"at least {_LEAST} are needed. Put older exports into `exports/` to get one.",
+            f"at least {LEAST_MONTHS} are needed. Put older exports into `exports/` to get one.",
             values={"missing": "history"},
         )
     made = review.outlook
