@@ -100,6 +100,30 @@ def test_sums_over_months_add_and_over_series_take_the_root() -> None:
     assert over_months(holed, ["quarter"])["hi_80"][0] is None and over_series(holed)["hi_80"][0] is None
 
 
+def test_months_that_go_together_in_part_lie_between() -> None:
+    rows = pl.concat([AHEAD, made(96, 97, 100, 104, 108)]).with_columns(unique_id=pl.lit("a"))
+    # Half widths 20 and 4 above at 80 %: root of .7 times 24 squared and .3 times 20 and 4 squared.
+    part = over_months(rows, together=0.7).row(0, named=True)
+    assert part["hi_80"] == pytest.approx(200 + (0.7 * 24**2 + 0.3 * (20**2 + 4**2)) ** 0.5)
+    assert (
+        over_months(rows, together=0)
+        .drop("unique_id")
+        .equals(over_series(rows, ["unique_id"]).drop("unique_id"))
+    )
+    one = over_months(AHEAD.with_columns(unique_id=pl.lit("a")), together=0.7)
+    assert one["lo_95"][0] == pytest.approx(AHEAD["lo_95"][0])
+    with pytest.raises(InputError, match="together is a correlation between 0 and 1"):
+        over_months(rows, together=1.5)
+
+
+def test_half_bounds_are_used_where_they_are_there() -> None:
+    halves = AHEAD.with_columns(lo_50=99.0, hi_50=105.0)
+    assert quantile_at(halves, 0.75)["amount"][0] == pytest.approx(105.0)
+    assert quantile_at(halves, 0.9)["amount"][0] == quantile_at(AHEAD, 0.9)["amount"][0]
+    chance = exceedance(halves.with_columns(limit=105.0), "limit")["probability"][0]
+    assert chance == pytest.approx(0.25)
+
+
 @pytest.mark.parametrize("p", [0, 1, -0.1, 2])
 def test_a_probability_lies_between_0_and_1(p: float) -> None:
     with pytest.raises(InputError, match="a probability lies between 0 and 1"):

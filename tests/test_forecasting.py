@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 from datetime import date
@@ -18,8 +19,12 @@ from polars.testing import assert_frame_equal
 
 from finops_lab.calendar import add_months, days_in_month
 from finops_lab.errors import InputError
-from finops_lab.forecasting import backtest, forecast, seasonal_naive
-from finops_lab.forecasting.members import run_members
+from finops_lab.forecasting import backtest, forecast, prophet_forecast, seasonal_naive, structural
+from finops_lab.forecasting.core import centres
+from finops_lab.forecasting.members import run_member
+from finops_lab.forecasting.smoothing import holt_winters
+from finops_lab.forecasting.waiting import shown
+from finops_lab.forecasting.widths import HALVES, WIDTHS
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "forecast"
 START = date(2023, 1, 1)
@@ -104,6 +109,8 @@ SHAPES = {
     "a bill that ended": lambda n: [100.0] * (n // 2) + [0.0] * (n - n // 2),
     "a spike": lambda n: [100.0 if i != n // 2 else 1e5 for i in range(n)],
     "exploding": lambda n: [2.0**i for i in range(n)],
+    "zeros before a steady bill": lambda n: [0.0] * (n // 2) + [50.0 + i % 3 for i in range(n - n // 2)],
+    "huge": lambda n: [1e15 * (i % 4 + 1) for i in range(n)],
     "tiny": lambda n: [1e-12 * (i % 5 + 1) for i in range(n)],
     "a straight line": lambda n: [10.0 + 3 * i for i in range(n)],
 }
@@ -276,8 +283,9 @@ def test_a_bad_member_is_left_out():
     def not_finite(x, months):
         return np.array([1.0, np.nan])[:months]
 
-    results = run_members(x, 2, (raises, good, diverges, not_finite))
-    assert [point.tolist() for point in results] == [[2.0, 2.0]]
+    results = [run_member(member, x, 2) for member in (raises, good, diverges, not_finite)]
+    assert results[1] is not None and results[1].tolist() == [2.0, 2.0]
+    assert [result is None for result in results] == [True, False, True, True]
 
 
 # Errors
@@ -438,3 +446,124 @@ def test_importing_the_room_imports_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+# The core
+
+
+def test_a_panel_of_many_lengths_gives_each_series_what_it_gets_alone():
+    rng = np.random.default_rng(5)
+    histories = [1 + 0.2 * rng.standard_normal(n) for n in (48, 5, 30, 13, 30, 1, 24, 30, 48)]
+    together = centres(histories, 7)
+    for x, one in zip(histories, together, strict=True):
+        (alone,) = centres([x], 7)
+        assert (one.model, one.point.tolist()) == (alone.model, alone.point.tolist())
+        assert one.halves.tolist() == alone.halves.tolist()
+        assert one.halves.shape == (6, 7) and (one.halves > 0).all()
+
+
+def test_the_structural_mean_is_the_weighted_mean_of_plain_regressions():
+    # The same in long hand for a year: each form's covariance, generalised least squares, weights.
+    n, months, trust = 12, 2, structural._TRUST
+    rng = np.random.default_rng(2)
+    x = 1 + 0.01 * np.arange(n) + 0.05 * rng.standard_normal(n)
+    total, ones = n + months, np.ones(n)
+    logs, points, variances = [], [], []
+    for level, slope, fade in [
+        (q, r, f)
+        for q in structural._LEVEL
+        for r in structural._SLOPE
+        for f in (structural._FADES if r else (0.0,))
+    ]:
+        cov = np.empty((total, total))
+        for s in range(total):
+            for t in range(total):
+                wander = sum(
+                    sum(fade ** (a - k) for a in range(k, s + 1))
+                    * sum(fade ** (a - k) for a in range(k, t + 1))
+                    for k in range(min(s, t) + 1)
+                )
+                cov[s, t] = (s == t) + level * (min(s, t) + 1) + slope * wander
+        inverse = np.linalg.inv(cov[:n, :n])
+        size = ones @ inverse @ ones
+        mean = ones @ inverse @ x / size
+        square = (x - mean) @ inverse @ (x - mean) + structural._TINY * n
+        cross = cov[n:, :n] @ inverse
+        points.append(mean + cross @ (x - mean))
+        left = 1 - cross @ ones
+        variances.append((np.diag(cov[n:, n:] - cross @ cov[:n, n:]) + left**2 / size) * square / (n - 1))
+        evidence = -np.linalg.slogdet(cov[:n, :n])[1] / 2 - np.log(size) / 2 - (n - 1) / 2 * np.log(square)
+        prior = (
+            structural._LEVEL[level] + structural._SLOPE[slope] + (structural._FADES[fade] if slope else 0)
+        )
+        logs.append(prior + trust * evidence)
+    weight = np.exp(np.array(logs) - max(logs))
+    weight /= weight.sum()
+    expected = weight @ np.array(points)
+    spread = np.sqrt(weight @ (np.array(variances) + (np.array(points) - expected) ** 2))
+    point, deviation = structural.structural(x, months, seasonal=False)
+    assert point == pytest.approx(expected, rel=1e-9)
+    assert deviation == pytest.approx(spread, rel=1e-9)
+
+
+def test_a_season_without_noise_is_repeated():
+    wave = 1 + 0.3 * np.sin(2 * np.pi * np.arange(60) / 12)
+    point, deviation = structural.structural(wave[:48], 12, seasonal=True)
+    assert point == pytest.approx(wave[48:], abs=0.01)
+    assert (deviation < 0.01).all()
+    assert holt_winters(wave[:48], 12) == pytest.approx(wave[48:], abs=0.01)
+
+
+def test_holt_winters_follows_a_line():
+    line = 0.5 + np.arange(48) / 48
+    # The slope fades: each month ahead adds a little less than the one before.
+    steps = np.diff(holt_winters(line, 6), prepend=line[-1])
+    assert (steps > 0).all() and (np.diff(steps) < 0).all() and steps[0] < 1 / 48
+
+
+def test_every_width_is_wider_for_a_wider_bound():
+    assert tuple(VALUES[1:]) == HALVES
+    for row in WIDTHS.values():
+        width = dict(zip(HALVES, row, strict=True))
+        for side in ("lo", "hi"):
+            assert 0 < width[f"{side}_50"] < width[f"{side}_80"] < width[f"{side}_95"]
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(
+    ("stream", "after_s", "drawn"),
+    [(Terminal, 0.0, True), (Terminal, 60.0, False), (io.StringIO, 0.0, False)],
+)
+def test_a_bar_is_drawn_on_a_terminal_for_those_who_wait(monkeypatch, stream, after_s, drawn):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stderr", stream())
+    assert list(shown([1, 2, 3], "forecasting", after_s=after_s)) == [1, 2, 3]
+    assert ("forecasting" in sys.stderr.getvalue()) is drawn
+
+
+# Prophet
+
+
+def test_prophet_is_silent_repeats_itself_and_stays_above_zero(capfd):
+    falling = series([100.0 - 2.5 * i for i in range(36)])
+    panel = pl.concat([falling, series([4.0], "lone"), series([None], "none")])
+    state = np.random.get_state()[1].tolist()
+    result = prophet_forecast(panel, 6)
+    assert np.random.get_state()[1].tolist() == state
+    assert capfd.readouterr() == ("", "")
+    assert result.equals(prophet_forecast(panel, 6))
+    assert result.schema == forecast(PANEL).schema
+    assert dict(result.select("unique_id", "model").iter_rows()) == {
+        "a": "prophet",
+        "lone": "last_value",
+        "none": "no_history",
+    }
+    assert_sound(result.filter(unique_id="a"), falling, 6)
+    assert result.filter(unique_id="a")["lo_95"].min() == 0.0
+    # Where credits are seen, so may be foreseen: no floor.
+    credits = prophet_forecast(falling.with_columns(y=pl.col("y") - 20), 6)
+    assert credits["yhat"].min() < -10

@@ -7,16 +7,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from finops_lab.forecasting.members import run_members, stl_structural
+from finops_lab.forecasting.members import run_member, stl_structural
 from finops_lab.forecasting.panel import Floats
 from finops_lab.forecasting.smoothing import holt_winters
 from finops_lab.forecasting.structural import YEAR, structural
+from finops_lab.forecasting.waiting import shown
 from finops_lab.forecasting.widths import WIDTHS
 
 _SHORT = 8  # months: under it, flat
 _RECENT = 3  # months: the level of a flat forecast
 _LONG = 4 * YEAR  # months from which Holt-Winters joins; on less it knows too little of the season
-_SHARE = 0.15  # of each other member; the structural mean, itself one of hundreds, has the rest
+# The share of each other member; the structural mean, itself one of hundreds, has the rest.
+_STL, _SMOOTHING = 0.1, 0.2
 # Economic series grow: at 24, 36 and 60 months the median of what came lies .1 to .3 standard deviations
 # above the mean of the members on M4, .1 to .2 on M3. The centre leans by what helps both.
 _LEAN = 0.15
@@ -48,7 +50,8 @@ def centres(histories: Sequence[Floats], months: int) -> list[Centre]:
     with threadpool_limits(limits=1, user_api="blas"):
         # What depends on the length alone is kept from one series to the next, so equal lengths
         # follow each other.
-        for i in sorted(range(len(histories)), key=lambda i: len(histories[i])):
+        order = sorted(range(len(histories)), key=lambda i: len(histories[i]))
+        for i in shown(order, f"forecasting {len(order):,} series"):
             model, point, spread = _centre(histories[i], months)
             found[i] = Centre(model, point, np.array(WIDTHS[_row(len(histories[i]))])[:, None] * spread)
     return [found[i] for i in range(len(histories))]
@@ -68,11 +71,12 @@ def _centre(x: Floats, months: int) -> tuple[str, Floats, Floats]:
     if np.ptp(x) == 0:
         return model, flat, floor
     point, spread = structural(x, months, seasonal=seasonal)
-    others = ((stl_structural, holt_winters) if n >= _LONG else (stl_structural,)) if seasonal else ()
-    results = run_members(x, months, others)
-    share = _SHARE * len(results)
-    point = (1 - share) * point + _SHARE * np.sum(results, axis=0) if results else point
-    return model, point + _LEAN * spread if seasonal else point, spread + floor
+    centre = point
+    for member, share, least in ((stl_structural, _STL, 2 * YEAR), (holt_winters, _SMOOTHING, _LONG)):
+        other = run_member(member, x, months) if n >= least else None
+        if other is not None:
+            centre = centre + share * (other - point)
+    return model, centre + _LEAN * spread if seasonal else point, spread + floor
 
 
 def _row(n: int) -> int:

@@ -13,8 +13,6 @@ import numpy as np
 from finops_lab.forecasting.panel import Floats
 from finops_lab.forecasting.structural import YEAR, structural
 
-__all__ = ["YEAR", "run_members", "stl_structural"]
-
 _BLOWN_UP = 10.0
 
 Member = Callable[[Floats, int], Floats]
@@ -29,22 +27,18 @@ def stl_structural(x: Floats, months: int) -> Floats:
     return point + np.resize(season[-YEAR:], months)
 
 
-def run_members(x: Floats, months: int, members: tuple[Member, ...]) -> list[Floats]:
-    """Run the members and keep the sound results.
+def run_member(member: Member, x: Floats, months: int) -> Floats | None:
+    """Run a member and return its forecast if that is sound.
 
     A member that raises, or whose forecast is not finite or beyond ten times the largest month of
     the history (exponential smoothing can diverge), is left out; the others stand.
     """
-    limit = _BLOWN_UP * float(np.abs(x).max())
-    sound = []
-    for member in members:
-        # statsmodels warns about every hard series; numpy's warnings come from divergence, judged below.
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")
-            try:
-                point = member(x, months)
-            except (ArithmeticError, LookupError, RuntimeError, ValueError):
-                continue
-            if np.isfinite(point).all() and np.abs(point).max() <= limit:
-                sound.append(point)
-    return sound
+    # statsmodels warns about every hard series; numpy's warnings come from divergence, judged below.
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        try:
+            point = member(x, months)
+        except (ArithmeticError, LookupError, RuntimeError, ValueError):
+            return None
+    sound = np.isfinite(point).all() and np.abs(point).max() <= _BLOWN_UP * float(np.abs(x).max())
+    return point if sound else None

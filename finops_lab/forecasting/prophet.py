@@ -76,10 +76,10 @@ def _project(series: Series, months: int, seed: int) -> tuple[str, Floats]:
     try:
         # Prophet draws from numpy's global generator.
         np.random.seed(seed)
+        values[0] = model.predict(ahead)["yhat"].to_numpy()
         draws = model.predictive_samples(ahead)["yhat"]
     finally:
         np.random.set_state(state)
-    values[0] = model.predict(ahead)["yhat"].to_numpy()
     values[1:] = np.percentile(draws, _PERCENTS, axis=1)
     # The draws are noisy: a bound never crosses the centre.
     values[1::2] = np.minimum(values[1::2], values[0])
