@@ -234,6 +234,12 @@ def test_a_samples_versions_cost_what_ledger_and_jobs_say(sample_copy: Path) -> 
     assert found.months["month"].n_unique() == 12
     assert found.per_1000 is not None
     assert found.total == exact_sum(found.phases["amount"])
+    # Of an old version the first months are told whole, also where few are asked for.
+    few, many = (
+        fl.model_lifecycle(lab, "larch-7b", "larch-7b-20251103", "2026-10", months=n).months for n in (1, 12)
+    )
+    assert few.equals(many.filter(pl.col("month") == date(2025, 11, 1)))
+    assert "serve" in few["phase"]
 
 
 def test_charts_say_what_they_show() -> None:

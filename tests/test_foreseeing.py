@@ -236,6 +236,17 @@ def test_events_touch_the_nodes_they_speak_of(made: foreseeing.Outlook) -> None:
     assert touched["other"] == {}
 
 
+def test_the_total_bears_every_amount_also_of_two_teams_alike_and_of_other_dimensions(
+    made: foreseeing.Outlook,
+) -> None:
+    event = {"name": "run", "kind": "one_off", "from": "2026-02", "amount": "700"}
+    rows = [event | {"team": "search"}, event | {"team": "support"}]
+    rows += [event | {"dimension": "feature", "key": "chat"}]
+    found = foreseeing.node_events(made.panels, [Event.model_validate(row) for row in rows])
+    amounts = found.drop_nulls("amount").group_by("unique_id").agg(pl.col("amount").sum())
+    assert dict(amounts.iter_rows()) == {"total": 2100.0, "team=search": 700.0, "team=support": 700.0}
+
+
 def test_a_labelled_one_off_is_not_forecast_on_and_is_shown(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "lab", ignore=shutil.ignore_patterns("lake"))
     row = charge(date(2026, 4, 3), date(2026, 4, 4), "search", "large", 5000.0)

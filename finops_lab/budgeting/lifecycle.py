@@ -57,7 +57,7 @@ def model_lifecycle(
         Nothing is known of the version.
     """
     last = date(month.year, month.month, 1) if isinstance(month, date) else parse_month(month)
-    frames = Frames(lab, add_months(last, 1 - 2 * months), last)
+    frames = Frames(lab, min(add_months(last, 1 - 2 * months), _begun(lab, model, version) or last), last)
     if (code := currency_of(frames.entries)) != "USD":
         raise CurrencyError(f"training jobs cost USD, the ledger is in {code}", hint="open a lab in USD")
     serving = (
@@ -84,3 +84,15 @@ def model_lifecycle(
         months=months,
         assumptions=assumptions,
     )
+
+
+def _begun(lab: Lab, model: str, version: str) -> date | None:
+    """Return the first month that jobs or deploys of a version tell of: its life may be an old one."""
+    mine = (pl.col("model") == model) & (pl.col("model_version") == version)
+    tables = [lab.table(name).filter(mine) for name in ("training_jobs", "deploys")]
+    days = [
+        table.select(pl.col(moment).dt.date().min()).collect().item()
+        for table, moment in zip(tables, ("ts_start", "ts"), strict=True)
+    ]
+    known = [day for day in days if day is not None]
+    return min(known).replace(day=1) if known else None

@@ -208,7 +208,8 @@ def node_events(made: Panels, labelled: Sequence[config.Event]) -> pl.DataFrame:
 
     An event of everything touches every node, and one of a value its node and the combinations that
     hold it; with its amount only the node that it was written for, since nobody said how it divides.
-    The total bears the amounts of all: what a team did once, the total did too.
+    The total bears the amounts of all, whatever dimension they are of: what a team did once, the total
+    did too.
 
     Parameters
     ----------
@@ -224,13 +225,17 @@ def node_events(made: Panels, labelled: Sequence[config.Event]) -> pl.DataFrame:
     """
     names = made.names
     parts = [events_frame(labelled, None).with_columns(unique_id=pl.lit(TOTAL))]
+    # Also of dimensions that the panel is not by; two alike are two, so nothing is made unique.
+    for dimension in DIMENSIONS:
+        known = events_frame(labelled, dimension).filter(
+            pl.col("unique_id").is_not_null(), pl.col("amount").is_not_null()
+        )
+        parts.append(known.with_columns(unique_id=pl.lit(TOTAL)))
     for level in made.by:
         frame = events_frame(labelled, level)
         here = names.filter(pl.col("level") == level).select("unique_id", value="name")
         mine = frame.filter(pl.col("unique_id").is_not_null()).rename({"unique_id": "value"})
         parts.append(mine.join(here, on="value").select(frame.columns))
-        known = mine.filter(pl.col("amount").is_not_null())
-        parts.append(known.select(pl.lit(TOTAL).alias("unique_id"), *frame.columns[1:]))
         everyone = frame.filter(pl.col("unique_id").is_null()).drop("unique_id")
         parts.append(here.select("unique_id").join(everyone, how="cross").select(frame.columns))
         if len(made.by) > 1:
@@ -238,7 +243,7 @@ def node_events(made: Panels, labelled: Sequence[config.Event]) -> pl.DataFrame:
             parts.append(mine.join(cells, on="value").select(frame.columns).with_columns(amount=_NO_AMOUNT))
             if level == made.by[0]:
                 parts.append(cells.select("unique_id").join(everyone, how="cross").select(frame.columns))
-    return pl.concat(parts).unique(maintain_order=True)
+    return pl.concat(parts)
 
 
 def ledger_of(source: Lab | Ledger) -> Ledger:

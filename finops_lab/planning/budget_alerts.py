@@ -129,7 +129,10 @@ def checks(status: pl.DataFrame) -> pl.DataFrame:
     without = named.filter(pl.col("budget").is_null())
     nobody = (pl.col("key") == UNALLOCATED).fill_null(False)
     rest = without.group_by(keys).agg(
-        pl.col("actual").filter(~nobody).sum().alias("unbudgeted"),
+        # In a month without any charges yet it is unknown, like all else.
+        pl.when(pl.col("actual").null_count() == 0)
+        .then(pl.col("actual").filter(~nobody).sum())
+        .alias("unbudgeted"),
         pl.col("actual").filter(nobody).first().alias("unallocated"),
     )
     found = found.join(rest, on=keys, how="left").join(whole, on="period", how="left")

@@ -12,7 +12,6 @@ import polars as pl
 from finops_lab.calendar import add_months
 from finops_lab.config import Credit, holds
 from finops_lab.errors import InputError
-from finops_lab.forecasting.panel import VALUES
 from finops_lab.money import MONEY, divided, exact_sum, one_currency
 
 __all__ = ["AHEAD", "CREDITS", "Cliff", "cliff", "credits_of", "monthly_bill"]
@@ -44,6 +43,7 @@ AHEAD: _Schema = {
     "net": pl.Float64,
 }
 _RECENT = 3  # months that a credit's pace is of
+_LONGEST = 1200  # months; at a pace that a grant outlasts, nobody knows its end
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,9 @@ def credits_of(
     Returns
     -------
     polars.DataFrame
-        `CREDITS`: ``first`` and ``last`` month credited, ``months`` of them, ``credited`` in all and
-        ``a_month`` (mean of the last three months in which it was credited; both below 0), ``left``
+        `CREDITS`, one row for each rule that fits something (``ProviderName`` names all of its
+        providers) and for each other credit: ``first`` and ``last`` month credited, ``months`` of
+        them, ``credited`` in all and ``a_month`` (mean of the last three months in which it was credited; both below 0), ``left``
         of the grant, ``ends`` (the last month with credit, null where nobody knows) and its ``basis``:
         ``stopped`` (no credit in `month`), ``configured``, ``grant used up`` (what is left at that
         pace), ``unknown``. ``ended`` is true for what stopped. Only charges of category Credit count.
@@ -104,33 +105,42 @@ def credits_of(
     >>> credits_of(pl.DataFrame([row]), [rule], month=date(2026, 10, 1)).select("ends", "basis").row(0)
     (datetime.date(2027, 1, 1), 'grant used up')
     """
+    fits = [pl.when(holds(rule.where)).then(pl.lit(i, pl.Int64)) for i, rule in enumerate(rules)]
+    rule, provider = pl.col("_rule"), pl.col("ProviderName")
     name = pl.coalesce(
-        *[pl.when(holds(rule.where)).then(pl.lit(rule.name)) for rule in rules],
+        rule.replace_strict(dict(enumerate(one.name for one in rules)), default=None, return_dtype=pl.String),
         pl.col("ChargeDescription"),
         pl.lit("credit without a description"),
+    )
+    # A grant is one, whoever it is credited by.
+    whose = (
+        pl.when(rule.is_null())
+        .then(provider)
+        .otherwise(provider.unique().sort().str.join(", ").over("_rule"))
     )
     when = pl.col("ChargePeriodStart").dt.date().dt.month_start()
     keys = ["credit", "ProviderName", "currency"]
     by_month = (
         costs.lazy()
         .filter(pl.col("ChargeCategory") == "Credit", when <= month)
+        .with_columns(pl.coalesce(*fits, pl.lit(None, pl.Int64)).alias("_rule"))
+        .with_columns(whose.alias("ProviderName"))
         .group_by(
+            "_rule",
             name.alias("credit"),
             "ProviderName",
             pl.col("BillingCurrency").alias("currency"),
             when.alias("month"),
         )
         .agg(pl.col("BilledCost").sum().cast(MONEY).alias("amount"))
-        .sort(*keys, "month")
+        .sort(*keys, "_rule", "month")
         .collect()
     )
-    known = {rule.name: rule for rule in rules}
     rows = []
-    for key, part in by_month.group_by(keys, maintain_order=True):
+    for (*key, place), part in by_month.group_by(*keys, "_rule", maintain_order=True):
         months, amounts = part["month"].to_list(), part["amount"].to_list()
-        rows.append(
-            (*key, months[0], months[-1], len(months), *_life(months, amounts, known.get(str(key[0])), month))
-        )
+        mine = None if place is None else rules[place]  # type: ignore[call-overload]
+        rows.append((*key, months[0], months[-1], len(months), *_life(months, amounts, mine, month)))
     return pl.DataFrame(rows, schema=CREDITS, orient="row")
 
 
@@ -147,7 +157,8 @@ def _life(months: list[date], amounts: list[Decimal], rule: Credit | None, now: 
         ends.append((rule.last, "configured"))
     if left is not None and pace is not None and pace < 0:
         more = max(left, Decimal(0)) / -pace
-        ends.append((add_months(now, int(more.to_integral_value("ROUND_CEILING"))), "grant used up"))
+        if more <= _LONGEST:
+            ends.append((add_months(now, int(more.to_integral_value("ROUND_CEILING"))), "grant used up"))
     end, basis = min(ends, default=(None, "unknown"))
     return credited, pace, grant, left, end, basis, False
 
@@ -239,7 +250,7 @@ def cliff(bill: pl.DataFrame, credits: pl.DataFrame, forecast: pl.DataFrame) -> 
         ).iter_rows()
     ]
     left: dict[int, Decimal | None] = dict(enumerate(credits["left"]))
-    for ds, *values in ahead.select("ds", *VALUES).iter_rows():
+    for ds, gross, low, high in ahead.select("ds", "yhat", "lo_80", "hi_80").iter_rows():
         given = []
         for place, one in enumerate(credits.iter_rows(named=True)):
             if one["ended"] or one["a_month"] is None or (one["ends"] is not None and ds > one["ends"]):
@@ -249,7 +260,6 @@ def cliff(bill: pl.DataFrame, credits: pl.DataFrame, forecast: pl.DataFrame) -> 
             left[place] = None if room is None else exact_sum([room, amount])
             given.append(amount)
         credit = exact_sum(given)
-        gross, low, high = values[0], values[1], values[2]
         net = None if gross is None else gross + float(credit)
         rows.append((ds, "forecast", gross, low, high, None, credit, net))
     found = credits.drop_nulls("ends").with_columns(pl.col("ends").dt.offset_by("1mo").alias("month"))

@@ -226,7 +226,7 @@ def lifecycle(
     Raises
     ------
     InputError
-        Nothing is known of the version, or an attempt to make it has no cost.
+        Nothing is known of the version, an attempt to make it has no cost, or `months` is below 1.
 
     Examples
     --------
@@ -238,6 +238,8 @@ def lifecycle(
     >>> [(phase, int(amount)) for phase, amount in found.phases.select("phase", "amount").iter_rows()]
     [('train', 100), ('serve', 92), ('retrain', 100), ('retire', 7)]
     """
+    if months < 1:
+        raise InputError(f"a life is told for a month and more, not for {months}")
     assumed = assumptions or Assumptions()
     mine = (pl.col("model") == model) & (pl.col("model_version") == version)
     made, use = trained.filter(mine), serving.filter(mine)

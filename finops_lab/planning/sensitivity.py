@@ -112,7 +112,8 @@ def sobol(
 
     dists: list[Any] = [_Triangle(*place) for place in places] + ([_Evenly()] if moves else [])
     if len(dists) < 2:  # scipy's estimate of a single one fails, and there is nothing to share out
-        found = [(1.0, 1.0)] * len(dists)
+        ends = [worth(np.array([one.ppf(np.array([0.0, 0.5, 1.0]))])) for one in dists]
+        found = [(1.0, 1.0) if np.ptp(told) > 0 else (0.0, 0.0) for told in ends]
     else:
         from scipy.stats import sobol_indices
 
