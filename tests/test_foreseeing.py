@@ -338,6 +338,10 @@ def test_late_deliveries_widen_the_running_month(lab: Lab, made: foreseeing.Outl
     wide = outlook._open(made.panels, half, 1).filter(level="total")
     plain = made.open_month.filter(level="total")
     assert wide["hi_80"][0] > plain["hi_80"][0] + 0.5 * plain["to_date"][0]
+    nothing = half.with_columns(
+        share_min=pl.lit(0.0)
+    )  # nothing was known of some month: no share to divide by
+    assert_frame_equal(outlook._open(made.panels, nothing, 1), made.open_month)
 
 
 # What is shown

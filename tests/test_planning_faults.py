@@ -69,7 +69,7 @@ def test_a_grant_that_outlasts_the_calendar_has_no_known_end() -> None:
 
 
 def test_what_values_without_a_budget_spent_is_unknown_where_nothing_is_known() -> None:
-    rows = [
+    rows: list[dict[str, object]] = [
         {"name": "team a", "dimension": "team", "key": "a", "period": "month", "budget": Decimal(60)},
         {"name": "team: the rest", "dimension": "team", "period": "month"},
     ]

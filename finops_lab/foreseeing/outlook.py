@@ -306,6 +306,8 @@ def _shortened(made: Panels, known: pl.DataFrame) -> pl.DataFrame:
 
 def _open(made: Panels, curve: pl.DataFrame | None, age_days: int) -> pl.DataFrame:
     """Estimate the running month, its parts adding up to the total."""
+    if curve is not None:  # at an age at which nothing was known of some month, days tell nothing of all
+        curve = curve.filter(pl.col("share_min") > 0)
     found = estimate(made.days, made.through, completeness=curve, age_days=age_days)
     names = pl.col("unique_id").str.replace(r"^\w+=", "")
     level = pl.when(pl.col("unique_id") == TOTAL).then(pl.lit(TOTAL)).otherwise(pl.lit("".join(made.by[:1])))

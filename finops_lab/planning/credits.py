@@ -91,10 +91,11 @@ def credits_of(
     polars.DataFrame
         `CREDITS`, one row for each rule that fits something (``ProviderName`` names all of its
         providers) and for each other credit: ``first`` and ``last`` month credited, ``months`` of
-        them, ``credited`` in all and ``a_month`` (mean of the last three months in which it was credited; both below 0), ``left``
-        of the grant, ``ends`` (the last month with credit, null where nobody knows) and its ``basis``:
-        ``stopped`` (no credit in `month`), ``configured``, ``grant used up`` (what is left at that
-        pace), ``unknown``. ``ended`` is true for what stopped. Only charges of category Credit count.
+        them, ``credited`` in all and ``a_month`` (mean of the last three months in which it was
+        credited; both below 0), ``left`` of the grant, ``ends`` (the last month with credit, null
+        where nobody knows) and its ``basis``: ``stopped`` (no credit in `month`), ``configured``,
+        ``grant used up`` (what is left at that pace), ``unknown``. ``ended`` is true for what
+        stopped. Only charges of category Credit count.
 
     Examples
     --------
@@ -139,7 +140,7 @@ def credits_of(
     rows = []
     for (*key, place), part in by_month.group_by(*keys, "_rule", maintain_order=True):
         months, amounts = part["month"].to_list(), part["amount"].to_list()
-        mine = None if place is None else rules[place]  # type: ignore[call-overload]
+        mine = None if place is None else rules[place]
         rows.append((*key, months[0], months[-1], len(months), *_life(months, amounts, mine, month)))
     return pl.DataFrame(rows, schema=CREDITS, orient="row")
 
