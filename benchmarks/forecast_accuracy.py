@@ -132,7 +132,9 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--json", type=Path, help="write the figures here")
-    parser.add_argument("--take", type=int, default=3, help="use each n-th series (default 3; 1 for all)")
+    parser.add_argument(
+        "--take", type=int, default=1, help="use each n-th series; few are noisy (default: all)"
+    )
     args = parser.parse_args()
     names, python = list(data.there()), peers.environment()
     figures = [f for name in names for length in LENGTHS for f in errors(name, length, args.take, python)]
