@@ -25,9 +25,10 @@ from _form import Figure
 from finops_lab.forecasting.chances import MONTHS_TOGETHER, over_months, quantile_at
 from finops_lab.forecasting.widths import HALVES
 
-# Of the "Must hold": the ratios of MASE, by peer, set and months of history.
+# What must hold of the ratios of MASE, by peer, set and months of history. On M4 at 24 months the best
+# combination of published models has .85 on these series.
 RATIOS = {
-    "AutoETS": {"m4": {24: 0.78, 36: 0.93, 60: 0.94}, "m3": {24: 0.91, 36: 1.00, 60: 0.98}},
+    "AutoETS": {"m4": {24: 0.80, 36: 0.93, 60: 0.94}, "m3": {24: 0.91, 36: 1.00, 60: 0.98}},
     "trend": {"m4": {24: 0.76, 36: 0.74, 60: 0.61}, "m3": {}},
     "Prophet": {"m4": {24: 0.78, 36: 0.83}, "m3": {}},
 }
