@@ -25,9 +25,10 @@ from _form import Figure
 from finops_lab.forecasting.chances import MONTHS_TOGETHER, over_months, quantile_at
 from finops_lab.forecasting.widths import HALVES
 
-# Of the "Must hold": the ratios of MASE, by peer, set and months of history.
+# What must hold of the ratios of MASE, by peer, set and months of history. On M4 at 24 months the best
+# combination of published models has .85 on these series.
 RATIOS = {
-    "AutoETS": {"m4": {24: 0.78, 36: 0.93, 60: 0.94}, "m3": {24: 0.91, 36: 1.00, 60: 0.98}},
+    "AutoETS": {"m4": {24: 0.80, 36: 0.93, 60: 0.94}, "m3": {24: 0.91, 36: 1.00, 60: 0.98}},
     "trend": {"m4": {24: 0.76, 36: 0.74, 60: 0.61}, "m3": {}},
     "Prophet": {"m4": {24: 0.78, 36: 0.83}, "m3": {}},
 }
@@ -59,8 +60,10 @@ def errors(name: str, length: int, take: int, python: Path | None) -> Iterator[F
     print(f"{name} {length:>3} months, {len(point)} series: ours {own:.4f}", found, flush=True)
     for peer, value in found.items():
         target = RATIOS[peer][name].get(length)
-        yield Figure(f"{name}/{length}m/mase", own / value, "ratio", "lower", target, peer)
-    yield from _coverage(f"{name}/{length}m", sample, point[:, :12], halves[:, :, :12])
+        yield Figure(
+            f"forecast_accuracy/{name}/{length}m/mase_to_{peer}", own / value, "ratio", "lower", target, peer
+        )
+    yield from _coverage(f"forecast_accuracy/{name}/{length}m", sample, point[:, :12], halves[:, :, :12])
 
 
 def _coverage(name: str, sample: Sample, point: Floats, halves: Floats) -> Iterator[Figure]:
@@ -107,16 +110,21 @@ def speed(python: Path | None) -> Iterator[Figure]:
     print(f"CPU seconds per series at 36 months: ours {own:.5f}", seconds, flush=True)
     for peer, value in seconds.items():
         yield Figure(
-            "speed/36m", own / value, "CPU ratio", "lower", None if peer == "AutoETS" else SECONDS, peer
+            f"forecast_accuracy/speed/36m_to_{peer}",
+            own / value,
+            "CPU ratio",
+            "lower",
+            None if peer == "AutoETS" else SECONDS,
+            peer,
         )
     history = data.sample("m4", 60, 12).history[:20]
     # A horizon of its own, so that the first fit also solves what its length needs.
     times = [peers.ours(row[None], 11)[1] for row in history]
-    yield Figure("speed/slowest_fit_60m", max(times), "CPU s", "lower", 1.0)
+    yield Figure("forecast_accuracy/speed/slowest_fit_60m", max(times), "CPU s", "lower", 1.0)
     rows = np.tile(sample.history, (2, 1))[:500]
     start = time.perf_counter()
     data.run(rows, 12)
-    yield Figure("speed/panel_500x36", time.perf_counter() - start, "s", "lower", 20.0)
+    yield Figure("forecast_accuracy/speed/panel_500x36", time.perf_counter() - start, "s", "lower", 20.0)
 
 
 def others(take: int) -> Iterator[Figure]:
@@ -132,7 +140,9 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--json", type=Path, help="write the figures here")
-    parser.add_argument("--take", type=int, default=3, help="use each n-th series (default 3; 1 for all)")
+    parser.add_argument(
+        "--take", type=int, default=1, help="use each n-th series; few are noisy (default: all)"
+    )
     args = parser.parse_args()
     names, python = list(data.there()), peers.environment()
     figures = [f for name in names for length in LENGTHS for f in errors(name, length, args.take, python)]

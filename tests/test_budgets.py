@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import polars as pl
@@ -153,22 +154,19 @@ def test_a_budget_needs_a_month_and_both_parts_of_what_it_is_for() -> None:
 
 
 def test_the_status_of_a_year_is_what_was_spent_and_the_forecast_with_its_chance() -> None:
-    # Ten months at 90, and two ahead whose bounds add up: 200, 80 % from 180 to 240. Budget 1,140.
+    # Ten months at 90, and two ahead of 100. Two half widths w of a correlation of 0.7 make one of
+    # w sqrt(0.3 x 2 + 0.7 x 4) = 1.8439 w. Budget 1,140.
     plan = in_force(planned(*year_of(95)))
     spend = spending(*[(None, None, date(2026, m, 15), 90) for m in range(1, 11)])
     coming = ahead(*[("all spend", date(2026, m, 1), 100, 90, 120, 80, 140) for m in (11, 12)])
     found = status(spend, plan, coming, month=OCTOBER, at=date(2026, 11, 1))
     year = one(found, period="year")
     assert (year["budget"], year["actual"], year["planned_to_date"]) == (1140, 900, 950)
-    assert [year[n] for n in ("expected", "lo_80", "hi_80", "lo_95", "hi_95")] == [
-        1100,
-        1080,
-        1140,
-        1060,
-        1180,
-    ]
-    # The budget is the upper 80 % bound: a tenth of the chance lies above.
-    assert year["probability"] == pytest.approx(0.1)
+    assert [year[n] for n in ("expected", "lo_80", "hi_80", "lo_95", "hi_95")] == pytest.approx(
+        [1100, 1081.5609, 1136.8782, 1063.1218, 1173.7564]
+    )
+    # 40 above the centre: 1.2816 + 3.1218 / 36.8782 x 0.6784 normal scores.
+    assert year["probability"] == pytest.approx(1 - NormalDist().cdf(1.33898), rel=1e-4)
     assert year["expected_above"] == -40
     assert (year["share_spent"], year["share_planned"]) == (
         pytest.approx(900 / 1140),
@@ -410,7 +408,7 @@ def test_a_burn_down_goes_on_from_what_was_spent_to_the_forecast() -> None:
     assert (last["spent"], last["planned"], last["yhat"], last["hi_95"]) == (900, 1000, 900, 900)
     end = found.row(-1, named=True)
     assert (end["day"], end["spent"], end["planned"], end["yhat"], end["hi_80"]) == (
-        date(2026, 12, 31), None, 1200, 1300, 1380,
+        date(2026, 12, 31), None, 1200, 1300, pytest.approx(1300 + 40 * 3.4**0.5),
     )  # fmt: skip
     assert burn_down(spend, plan, coming, dimension="team", key="x", month=OCTOBER, at=OCTOBER).is_empty()
     with pytest.raises(InputError, match="no period 'week'"):

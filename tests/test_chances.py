@@ -91,7 +91,7 @@ def test_sums_over_months_add_and_over_series_take_the_root() -> None:
     rows = pl.concat([AHEAD, made(96, 97, 100, 104, 108)]).with_columns(
         unique_id=pl.Series(["a", "b"]), ds=date(2026, 1, 1), quarter=pl.lit("one")
     )
-    added = over_months(rows, ["quarter"]).row(0, named=True)
+    added = over_months(rows, ["quarter"], together=1).row(0, named=True)
     assert (added["yhat"], added["lo_80"], added["hi_95"]) == (200, 187, 248)
     rooted = over_series(rows).row(0, named=True)
     assert rooted["lo_80"] == pytest.approx(200 - (10**2 + 3**2) ** 0.5)

@@ -8,9 +8,10 @@ from datetime import date, timedelta
 from decimal import Decimal, localcontext
 
 from finops_lab.calendar import add_months, days_in_month
+from finops_lab.forecasting.chances import added
 from finops_lab.money import SCALE, divided, exact_sum
 
-__all__ = ["AHEAD", "PERIODS", "THRESHOLDS", "Span", "months_of"]
+__all__ = ["AHEAD", "PERIODS", "THRESHOLDS", "Span", "months_of", "summed"]
 
 # Calendar months that belong together.
 PERIODS = {"month": 1, "quarter": 3, "year": 12}
@@ -154,3 +155,13 @@ class Span:
                 return min(begin + timedelta(days=after), month + timedelta(days=number - 1))
             spent_before += rest
         return None
+
+
+def summed(over: float, told: Sequence[tuple[float | None, float | None]]) -> float | None:
+    """Add what is over to centres of months to come, moved by the width of their sum."""
+    known = [(centre, bound) for centre, bound in told if centre is not None and bound is not None]
+    if len(known) < len(told):
+        return None
+    widths = [bound - centre for centre, bound in known]
+    side = -1 if any(width < 0 for width in widths) else 1
+    return over + sum(centre for centre, _ in known) + side * added(widths)

@@ -14,7 +14,7 @@ from finops_lab.calendar import add_months
 from finops_lab.errors import InputError
 from finops_lab.forecasting import chances
 from finops_lab.money import MONEY, exact_sum
-from finops_lab.planning.budget_spans import PERIODS, Span, months_of
+from finops_lab.planning.budget_spans import PERIODS, Span, months_of, summed
 from finops_lab.planning.budgets import name_of
 
 __all__ = ["AT_RISK", "STATES", "STATUS", "UNALLOCATED", "WATCH", "status"]
@@ -220,8 +220,7 @@ def _row(facts: _Facts, who: Selector, period: str, month: date) -> dict[str, An
     over = float(exact_sum(v for day, v in spent.items() if day.replace(day=1) not in left))
     values = [ahead.get(m, (None,) * 5) for m in left]
     for place, column in enumerate(("expected", *_BOUNDS)):
-        told = [value[place] for value in values]
-        row[column] = None if None in told else over + sum(told)  # type: ignore[arg-type]
+        row[column] = summed(over, [(value[0], value[place]) for value in values])
     whole, gone = float(span.budget), float(row["planned_to_date"])
     row["expected_above"] = None if row["expected"] is None else row["expected"] - whole
     row["share_spent"] = float(row["actual"]) / whole if whole > 0 else None

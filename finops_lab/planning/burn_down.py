@@ -10,7 +10,7 @@ import polars as pl
 from finops_lab.calendar import add_months
 from finops_lab.errors import InputError
 from finops_lab.money import MONEY, exact_sum
-from finops_lab.planning.budget_spans import Span, months_of
+from finops_lab.planning.budget_spans import Span, months_of, summed
 
 __all__ = ["BURN_DOWN", "burn_down"]
 
@@ -86,10 +86,10 @@ def burn_down(
     if left:
         over = float(exact_sum(v for d, v in spent.items() if d < left[0]))
         rows[-1] |= dict.fromkeys(_VALUES, float(str(rows[-1]["spent"])))
-        sums: list[float | None] = [over] * len(_VALUES)
+        told: list[tuple[float | None, ...]] = []
         for m in left:
-            told = ahead.get(m, (None,) * len(_VALUES))
-            sums = [None if s is None or t is None else s + t for s, t in zip(sums, told, strict=True)]
+            told.append(ahead.get(m, (None,) * len(_VALUES)))
+            sums = [summed(over, [(one[0], one[place]) for one in told]) for place in range(len(_VALUES))]
             end = add_months(m, 1) - timedelta(days=1)
             plan = span.planned_to(add_months(m, 1))
             rows.append({"day": end, "planned": plan, **dict(zip(_VALUES, sums, strict=True))})
