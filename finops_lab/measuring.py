@@ -307,17 +307,17 @@ class _Shelf:
         for month, days in months.items():
             begin = (date.fromisoformat(f"{month}-01") - timedelta(days=before)).isoformat()
             days += [day for day in self.digests if begin <= day and day[:7] <= month]
-        found, wanted = [], set()
+        found, wanted, form = [], set(), form_of(_SCHEMAS[kind])
         for month, days in months.items():
             runs_on = at is not None and f"{at:%Y-%m}" <= month
             known = [self.digests[day] for day in days] + ([str(at)] if runs_on else [])
             made_of = digest([repr(_SCHEMAS[kind]), known])[:16]
             place = self.folder / kind / f"{month}-{made_of}.parquet"
             wanted.add(place.name)
-            kept: _Kept | None = place if self.store and in_form(place, self.forms[kind]) else None
+            kept: _Kept | None = place if self.store and in_form(place, form) else None
             if kept is None:
                 whole = _together([self._day(day, of) for day in days], of)
-                kept = self._keep(add_up(whole, date.fromisoformat(f"{month}-01")), place, kind)
+                kept = self._keep(add_up(whole, date.fromisoformat(f"{month}-01")), place, form)
             found.append(kept)
         self._forget()
         if self.writes:
@@ -327,7 +327,7 @@ class _Shelf:
     @cached_property
     def forms(self) -> dict[str, bytes]:
         """What tells that a file holds a kind of roll-up."""
-        return {kind: form_of(schema) for kind, schema in _SCHEMAS.items()}
+        return {kind: form_of(_SCHEMAS[kind]) for kind in self.kinds}
 
     def _day(self, day: str, kind: str) -> _Kept:
         """Return one day's roll-up, worked out where it is not kept."""
@@ -335,10 +335,10 @@ class _Shelf:
         if self.store and in_form(places[kind], self.forms[kind]):
             return places[kind]
         made = self.work(self.rows.filter(pl.col("day") == date.fromisoformat(day)))
-        found = {name: self._keep(made[name], place, name) for name, place in places.items()}
+        found = {name: self._keep(made[name], place, self.forms[name]) for name, place in places.items()}
         return found[kind]
 
-    def _keep(self, frame: pl.DataFrame, place: Path, kind: str) -> _Kept:
+    def _keep(self, frame: pl.DataFrame, place: Path, form: bytes) -> _Kept:
         """Write beside and move into place, so that nothing half-written is ever read.
 
         What is kept only saves work: where it cannot be written, the frame itself is returned.
@@ -350,7 +350,7 @@ class _Shelf:
             beside = place.with_name(f".{place.name}.{os.getpid()}")
             frame.write_parquet(beside, compression="lz4")
             beside.replace(place)
-        return place if in_form(place, self.forms[kind]) else frame
+        return place if in_form(place, form) else frame
 
     def _forget(self) -> None:
         """Remove the roll-ups of days that are gone or have changed."""

@@ -19,7 +19,8 @@ from finops_lab.unit_economics._inference_measures import (
     WEIGHTED,
 )
 from finops_lab.unit_economics._sampled import count_bounds, share_bounds
-from finops_lab.unit_economics._telling import told
+from finops_lab.unit_economics._telling import asked
+from finops_lab.unit_economics.figures import Asked
 
 __all__ = ["inference_figures"]
 
@@ -40,7 +41,7 @@ _MEASURES = (
 )
 
 
-def inference_figures(table: pl.DataFrame, dimension: str | None, currency: str) -> list[pl.DataFrame]:
+def inference_figures(table: pl.DataFrame, dimension: str | None, currency: str) -> list[Asked]:
     """Tell the measures of M1 from a table that has what they divide, and its ``variance_of_`` columns."""
     ends = {
         name: count_bounds(table, name, pl.col(f"variance_of_{name}"))
@@ -67,7 +68,7 @@ def inference_figures(table: pl.DataFrame, dimension: str | None, currency: str)
         some = some.with_columns(
             pl.when(divides).then(end).alias(name) for end, name in ((low, "lower"), (high, "upper"))
         )
-        parts.append(told(some, one, dimension=dimension, times=times, currency=currency))
+        parts.append(asked(some, one, dimension=dimension, times=times, currency=currency))
     return parts
 
 

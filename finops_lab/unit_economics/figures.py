@@ -200,14 +200,14 @@ def _as_told(one: Asked, number: int) -> pl.DataFrame:
         given["dimension"] = _again(one.dimension, height, pl.String)
     if "value" not in given or one.doubted:
         values = quotients(given["numerator"], given["denominator"], one.times)
-        given["value"] = given["value"].zip_with(given["value"].is_not_null(), values) if "value" in given else values
+        given["value"] = (
+            given["value"].zip_with(given["value"].is_not_null(), values) if "value" in given else values
+        )
     if one.doubted and "reason" in given:
         nothing = _again(None, height, FIGURES["value"])
         given["value"] = given["value"].zip_with(given["reason"].is_null(), nothing)
     columns = [
-        given[name].alias(name)
-        if name in given
-        else _again(None, height, FIGURES[name]).alias(name)
+        given[name].alias(name) if name in given else _again(None, height, FIGURES[name]).alias(name)
         for name in _GIVEN
     ]
     return pl.DataFrame([*columns, _again(number, height, pl.Int32).alias("_number")])
