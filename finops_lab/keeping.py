@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
+from typing import BinaryIO
 
-__all__ = ["alive", "digest", "partition_values"]
+import polars as pl
+
+__all__ = ["alive", "digest", "form_of", "in_form", "partition_values"]
+
+_MARK = b"PAR1"
+_SAYS_SCHEMA = b"ARROW:schema"
 
 
 def partition_values(name: str) -> dict[str, str]:
@@ -18,7 +26,7 @@ def partition_values(name: str) -> dict[str, str]:
     >>> partition_values("day=2026-10-01/part-0.parquet")
     {'day': '2026-10-01'}
     """
-    parts = (part.partition("=") for part in Path(name).parts[:-1])
+    parts = (part.partition("=") for part in name.split("/")[:-1])
     return {key: value for key, _, value in parts}
 
 
@@ -36,3 +44,42 @@ def alive(process: str) -> bool:
     except (OSError, ValueError):
         return False
     return True
+
+
+def form_of(schema: Mapping[str, pl.DataType | type[pl.DataType]]) -> bytes:
+    """Return what the end of a Parquet file says when its columns are of this schema.
+
+    Examples
+    --------
+    >>> form_of({"a": pl.Int64}) == form_of({"b": pl.Int64})
+    False
+    """
+    written = io.BytesIO()
+    pl.DataFrame(schema=schema).write_parquet(written)
+    _, says, after = (_end(written) or b"").partition(_SAYS_SCHEMA)
+    # The schema is written in letters, up to a zero byte.
+    return says + after.partition(b"\0")[0]
+
+
+def _end(file: BinaryIO) -> bytes | None:
+    """Return what a Parquet file says of itself; None where it has no such end."""
+    size = file.seek(0, os.SEEK_END)
+    if size < 2 * len(_MARK) + 4:
+        return None
+    file.seek(-8, os.SEEK_END)
+    length, mark = file.read(4), file.read(4)
+    says = int.from_bytes(length, "little")
+    if mark != _MARK or says > size - 12:
+        return None
+    file.seek(-8 - says, os.SEEK_END)
+    return file.read(says)
+
+
+def in_form(place: Path, form: bytes) -> bool:
+    """Tell whether a Parquet file is there, whole and of a form: its first rows need not be read."""
+    try:
+        with place.open("rb") as file:
+            end = _end(file)
+    except OSError:
+        return False
+    return end is not None and form in end

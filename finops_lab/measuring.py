@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import cached_property
 from importlib.metadata import version as package_version
+from itertools import groupby
 from pathlib import Path
 
 import polars as pl
@@ -24,7 +25,7 @@ from finops_lab.config import Dimensions
 from finops_lab.config.dimensions import with_accounts
 from finops_lab.contracts import DIMENSIONS
 from finops_lab.ingestion import lake
-from finops_lab.keeping import alive, digest, partition_values
+from finops_lab.keeping import alive, digest, form_of, in_form, partition_values
 from finops_lab.lab import Lab
 from finops_lab.service_levels.events import BY_CALL, events
 from finops_lab.service_levels.kpi import BURNED
@@ -53,6 +54,7 @@ __all__ = [
 ]
 
 FOLDER = "rollups"
+_Kept = Path | pl.DataFrame  # a roll-up that is kept, or what could not be
 _LONGEST_DAYS = 3  # of the windows that burn rates are looked at in
 _SCHEMAS: Mapping[str, Mapping[str, pl.DataType | type[pl.DataType]]] = {
     "request_days": REQUEST_DAYS,
@@ -268,21 +270,23 @@ class _Shelf:
         files: dict[str, list[str]] = {}
         for name in lake.data_files_of(home, self.table, self.lab.as_of):
             files.setdefault(partition_values(name)["day"], []).append(name)
-        settled = [
-            contracts.version(self.table),
-            package_version("finops-lab"),
-            repr(self.lab.plans(self.table)),
-            repr(self.rules),
-            *self.settled,
-            # Names of data files are used once in the life of a table.
-            str(lake.identity(home, self.table)),
-            *(repr(_SCHEMAS[kind]) for kind in self.kinds),
-        ]
+        settled = digest(
+            [
+                contracts.version(self.table),
+                package_version("finops-lab"),
+                repr(self.lab.plans(self.table)),
+                repr(self.rules),
+                *self.settled,
+                # Names of data files are used once in the life of a table.
+                str(lake.identity(home, self.table)),
+                *(repr(_SCHEMAS[kind]) for kind in self.kinds),
+            ]
+        )
         return {day: digest([settled, names])[:16] for day, names in sorted(files.items())}
 
     def days(self, kind: str) -> pl.LazyFrame:
         """Return what the days of the lab add up to."""
-        found = [self.day(day, kind) for day in self.digests]
+        found = [self._day(day, kind) for day in self.digests]
         self._forget()
         return _together(found, kind)
 
@@ -303,47 +307,50 @@ class _Shelf:
         for month, days in months.items():
             begin = (date.fromisoformat(f"{month}-01") - timedelta(days=before)).isoformat()
             days += [day for day in self.digests if begin <= day and day[:7] <= month]
-        found, wanted = [], set()
+        found, wanted, form = [], set(), form_of(_SCHEMAS[kind])
         for month, days in months.items():
             runs_on = at is not None and f"{at:%Y-%m}" <= month
             known = [self.digests[day] for day in days] + ([str(at)] if runs_on else [])
             made_of = digest([repr(_SCHEMAS[kind]), known])[:16]
             place = self.folder / kind / f"{month}-{made_of}.parquet"
             wanted.add(place.name)
-            kept = _scan(place, kind) if self.store else None
+            kept: _Kept | None = place if self.store and in_form(place, form) else None
             if kept is None:
-                whole = _together([self.day(day, of) for day in days], of)
-                kept = self._keep(add_up(whole, date.fromisoformat(f"{month}-01")), place, kind)
+                whole = _together([self._day(day, of) for day in days], of)
+                kept = self._keep(add_up(whole, date.fromisoformat(f"{month}-01")), place, form)
             found.append(kept)
         self._forget()
         if self.writes:
             _only(self.folder / kind, wanted)
         return _together(found, kind)
 
-    def day(self, day: str, kind: str) -> pl.LazyFrame:
+    @cached_property
+    def forms(self) -> dict[str, bytes]:
+        """What tells that a file holds a kind of roll-up."""
+        return {kind: form_of(_SCHEMAS[kind]) for kind in self.kinds}
+
+    def _day(self, day: str, kind: str) -> _Kept:
         """Return one day's roll-up, worked out where it is not kept."""
         places = {name: self.folder / name / f"{day}-{self.digests[day]}.parquet" for name in self.kinds}
-        kept = _scan(places[kind], kind) if self.store else None
-        if kept is not None:
-            return kept
+        if self.store and in_form(places[kind], self.forms[kind]):
+            return places[kind]
         made = self.work(self.rows.filter(pl.col("day") == date.fromisoformat(day)))
-        found = {name: self._keep(made[name], place, name) for name, place in places.items()}
+        found = {name: self._keep(made[name], place, self.forms[name]) for name, place in places.items()}
         return found[kind]
 
-    def _keep(self, frame: pl.DataFrame, place: Path, kind: str) -> pl.LazyFrame:
+    def _keep(self, frame: pl.DataFrame, place: Path, form: bytes) -> _Kept:
         """Write beside and move into place, so that nothing half-written is ever read.
 
         What is kept only saves work: where it cannot be written, the frame itself is returned.
         """
         if not self.writes:
-            return frame.lazy()
+            return frame
         with suppress(OSError):
             place.parent.mkdir(parents=True, exist_ok=True)
             beside = place.with_name(f".{place.name}.{os.getpid()}")
             frame.write_parquet(beside, compression="lz4")
             beside.replace(place)
-        kept = _scan(place, kind)
-        return frame.lazy() if kept is None else kept
+        return place if in_form(place, form) else frame
 
     def _forget(self) -> None:
         """Remove the roll-ups of days that are gone or have changed."""
@@ -362,14 +369,12 @@ def _only(folder: Path, wanted: set[str]) -> None:
                 place.unlink()
 
 
-def _scan(place: Path, kind: str) -> pl.LazyFrame | None:
-    """Read what is kept; None where it is not there or broken: then it is worked out again."""
-    try:
-        whole = pl.read_parquet_schema(place) == dict(_SCHEMAS[kind])
-    except (OSError, pl.exceptions.PolarsError):
-        return None
-    return pl.scan_parquet(place) if whole else None
-
-
-def _together(frames: list[pl.LazyFrame], kind: str) -> pl.LazyFrame:
+def _together(parts: list[_Kept], kind: str) -> pl.LazyFrame:
+    """Put roll-ups together in their order; files that follow one another are read in one scan."""
+    frames = []
+    for kept, some in groupby(parts, lambda part: isinstance(part, Path)):
+        if kept:
+            frames.append(pl.scan_parquet(list(some), glob=False, hive_partitioning=False))  # type: ignore[arg-type]
+        else:
+            frames += [frame.lazy() for frame in some if isinstance(frame, pl.DataFrame)]
     return pl.concat(frames) if frames else pl.LazyFrame(schema=_SCHEMAS[kind])

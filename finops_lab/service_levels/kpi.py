@@ -18,8 +18,7 @@ from finops_lab.service_levels.budgets import budgets
 from finops_lab.service_levels.burn import LEAST_ROWS, WORKBOOK, BurnWindow, measured, told
 from finops_lab.service_levels.promises import COLUMN, allowance, promised
 from finops_lab.service_levels.schemas import SLOT_S, SPENT, Schema
-from finops_lab.unit_economics.figures import Definition, figures
-from finops_lab.unit_economics.schemas import FIGURES
+from finops_lab.unit_economics.figures import Asked, Definition, together
 
 __all__ = ["BURNED", "DEFINITIONS", "burn_figures", "burned_months", "error_budget_figures"]
 
@@ -167,7 +166,7 @@ def burn_figures(
         As `error_budget_figures`.
     """
     whole = burned.lazy().collect()
-    found = [pl.DataFrame(schema=FIGURES)]
+    found: list[Asked] = []
     for definition in DEFINITIONS:
         mine = whole.filter(measure=definition.measure)
         for dimension in (None, *by):
@@ -180,12 +179,12 @@ def burn_figures(
             money = worst.filter("by_money")
             limited = replace(definition, numerator_unit="USD", denominator_unit="USD")
             found += [
-                figures(worst.filter(~pl.col("by_money")), definition, dimension=column, currency=currency),
-                figures(money, limited, dimension=column, currency=currency),
+                Asked(worst.filter(~pl.col("by_money")), definition, column, currency=currency),
+                Asked(money, limited, column, currency=currency),
             ]
     order = pl.col("measure").cast(pl.Enum([definition.measure for definition in DEFINITIONS]))
     place = pl.col("dimension").is_not_null()
-    return pl.concat(found).sort(order, place, "dimension", "month", "key", nulls_last=True)
+    return together(found).sort(order, place, "dimension", "month", "key", nulls_last=True)
 
 
 _PARTS: Schema = {

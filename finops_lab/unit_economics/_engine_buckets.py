@@ -76,7 +76,7 @@ def as_cumulative(sums: pl.DataFrame) -> pl.LazyFrame:
     >>> as_cumulative(one).select("le_ms", "cumulative_count").collect().rows()
     [(100.0, 0), (200.0, 18)]
     """
-    keys = [pl.col(name) for name in ("month", "key", "metric")]
+    keys = [pl.col(name) for name in sums.columns if name in ("dimension", "month", "key", "metric")]
     bucket = pl.format("{}-{}", "from_ms", "le_ms").alias("source_metric")
     moment = pl.col("month").cast(pl.Datetime("us", "UTC")).alias("ts")
     ends = (("from_ms", pl.lit(0, pl.Int64)), ("le_ms", pl.col("calls")))

@@ -19,7 +19,8 @@ from finops_lab.unit_economics._inference_measures import (
     WEIGHTED,
 )
 from finops_lab.unit_economics._sampled import count_bounds, share_bounds
-from finops_lab.unit_economics._telling import told
+from finops_lab.unit_economics._telling import asked
+from finops_lab.unit_economics.figures import Asked
 
 __all__ = ["inference_figures"]
 
@@ -40,8 +41,8 @@ _MEASURES = (
 )
 
 
-def inference_figures(table: pl.DataFrame, dimension: str | None, currency: str) -> list[pl.DataFrame]:
-    """Tell the measures of M1 from a table that has what they divide, and its ``variance_of_`` columns."""
+def inference_figures(table: pl.DataFrame, currency: str) -> list[Asked]:
+    """Tell the measures of M1 from a table of all dimensions: what they divide, its ``variance_of_`` columns."""
     ends = {
         name: count_bounds(table, name, pl.col(f"variance_of_{name}"))
         for name in dict.fromkeys(below for one, _, below, *_ in _MEASURES if one is not COVERED)
@@ -50,6 +51,7 @@ def inference_figures(table: pl.DataFrame, dimension: str | None, currency: str)
     for one, top, below, times, coverage, rows, reason in _MEASURES:
         share = pl.lit(None, pl.Float64) if coverage is None else pl.col(coverage)
         some = table.select(
+            "dimension",
             "month",
             "key",
             pl.col(top).alias("numerator"),
@@ -67,7 +69,7 @@ def inference_figures(table: pl.DataFrame, dimension: str | None, currency: str)
         some = some.with_columns(
             pl.when(divides).then(end).alias(name) for end, name in ((low, "lower"), (high, "upper"))
         )
-        parts.append(told(some, one, dimension=dimension, times=times, currency=currency))
+        parts.append(asked(some, one, times=times, currency=currency))
     return parts
 
 

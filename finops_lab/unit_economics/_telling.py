@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import polars as pl
 
-from finops_lab.money import MONEY
-from finops_lab.unit_economics._dividing import quotients
-from finops_lab.unit_economics.figures import Definition, figures
+from finops_lab.unit_economics.figures import Asked, Definition, together
 
-__all__ = ["first_reason", "told"]
+__all__ = ["asked", "first_reason", "told"]
 
 
 def told(
@@ -32,18 +30,19 @@ def told(
     >>> told(rows, one)["value"].to_list()
     [Decimal('0.500000000000000000'), None]
     """
-    rows = rows.with_columns(pl.col("numerator", "denominator").cast(MONEY), pl.col("reason").cast(pl.String))
-    values = quotients(rows["numerator"], rows["denominator"], times)
-    if "value" in rows.columns:
-        values = rows.select(pl.coalesce(pl.col("value").cast(MONEY), values)).to_series()
-    value = pl.when(pl.col("reason").is_null()).then(values).alias("value")
-    return figures(
-        rows.with_columns(value),
-        definition,
-        dimension=dimension,
-        times=times,
-        currency=currency,
-    )
+    return together([asked(rows, definition, dimension=dimension, times=times, currency=currency)])
+
+
+def asked(
+    rows: pl.DataFrame,
+    definition: Definition,
+    *,
+    dimension: str | None = None,
+    times: int = 1,
+    currency: str = "USD",
+) -> Asked:
+    """Return what `told` would tell, to be told together with others."""
+    return Asked(rows, definition, dimension, times, currency, doubted=True)
 
 
 def first_reason(*reasons: tuple[pl.Expr, str]) -> pl.Expr:

@@ -10,7 +10,7 @@ import polars as pl
 from finops_lab.money import MONEY, divided, product
 from finops_lab.unit_economics._grouping import grouped, known_sum, monthly, share_of
 from finops_lab.unit_economics.activity import currency_of, month_of
-from finops_lab.unit_economics.figures import Definition, figures, whole_and_by
+from finops_lab.unit_economics.figures import Asked, Definition, figures, together, whole_and_by
 from finops_lab.unit_economics.schemas import FIGURES
 
 __all__ = [
@@ -244,7 +244,7 @@ def useful_hours(
     [4.0]
     """
     rows = monthly(days).filter(pl.col("util_kind") == kind).collect()
-    parts = [pl.DataFrame(schema=FIGURES)]
+    parts: list[Asked] = []
     # Where only a part of a day's time has a rate, that part was in use as the rest of it.
     priced = rows.filter(pl.col("priced_s") > 0).with_columns(
         (pl.col("busy_s").cast(pl.Float64) * pl.col("priced_s") / pl.col("sampled_s"))
@@ -270,15 +270,13 @@ def useful_hours(
         )
         hours = [divided(seconds, _HOUR) for seconds in told["busy_priced_s"]]
         told = told.with_columns(pl.Series("denominator", hours, MONEY)).drop("busy_priced_s")
-        parts.append(figures(told, _USEFUL, dimension=dimension))
+        parts.append(Asked(told, _USEFUL, dimension))
     if money is not None:
         parts += _billed_hours(rows, money, currency)
-    return pl.concat(parts)
+    return together(parts)
 
 
-def _billed_hours(
-    rows: pl.DataFrame, money: pl.DataFrame | pl.LazyFrame, currency: str
-) -> list[pl.DataFrame]:
+def _billed_hours(rows: pl.DataFrame, money: pl.DataFrame | pl.LazyFrame, currency: str) -> list[Asked]:
     use = grouped(rows, "pool_id", pl.col("sampled_s", "busy_s").sum().cast(MONEY), pl.col("rows").sum())
     paid = money.lazy().select(
         "month", pl.col("pool_id").alias("key"), pl.col("money").cast(MONEY), pl.col("gpu_hours").cast(MONEY)
@@ -292,6 +290,6 @@ def _billed_hours(
     known = told.filter(pl.col("denominator").is_not_null())
     whole = known.group_by("month").agg(pl.col("numerator", "denominator", "rows").sum())
     return [
-        figures(whole, _USEFUL_BILLED, currency=currency),
-        figures(told, _USEFUL_BILLED, dimension="pool_id", currency=currency),
+        Asked(whole, _USEFUL_BILLED, currency=currency),
+        Asked(told, _USEFUL_BILLED, "pool_id", currency=currency),
     ]

@@ -15,8 +15,8 @@ from finops_lab.money import MONEY, divided, exact_sum
 from finops_lab.unit_economics._grouping import grouped
 from finops_lab.unit_economics._incidents import incidents
 from finops_lab.unit_economics._job_months import job_months
-from finops_lab.unit_economics._telling import told
-from finops_lab.unit_economics.figures import Definition, whole_and_by
+from finops_lab.unit_economics._telling import asked
+from finops_lab.unit_economics.figures import Asked, Definition, together, whole_and_by
 from finops_lab.unit_economics.training_cost import BY_JOB, of_jobs
 
 __all__ = ["DEFINITIONS", "eviction_impact"]
@@ -166,12 +166,12 @@ def eviction_impact(
     first = hits["month"].min()
     months = [*hits["month"], *attempts["month"].drop_nulls()]
     on_demand = _on_demand(evictions)
-    parts: list[pl.DataFrame] = []
+    parts: list[Asked] = []
     for dimension in whole_and_by(by):
         places = _places(hits, spot, dimension, months)
         parts += _sums(hits, places, dimension, first)  # type: ignore[arg-type]
         parts += _rates(hits, spot, dimension, on_demand, first)  # type: ignore[arg-type]
-    return pl.concat(parts)
+    return together(parts, whole_and_by(by))
 
 
 def _places(
@@ -184,9 +184,7 @@ def _places(
     return pl.concat(pairs).unique()
 
 
-def _sums(
-    hits: pl.DataFrame, places: pl.DataFrame, dimension: str | None, first: date | None
-) -> list[pl.DataFrame]:
+def _sums(hits: pl.DataFrame, places: pl.DataFrame, dimension: str | None, first: date | None) -> list[Asked]:
     names = [*(name for _, name in _HOURS), *(name for _, name in _USD)]
     priced = pl.col("lost_usd").is_not_null() & pl.col("restart_usd").is_not_null()
     whole = priced & pl.col("fallback_usd").is_not_null()
@@ -220,7 +218,7 @@ def _one(
     known: pl.Expr,
     dimension: str | None,
     whole: pl.Expr | None = None,
-) -> pl.DataFrame:
+) -> Asked:
     per = _HOUR if name.endswith("_ms") else 1
     some = pl.col("hits") > 0
     rows = sums.with_columns(
@@ -235,7 +233,7 @@ def _one(
         .then("numerator")
         .alias("lower"),
     )
-    return told(rows, one, dimension=dimension)
+    return asked(rows, one, dimension=dimension)
 
 
 def _on_demand(evictions: pl.LazyFrame | pl.DataFrame) -> dict[str, Decimal]:
@@ -252,7 +250,7 @@ def _rates(
     dimension: str | None,
     on_demand: dict[str, Decimal],
     first: date | None,
-) -> list[pl.DataFrame]:
+) -> list[Asked]:
     machine = pl.col("wall_ms") * pl.col("nodes")
     priced = machine.is_not_null() & pl.col("cost_usd").is_not_null()
     kinds = ["month", "key", "instance_type"]
@@ -288,7 +286,7 @@ def _rates(
             # Work whose loss is not told counts as done: the true price is no lower.
             rate["lower"] = rate["value"] if any(row["untold"] for row in rows) else None
             found.append(rate)
-        told_ones.append(told(pl.DataFrame(found, schema=_RATES, orient="row"), one, dimension=dimension))
+        told_ones.append(asked(pl.DataFrame(found, schema=_RATES, orient="row"), one, dimension=dimension))
     return told_ones
 
 

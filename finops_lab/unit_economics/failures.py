@@ -9,7 +9,7 @@ import polars as pl
 
 from finops_lab.unit_economics._grouping import grouped, monthly, share_of
 from finops_lab.unit_economics._sampled import WORDS, share_bounds
-from finops_lab.unit_economics.figures import Definition, figures, whole_and_by
+from finops_lab.unit_economics.figures import Asked, Definition, together, whole_and_by
 from finops_lab.unit_economics.schemas import BY, FIGURES, VARIANCES
 
 __all__ = ["ACCURACIES", "DEFINITIONS", "error_rates", "labelled_error_rate"]
@@ -133,8 +133,8 @@ def error_rates(
             )
             low, high = share_bounds(shares, "numerator", "denominator", pl.col("v"), pl.col("w"))
             some = shares.drop("v", "w").with_columns(low.alias("lower"), high.alias("upper"))
-            parts.append(figures(some, one.definition, dimension=dimension))
-    return pl.concat(parts)
+            parts.append(Asked(some, one.definition, dimension))
+    return together(parts, whole_and_by(by))
 
 
 def labelled_error_rate(
@@ -191,7 +191,7 @@ def labelled_error_rate(
         pl.col("usable").sum().cast(pl.Int64).alias("rows"),
         pl.col("usable").mean().alias("coverage"),
     )
-    return pl.concat(
-        figures(grouped(rows, dimension, *sums), _LABELLED, dimension=dimension)
-        for dimension in whole_and_by(by)
+    return together(
+        (Asked(grouped(rows, dimension, *sums), _LABELLED, dimension) for dimension in whole_and_by(by)),
+        whole_and_by(by),
     )

@@ -17,9 +17,9 @@ from finops_lab.errors import InputError
 from finops_lab.money import MONEY, exact_sum, split
 from finops_lab.unit_economics._grouping import grouped
 from finops_lab.unit_economics._job_months import overlaps
-from finops_lab.unit_economics._telling import first_reason, told
+from finops_lab.unit_economics._telling import asked, first_reason
 from finops_lab.unit_economics.activity import currency_of, spent
-from finops_lab.unit_economics.figures import Definition, whole_and_by
+from finops_lab.unit_economics.figures import Asked, Definition, together, whole_and_by
 from finops_lab.unit_economics.schemas import COUNTED
 
 __all__ = ["DEFINITIONS", "against_revenue", "feature_cost"]
@@ -157,13 +157,16 @@ def feature_cost(
         requests.lazy().select("month", "feature", "customer", "rows", inferences.alias("calls")).collect()
     )
     value = feature_value.lazy().collect()
-    parts: list[pl.DataFrame] = []
+    parts: list[Asked] = []
     for dimension in whole_and_by(by):
         name = dimension or "feature"
         table = _side_by_side(money, _earned(value, name), calls, name)
         table = _whole(table) if dimension is None else table
         parts += _figures(_judged(table, dimension, metric, currency), dimension, currency)
-    return pl.concat(parts)
+    # Revenue of the days that nothing tells of can only add.
+    revenue = pl.col("measure").is_in([one.measure for one in (MARGIN, MARGIN_MONEY, REVENUE)])
+    partly = revenue & pl.col("dimension").is_not_null() & (pl.col("coverage") < 1)
+    return together(parts, whole_and_by(by)).with_columns(pl.when(partly).then("value").alias("lower"))
 
 
 _EARNED: dict[str, pl.DataType | type[pl.DataType]] = {
@@ -315,7 +318,7 @@ def _judged(table: pl.DataFrame, dimension: str | None, metric: str, currency: s
     )
 
 
-def _figures(table: pl.DataFrame, dimension: str | None, currency: str) -> list[pl.DataFrame]:
+def _figures(table: pl.DataFrame, dimension: str | None, currency: str) -> list[Asked]:
     ledger, periods, calls = pl.col("entries"), pl.col("periods"), pl.col("rows")
     share = pl.col("share")
     kinds: tuple[tuple[Definition, str, str, pl.Expr, pl.Expr, str], ...] = (
@@ -342,12 +345,6 @@ def _figures(table: pl.DataFrame, dimension: str | None, currency: str) -> list[
             "reason": pl.col(reason),
         }
         picked = table.select("month", "key", *[what.alias(name) for name, what in some.items()])
-        found = told(
-            picked, one, dimension=dimension, currency=_REVENUE_CURRENCY if one is REVENUE else currency
-        )
-        if one in (MARGIN, MARGIN_MONEY, REVENUE) and dimension is not None:
-            # Revenue of the days that nothing tells of can only add.
-            low = pl.when(pl.col("coverage") < 1).then("value").alias("lower")
-            found = found.with_columns(low)
-        parts.append(found)
+        told_in = _REVENUE_CURRENCY if one is REVENUE else currency
+        parts.append(asked(picked, one, dimension=dimension, currency=told_in))
     return parts

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,7 +12,7 @@ from finops_lab.errors import InputError
 from finops_lab.unit_economics._dividing import quotients
 from finops_lab.unit_economics.schemas import FIGURES
 
-__all__ = ["Definition", "figures", "whole_and_by"]
+__all__ = ["Asked", "Definition", "figures", "together", "whole_and_by"]
 
 
 @dataclass(frozen=True)
@@ -105,30 +105,116 @@ def figures(
     [('chat', Decimal('0.125000000000000000'), None), ('search', None, 'no finished calls')]
     """
     frame = rows if isinstance(rows, pl.DataFrame) else rows.collect()
-    if missing := {"month", "numerator", "denominator"} - set(frame.columns):
-        raise InputError(f"figures need the columns {', '.join(sorted(missing))}")
-    given = [name for name in frame.columns if name in FIGURES]
-    columns: dict[str, pl.Expr] = {name: pl.col(name).cast(FIGURES[name]) for name in given}
-    if "value" not in given:
-        values = quotients(frame["numerator"], frame["denominator"], times)
-        frame = frame.hstack([values.alias("value")])
-        columns["value"] = pl.col("value")
-    columns |= {
-        "kpi": pl.lit(definition.kpi),
-        "measure": pl.lit(definition.measure),
-        "dimension": pl.lit(dimension, pl.String),
-    }
-    columns |= {
-        name: pl.lit(getattr(definition, name).replace("{currency}", currency))
-        for name in ("unit", "numerator_unit", "denominator_unit")
-    }
-    said = columns.get("reason", pl.lit(None, pl.String))
-    columns["reason"] = pl.when(columns["value"].is_null()).then(
-        pl.coalesce(said, pl.lit(definition.nothing))
+    return together([Asked(frame, definition, dimension, times, currency)])
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What figures of one measure are made of: rows, and the rest that `figures` takes.
+
+    Attributes
+    ----------
+    rows : polars.DataFrame
+        As for `figures`. With ``dimension`` (String, null for the whole) they are of several
+        dimensions, and `dimension` does not count.
+    definition, dimension, times, currency
+        As for `figures`.
+    doubted : bool
+        A value is null wherever there is a reason, whatever could be divided; where ``value`` is
+        null, it is divided.
+    """
+
+    rows: pl.DataFrame
+    definition: Definition
+    dimension: str | None = None
+    times: int = 1
+    currency: str = "USD"
+    doubted: bool = False
+
+
+def together(asked: Iterable[Asked], dimensions: Sequence[str | None] = ()) -> pl.DataFrame:
+    """Turn the rows of many measures into figures at once: each alone would cost a query.
+
+    Parameters
+    ----------
+    asked : iterable of Asked
+        Measures, in order.
+    dimensions : sequence of str or None
+        Their order: figures of the first dimension come first, whatever their measure. Others
+        follow.
+
+    Returns
+    -------
+    polars.DataFrame
+        `finops_lab.unit_economics.schemas.FIGURES`: those of each dimension and measure as
+        `figures` sorts them.
+
+    Raises
+    ------
+    InputError
+        When a needed column is missing.
+
+    Examples
+    --------
+    >>> from datetime import date
+    >>> one, two = (Definition("M5", name, "t", "u", "n", "d", "f", ()) for name in ("one", "two"))
+    >>> rows = pl.DataFrame({"month": [date(2026, 10, 1)], "numerator": [1], "denominator": [8]})
+    >>> together([Asked(rows, one), Asked(rows, two, times=2)]).select("measure", "value").rows()
+    [('one', Decimal('0.125000000000000000')), ('two', Decimal('0.250000000000000000'))]
+    """
+    parts, about = [], []
+    for number, one in enumerate(asked):
+        if missing := {"month", "numerator", "denominator"} - set(one.rows.columns):
+            raise InputError(f"figures need the columns {', '.join(sorted(missing))}")
+        parts.append(_as_told(one, number))
+        words = (getattr(one.definition, name) for name in _UNITS)
+        units = (text.replace("{currency}", one.currency) for text in words)
+        about.append((number, one.definition.kpi, one.definition.measure, *units, one.definition.nothing))
+    if not parts:
+        return pl.DataFrame(schema=FIGURES)
+    table = pl.concat(parts)
+    names = {name: pl.String for name in ("kpi", "measure", *_UNITS, "_nothing")}
+    said = pl.DataFrame(about, schema={"_number": pl.Int32, **names}, orient="row")
+    table = table.hstack(said.drop("_number")[table["_number"].to_list()])
+    order = {name: place for place, name in enumerate(dimensions)}
+    places = [order.get(name, len(order)) for name in table["dimension"].to_list()]
+    untold = pl.when(pl.col("value").is_null()).then(pl.coalesce("reason", "_nothing"))
+    return (
+        table.lazy()
+        .with_columns(untold.alias("reason"))
+        .sort(pl.lit(pl.Series(places, dtype=pl.Int32)), "_number", "month", "key", nulls_last=True)
+        .select(list(FIGURES))
+        .collect(engine="in-memory")
     )
-    whole = [columns.get(name, pl.lit(None, kind)).alias(name) for name, kind in FIGURES.items()]
-    # One query: a KPI table asks for hundreds of small ones.
-    return frame.lazy().select(whole).sort("month", "key", nulls_last=True).collect()
+
+
+_UNITS = ("unit", "numerator_unit", "denominator_unit")
+_GIVEN = tuple(name for name in FIGURES if name not in ("kpi", "measure", *_UNITS))
+
+
+def _as_told(one: Asked, number: int) -> pl.DataFrame:
+    """Return rows with the columns that differ from row to row, by columns: that needs no query."""
+    rows, height = one.rows, one.rows.height
+    given = {name: rows[name].cast(FIGURES[name]) for name in _GIVEN if name in rows.columns}
+    if "dimension" not in given:
+        given["dimension"] = _again(one.dimension, height, pl.String)
+    if "value" not in given or one.doubted:
+        values = quotients(given["numerator"], given["denominator"], one.times)
+        given["value"] = (
+            given["value"].zip_with(given["value"].is_not_null(), values) if "value" in given else values
+        )
+    if one.doubted and "reason" in given:
+        nothing = _again(None, height, FIGURES["value"])
+        given["value"] = given["value"].zip_with(given["reason"].is_null(), nothing)
+    columns = [
+        given[name].alias(name) if name in given else _again(None, height, FIGURES[name]).alias(name)
+        for name in _GIVEN
+    ]
+    return pl.DataFrame([*columns, _again(number, height, pl.Int32).alias("_number")])
+
+
+def _again(value: str | int | None, height: int, kind: pl.DataType | type[pl.DataType]) -> pl.Series:
+    return pl.Series([value], dtype=kind).new_from_index(0, height)
 
 
 def whole_and_by(dimensions: Sequence[str]) -> tuple[str | None, ...]:

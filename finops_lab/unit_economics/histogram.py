@@ -15,6 +15,7 @@ import math
 from collections.abc import Sequence
 from decimal import Decimal
 from fractions import Fraction
+from itertools import pairwise
 
 import polars as pl
 
@@ -46,6 +47,7 @@ _LOG = math.log(GAMMA)
 _TINY = 2.2250738585072014e-308
 # A value at the edge of two buckets may fall into either, since logarithms are rounded.
 _EDGE = 1e-12
+_MOST = 2**62
 
 
 def bucket(value: pl.Expr) -> pl.Expr:
@@ -197,15 +199,54 @@ def quantiles(
     [(0.5, 49.9, 49.41, 50.41), (1.0, 100.49, 99.5, 101.51)]
     """
     keys = list(by)
-    summed = histograms.group_by(*keys, "bucket").agg(pl.col("calls").sum()).sort(*keys, "bucket")
-    value, lower, upper = bounds(pl.col("bucket"))
-    found = [
-        _reached(summed, keys, "bucket", q).select(
-            *keys, pl.lit(float(q)).alias("quantile"), value, lower, upper, pl.col("_all").alias("calls")
-        )
-        for q in at
-    ]
-    return pl.concat(found).sort(*keys, "quantile", nulls_last=True)
+    shares = [(float(q), *share(q)) for q in at]
+    kinds = histograms.collect_schema()
+    told = {
+        **{name: kinds[name] for name in keys},
+        "quantile": pl.Float64,
+        "bucket": kinds["bucket"],
+        "calls": COUNTED,
+    }
+    # Of no group at all a column of one value is one.
+    groups = histograms.filter(pl.col("calls") > 0).with_columns(pl.lit(0).alias("_one"))
+    each = groups.group_by("_one", *keys).agg("bucket", pl.col("calls").to_physical().cast(pl.Int128))
+    found = each.map_batches(
+        lambda frame: _read(frame, shares).select(*told),
+        schema=told,
+        predicate_pushdown=False,
+        projection_pushdown=False,
+        slice_pushdown=False,
+    )
+    return found.select(*keys, "quantile", *bounds(pl.col("bucket")), "calls").sort(
+        *keys, "quantile", nulls_last=True
+    )
+
+
+def _read(groups: pl.DataFrame, shares: Sequence[tuple[float, int, int]]) -> pl.DataFrame:
+    """Return the bucket of each group (lists of buckets and calls) in which each share is reached."""
+    import numpy as np
+
+    calls, buckets = groups["calls"].explode(), groups["bucket"].explode()
+    sizes = groups["bucket"].list.len().to_numpy()
+    order = np.lexsort((buckets.to_numpy(), np.repeat(np.arange(groups.height), sizes)))
+    # Whole numbers, of Python where those of the machine do not hold them: nothing is rounded.
+    fits = groups.is_empty() or calls.sum() <= _MOST
+    numbers = calls.cast(pl.Int64).to_numpy() if fits else np.array(calls.to_list(), dtype=object)
+    reached = np.cumsum(numbers[order])
+    ends = [0, *(int(n) for n in reached[np.cumsum(sizes) - 1])]
+    totals = [after - before for before, after in pairwise(ends)]
+    every = pl.Series("calls", totals, pl.Int128).reinterpret(dtype=COUNTED)
+    keys = groups.drop("bucket", "calls").with_columns(every)
+    found = []
+    for quantile, part, whole in shares:
+        # At 0 any would do: the first that holds anything is the least value.
+        wanted = [
+            before + max(-(-total * part // whole), 1) for before, total in zip(ends, totals, strict=False)
+        ]
+        places = order[np.searchsorted(reached, np.array(wanted, dtype=reached.dtype))]
+        at = pl.Series("bucket", buckets.to_numpy()[places], buckets.dtype)
+        found.append(keys.with_columns(at, pl.lit(quantile).alias("quantile")))
+    return pl.concat(found)
 
 
 def share(quantile: float) -> tuple[int, int]:

@@ -19,7 +19,7 @@ from finops_lab.unit_economics._inference_figures import inference_figures
 from finops_lab.unit_economics._inference_measures import DEFINITIONS
 from finops_lab.unit_economics._telling import first_reason
 from finops_lab.unit_economics.activity import currency_of, spent
-from finops_lab.unit_economics.figures import whole_and_by
+from finops_lab.unit_economics.figures import together, whole_and_by
 from finops_lab.unit_economics.schemas import BY, COUNTED, REQUEST_KEYS
 
 __all__ = ["DEFINITIONS", "inference_cost"]
@@ -128,7 +128,7 @@ def inference_cost(
     served = _matched(money, calls, None)[1].select(pl.col("matched").alias("served"))
     calls = calls.hstack(served)
     training = _training(schedule, currency)
-    parts: list[pl.DataFrame] = []
+    tables: list[pl.DataFrame] = []
     for dimension in whole_and_by(by):
         some, served_calls = _matched(money, calls, dimension)
         table = _ready(
@@ -142,8 +142,8 @@ def inference_cost(
             weights or TokenWeights(),
             currency,
         )
-        parts += inference_figures(table, dimension, currency)
-    return pl.concat(parts)
+        tables.append(table.with_columns(pl.lit(dimension, pl.String).alias("dimension")))
+    return together(inference_figures(pl.concat(tables), currency), whole_and_by(by))
 
 
 def _counted(requests: pl.LazyFrame | pl.DataFrame, dimensions: Sequence[str]) -> pl.DataFrame:

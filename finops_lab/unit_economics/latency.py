@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import polars as pl
 
@@ -10,9 +11,11 @@ from finops_lab.calendar import days_in_month
 from finops_lab.unit_economics._dividing import quotients
 from finops_lab.unit_economics._engine_buckets import as_cumulative, counted_buckets
 from finops_lab.unit_economics._grouping import as_written, grouped, monthly, share_of
-from finops_lab.unit_economics.figures import Definition, figures, whole_and_by
+from finops_lab.unit_economics.figures import Asked, Definition, together, whole_and_by
 from finops_lab.unit_economics.histogram import QUANTILES, bounds, from_cumulative, quantiles, share
 from finops_lab.unit_economics.schemas import BY, BY_ENGINE, COUNTED, FIGURES
+
+Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
 
 __all__ = [
     "BATCH",
@@ -133,17 +136,26 @@ def latency(
     rows = monthly(histograms).collect()
     counted = None if requests is None else interactive(monthly(requests), batch).collect()
     kept = interactive(rows, batch).collect()
+    if rows.is_empty():
+        return pl.DataFrame(schema=FIGURES)
     on = ["month", "key", "metric"]
-    parts = [pl.DataFrame(schema=FIGURES)]
-    for dimension in whole_and_by(by) if rows.height else ():
-        keys = grouped(rows, dimension)
-        all_calls = None if counted is None else grouped(counted, dimension, pl.col("calls_ok").sum())
-        sums = _keyed(kept.lazy(), dimension).group_by(*on, "bucket").agg(pl.col("calls").sum()).collect()
-        found = quantiles(sums.lazy(), on, QUANTILES).collect()
-        for metric, at, definition, _ in _MEASURES:
-            mine = found.filter(pl.col("metric") == metric, pl.col("quantile") == at)
-            parts.append(_told(keys, mine, at, definition, dimension, all_calls))
-    return pl.concat(parts)
+    calls = pl.col("calls").sum()
+    keys, all_calls, sums = [], [], []
+    for dimension in whole_and_by(by):
+        keys.append(_of(dimension, grouped(rows, dimension)))
+        if counted is not None:
+            all_calls.append(_of(dimension, grouped(counted, dimension, pl.col("calls_ok").sum())))
+        added = _keyed(kept.lazy(), dimension).group_by(*on, "bucket").agg(calls).collect()
+        sums.append(_of(dimension, added))
+    found = quantiles(pl.concat(sums).lazy(), ["dimension", *on], QUANTILES).collect()
+    every, of_all = pl.concat(keys), pl.concat(all_calls) if all_calls else None
+    parts = [
+        _told(
+            every, found.filter(pl.col("metric") == metric, pl.col("quantile") == at), at, definition, of_all
+        )
+        for metric, at, definition, _ in _MEASURES
+    ]
+    return together(parts, whole_and_by(by))
 
 
 def exact_latency(
@@ -181,16 +193,16 @@ def exact_latency(
         .collect()
     )
     every = monthly(requests).select("month", *dict.fromkeys(by)).unique().collect()
-    parts = [pl.DataFrame(schema=FIGURES)]
+    parts: list[Asked] = []
     for dimension in whole_and_by(by) if every.height else ():
         keyed = _keyed(rows.lazy(), dimension).collect()
-        keys = grouped(every, dimension)
+        keys = _of(dimension, grouped(every, dimension))
         total = _thousandths(pl.col("weight").sum()).alias("calls_ok")
-        all_calls = keyed.group_by("month", "key").agg(total)
+        all_calls = _of(dimension, keyed.group_by("month", "key").agg(total))
         for metric, at, definition, _ in _MEASURES:
-            found = _exactly(keyed, f"{metric}_ms", at)
-            parts.append(_told(keys, found, at, definition, dimension, all_calls))
-    return pl.concat(parts)
+            found = _of(dimension, _exactly(keyed, f"{metric}_ms", at))
+            parts.append(_told(keys, found, at, definition, all_calls))
+    return together(parts, whole_and_by(by))
 
 
 def engine_latency(buckets: pl.DataFrame | pl.LazyFrame, *, by: Sequence[str] = BY_ENGINE) -> pl.DataFrame:
@@ -224,21 +236,23 @@ def engine_latency(buckets: pl.DataFrame | pl.LazyFrame, *, by: Sequence[str] = 
     rows = buckets.lazy()
     done = "from_ms" in rows.collect_schema()
     counted = rows.collect() if done else counted_buckets(rows, by)
-    on = ["month", "key", "metric"]
-    parts = [pl.DataFrame(schema=FIGURES)]
-    for dimension in whole_and_by(by) if counted.height else ():
-        keyed = (
-            _keyed(counted.lazy(), dimension)
-            .group_by(*on, "from_ms", "le_ms")
-            .agg(pl.col("calls", "rows").sum())
-        )
-        sums = keyed.collect()
-        found = from_cumulative(as_cumulative(sums), ["month", "key"], QUANTILES).collect()
-        found = found.join(sums.group_by(on).agg(pl.col("rows").sum()), on=on, how="left", nulls_equal=True)
-        for metric, at, _, definition in _MEASURES:
-            mine = found.filter(pl.col("metric") == metric, pl.col("quantile") == at)
-            parts.append(_told(mine.select("month", "key"), mine, at, definition, dimension, None))
-    return pl.concat(parts)
+    if counted.is_empty():
+        return pl.DataFrame(schema=FIGURES)
+    keys = ["dimension", "month", "key"]
+    on = [*keys, "metric"]
+    sums = pl.concat(
+        _of(dimension, _keyed(counted.lazy(), dimension))
+        .group_by(*on, "from_ms", "le_ms")
+        .agg(pl.col("calls", "rows").sum())
+        for dimension in whole_and_by(by)
+    ).collect()
+    found = from_cumulative(as_cumulative(sums), keys, QUANTILES).collect()
+    found = found.join(sums.group_by(on).agg(pl.col("rows").sum()), on=on, how="left", nulls_equal=True)
+    parts: list[Asked] = []
+    for metric, at, _, definition in _MEASURES:
+        mine = found.filter(pl.col("metric") == metric, pl.col("quantile") == at)
+        parts.append(_told(mine.select(keys), mine, at, definition, None))
+    return together(parts, whole_and_by(by))
 
 
 def calls_within(
@@ -312,6 +326,10 @@ def _keyed(rows: pl.LazyFrame, dimension: str | None) -> pl.LazyFrame:
     return rows.with_columns(key.alias("key"))
 
 
+def _of(dimension: str | None, frame: Frame) -> Frame:
+    return frame.with_columns(pl.lit(dimension, pl.String).alias("dimension"))
+
+
 def _thousandths(whole: pl.Expr) -> pl.Expr:
     return whole.cast(pl.Int128).reinterpret(dtype=COUNTED)
 
@@ -346,11 +364,10 @@ def _told(
     found: pl.DataFrame,
     at: float,
     definition: Definition,
-    dimension: str | None,
     all_calls: pl.DataFrame | None,
-) -> pl.DataFrame:
+) -> Asked:
     """Return figures of a quantile for all keys: undefined where nothing was counted."""
-    on = ["month", "key"]
+    on = ["dimension", "month", "key"]
     given = [name for name in ("value", "lower", "upper", "rows") if name in found.columns]
     told = keys.join(found.select(*on, "calls", *given), on=on, how="left", nulls_equal=True)
     if all_calls is not None:
@@ -365,4 +382,4 @@ def _told(
         pl.col("calls").alias("denominator"),
         pl.when(open_end).then(pl.lit(_OPEN)).alias("reason"),
     )
-    return figures(told, definition, dimension=dimension)
+    return Asked(told, definition)

@@ -11,9 +11,9 @@ from finops_lab.contracts import DIMENSIONS
 from finops_lab.errors import InputError
 from finops_lab.money import MONEY
 from finops_lab.unit_economics._grouping import grouped
-from finops_lab.unit_economics._telling import first_reason, told
+from finops_lab.unit_economics._telling import asked, first_reason
 from finops_lab.unit_economics.activity import currency_of, month_of
-from finops_lab.unit_economics.figures import Definition, whole_and_by
+from finops_lab.unit_economics.figures import Asked, Definition, together, whole_and_by
 
 __all__ = ["DEFINITIONS", "owned"]
 
@@ -111,7 +111,7 @@ def owned(
     if unknown := [name for name in by if name != "provider" and name not in DIMENSIONS]:
         raise InputError(f"there is no dimension {unknown[0]!r}", hint="provider, " + ", ".join(DIMENSIONS))
     sums = _by_sign(entries, metric, by)
-    parts: list[pl.DataFrame] = []
+    parts: list[Asked] = []
     for dimension in whole_and_by(by):
         keyed = sums if dimension is None else sums.with_columns(pl.col(_column(dimension)).alias(dimension))
         shares = grouped(keyed, dimension, *_shares(metric))
@@ -120,7 +120,7 @@ def owned(
             _told(shares, one, name, "gross_positive", dimension, metric, currency)
             for one, name in zip(_OTHERS, _ASKED, strict=True)
         ]
-    return pl.concat(parts)
+    return together(parts, whole_and_by(by))
 
 
 def _shares(metric: str) -> list[pl.Expr]:
@@ -173,20 +173,20 @@ def _by_sign(entries: pl.LazyFrame | pl.DataFrame, metric: str, by: Sequence[str
 def _told(
     shares: pl.DataFrame,
     one: Definition,
-    asked: str,
+    name: str,
     definition: str,
     dimension: str | None,
     metric: str,
     currency: str,
-) -> pl.DataFrame:
+) -> Asked:
     # The sum of nothing but unknown amounts is unknown, not zero.
     known = pl.col("known") | pl.lit(definition == "rows")
     table = shares.select(
         "month",
         "key",
-        pl.when(known).then(pl.col(f"{definition}_{asked}").cast(MONEY)).alias("numerator"),
+        pl.when(known).then(pl.col(f"{definition}_{name}").cast(MONEY)).alias("numerator"),
         pl.when(known).then(pl.col(definition).cast(MONEY)).alias("denominator"),
         pl.col(f"{definition}_rows").alias("rows"),
         first_reason((~known, f"{metric} is not known")),
     )
-    return told(table, one, dimension=dimension, currency=currency)
+    return asked(table, one, dimension=dimension, currency=currency)

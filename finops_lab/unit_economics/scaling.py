@@ -9,8 +9,8 @@ import polars as pl
 
 from finops_lab.money import MONEY, divided
 from finops_lab.unit_economics._grouping import grouped, per_hour, share_of
-from finops_lab.unit_economics._telling import told
-from finops_lab.unit_economics.figures import Definition, figures
+from finops_lab.unit_economics._telling import asked
+from finops_lab.unit_economics.figures import Asked, Definition, together
 from finops_lab.unit_economics.schemas import FIGURES
 
 __all__ = ["DEFINITIONS", "THRASH", "money_per_qps", "scaling"]
@@ -110,13 +110,13 @@ def scaling(
     """
     wanted = pl.lit(True) if unit is None else pl.col("unit") == unit
     intervals, changes = _intervals(series.lazy().filter(wanted)), _changes(events.lazy().filter(wanted))
-    parts = [pl.DataFrame(schema=FIGURES)]
+    parts: list[Asked] = []
     for dimension in (None, "pool_id"):
         if intervals.height:
             parts += _of_series(intervals, dimension)
         if changes.height:
             parts += _of_events(changes, intervals, dimension)
-    return pl.concat(parts)
+    return together(parts, (None, "pool_id"))
 
 
 def _intervals(series: pl.LazyFrame) -> pl.DataFrame:
@@ -147,7 +147,7 @@ def _intervals(series: pl.LazyFrame) -> pl.DataFrame:
     ).collect()
 
 
-def _of_series(intervals: pl.DataFrame, dimension: str | None) -> list[pl.DataFrame]:
+def _of_series(intervals: pl.DataFrame, dimension: str | None) -> list[Asked]:
     names = ("seconds", "known_s", "needed_s", "ready_s", "over_s", "missing_s", "short_s")
     sums = grouped(
         intervals,
@@ -172,7 +172,7 @@ def _of_series(intervals: pl.DataFrame, dimension: str | None) -> list[pl.DataFr
             .with_columns(pl.when(~alone).then(pl.lit(_MIXED)).alias("reason"))
         )
         names = ("month", "key", "numerator", "denominator", "rows", "coverage", "reason")
-        parts.append(figures(kept.select(names), definition, dimension=dimension))
+        parts.append(Asked(kept.select(names), definition, dimension))
     return [parts[1], parts[0], *parts[2:]]
 
 
@@ -200,7 +200,7 @@ def _changes(events: pl.LazyFrame) -> pl.DataFrame:
     )
 
 
-def _of_events(changes: pl.DataFrame, intervals: pl.DataFrame, dimension: str | None) -> list[pl.DataFrame]:
+def _of_events(changes: pl.DataFrame, intervals: pl.DataFrame, dimension: str | None) -> list[Asked]:
     waits = pl.col("waited_us")
     p95 = waits.quantile(0.95, "equiprobable").cast(pl.Int64)
     sums = grouped(
@@ -233,10 +233,10 @@ def _told(
     dimension: str | None,
     numerator: pl.Expr,
     denominator: pl.Expr,
-) -> pl.DataFrame:
+) -> Asked:
     given = [name for name in ("rows", "coverage", "value") if name in sums.columns]
     columns = [numerator.alias("numerator"), denominator.alias("denominator")]
-    return figures(sums.select("month", "key", *given, *columns), definition, dimension=dimension)
+    return Asked(sums.select("month", "key", *given, *columns), definition, dimension)
 
 
 def money_per_qps(
@@ -313,9 +313,9 @@ def money_per_qps(
         share_of(pl.col("counted").fill_null(0), pl.col("pools")).alias("coverage"),
         pl.when(running).then(pl.lit(partly)).alias("reason"),
     )
-    return pl.concat(
+    return together(
         [
-            told(whole, _PER_QPS, currency=currency),
-            told(pools, _PER_QPS, dimension="pool_id", currency=currency),
+            asked(whole, _PER_QPS, currency=currency),
+            asked(pools, _PER_QPS, dimension="pool_id", currency=currency),
         ]
     )

@@ -14,9 +14,9 @@ from finops_lab.errors import InputError
 from finops_lab.money import MONEY, divided
 from finops_lab.unit_economics._grouping import grouped
 from finops_lab.unit_economics._job_months import job_months
-from finops_lab.unit_economics._telling import first_reason, told
+from finops_lab.unit_economics._telling import asked, first_reason
 from finops_lab.unit_economics.activity import currency_of, spent
-from finops_lab.unit_economics.figures import Definition, whole_and_by
+from finops_lab.unit_economics.figures import Asked, Definition, together, whole_and_by
 
 __all__ = ["BY_JOB", "DEFINITIONS", "of_jobs", "training_cost"]
 
@@ -172,12 +172,12 @@ def training_cost(
     currency = currency_of(entries)
     money = spent(entries, "training", by, rules=rules, metric=metric).collect()
     attempts = job_months(jobs)
-    parts: list[pl.DataFrame] = []
+    parts: list[Asked] = []
     for dimension in whole_and_by(by):
         nobody = (pl.col("key").is_null() if dimension else pl.lit(False), f"names no {dimension}")
         parts += _hourly(money, attempts, dimension, nobody, metric, currency)
         parts += _monthly(money, attempts, dimension, metric, currency)
-    return pl.concat(parts)
+    return together(parts, whole_and_by(by))
 
 
 def of_jobs(by: Sequence[str]) -> None:
@@ -199,7 +199,7 @@ def _hourly(
     nobody: tuple[pl.Expr, str],
     metric: str,
     currency: str,
-) -> list[pl.DataFrame]:
+) -> list[Asked]:
     timed, priced = pl.col("wall_ms").is_not_null(), pl.col("cost_usd").is_not_null()
     both, gpus = timed & priced, timed & priced & pl.col("gpu_ms").is_not_null()
     sums = grouped(
@@ -258,7 +258,7 @@ def _hourly(
             # Hours that attempts do not tell can only lower it.
             untold = (pl.col("coverage") < 1) & pl.col("reason").is_null()
             rows = rows.with_columns(pl.when(untold).then("value").alias("upper"))
-        told_ones.append(told(rows, one, dimension=dimension, currency=currency if one in LEDGER else "USD"))
+        told_ones.append(asked(rows, one, dimension=dimension, currency=currency if one in LEDGER else "USD"))
     return told_ones
 
 
@@ -287,14 +287,14 @@ def _spent(money: pl.DataFrame, dimension: str | None) -> pl.DataFrame:
 
 def _monthly(
     money: pl.DataFrame, attempts: pl.DataFrame, dimension: str | None, metric: str, currency: str
-) -> list[pl.DataFrame]:
+) -> list[Asked]:
     there = _spent(money, dimension).with_columns(
         pl.col("amount").alias("numerator"),
         pl.lit(1).alias("denominator"),
         pl.col("entries").alias("rows"),
         first_reason((pl.col("unknown") > 0, f"{metric} is not known of all its charges")),
     )
-    parts = [told(there, MONEY_BILLED, dimension=dimension, currency=currency)]
+    parts = [asked(there, MONEY_BILLED, dimension=dimension, currency=currency)]
     retrains = attempts.filter(pl.col("kind") == "retrain")
     # A month of jobs without a retrain cost nothing; a month without jobs is unknown.
     places = _places(attempts, dimension)
@@ -321,5 +321,5 @@ def _monthly(
                 (some, "none of its attempts tells what it cost"),
             ),
         )
-        parts.append(told(rows, one, dimension=dimension))
+        parts.append(asked(rows, one, dimension=dimension))
     return parts

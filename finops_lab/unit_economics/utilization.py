@@ -10,7 +10,7 @@ from finops_lab.allocation.idle import paid_gpu_us
 from finops_lab.contracts.telemetry import UTIL_KINDS
 from finops_lab.errors import InputError
 from finops_lab.unit_economics._grouping import as_written, grouped, known_sum, monthly, per_hour, share_of
-from finops_lab.unit_economics.figures import Definition, figures, whole_and_by
+from finops_lab.unit_economics.figures import Asked, Definition, together, whole_and_by
 from finops_lab.unit_economics.schemas import FIGURES
 
 __all__ = ["BY_GPU", "DEFINITIONS", "gpu_utilization", "paid_gpu_hours", "pool_models"]
@@ -111,18 +111,23 @@ def gpu_utilization(
     dimensions = [name for name in by if name != "model" or pools is not None]
     rows = frame.collect()
     parts = [
-        part
+        together(
+            (
+                part
+                for dimension in whole_and_by(dimensions)
+                for part in _of_kind(mine, kind, dimension, paid)
+            ),
+            whole_and_by(dimensions),
+        )
         for kind in UTIL_KINDS
         if (mine := rows.filter(pl.col("util_kind") == kind)).height
-        for dimension in whole_and_by(dimensions)
-        for part in _of_kind(mine, kind, dimension, paid)
     ]
     return pl.concat(parts) if parts else pl.DataFrame(schema=FIGURES)
 
 
 def _of_kind(
     rows: pl.DataFrame, kind: str, dimension: str | None, paid: pl.DataFrame | pl.LazyFrame | None
-) -> list[pl.DataFrame]:
+) -> list[Asked]:
     sums = grouped(
         rows,
         dimension,
@@ -146,13 +151,13 @@ def _of_kind(
         ),
     )
     return [
-        figures(
+        Asked(
             sampled.with_columns(*columns).select(
                 "month", "key", "rows", "coverage", "numerator", "denominator",
                 *(["value"] if any(c.meta.output_name() == "value" for c in columns) else []),
             ),
             definition,
-            dimension=dimension,
+            dimension,
         )
         for definition, columns in zip(_BY_KIND[kind], measures, strict=True)
     ]  # fmt: skip
