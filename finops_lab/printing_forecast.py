@@ -70,6 +70,7 @@ def print_outlook(made: Outlook, kept: pl.DataFrame) -> None:
             markup=False,
             highlight=False,
         )
+    _taken_otherwise(console, made)
     whole = pl.col("level") == TOTAL
     said = pl.concat([made.accuracy.filter(whole), kept.filter(whole)])
     _table(
@@ -108,6 +109,46 @@ def print_outlook(made: Outlook, kept: pl.DataFrame) -> None:
     )
 
 
+def _taken_otherwise(console: Console, made: Outlook) -> None:
+    """Print which months were not taken as billed, and which charges the forecast does not go on with."""
+    currency = made.panels.currency
+    _table(
+        console,
+        "Months not taken as billed",
+        ("level", "value", "month", "billed", "taken as", "why"),
+        [
+            [
+                row["level"],
+                row["unique_id"],
+                format_month(row["ds"]),
+                _money(row["y"], currency),
+                _money(row["y_used"], currency),
+                row["reason"],
+            ]
+            for row in made.cleaned.sort("ds", descending=True, maintain_order=True).head(_MOST).to_dicts()
+        ],
+    )
+    kinds = made.panels.ended.group_by("ChargeCategory", "ProviderName", "ServiceName").agg(
+        pl.col("ds").filter(pl.col("y") != 0).max().alias("last"), pl.col("y").sum()
+    )
+    largest = [-pl.col("y").abs(), "ChargeCategory", "ProviderName", "ServiceName"]
+    _table(
+        console,
+        "Charges that the forecast does not go on with",
+        ("category", "provider", "service", "last in", "in all"),
+        [
+            [
+                row["ChargeCategory"],
+                row["ProviderName"],
+                row["ServiceName"],
+                None if row["last"] is None else format_month(row["last"]),
+                _money(row["y"], currency),
+            ]
+            for row in kinds.sort(largest, nulls_last=True).head(_MOST).to_dicts()
+        ],
+    )
+
+
 def flat(made: Outlook) -> pl.DataFrame:
     """Return the forecast of every level in one frame: ``level``, ``unique_id``, ``ds``, values, ``model``."""
     return (
@@ -129,6 +170,7 @@ def write_json(made: Outlook, out: Path) -> None:
         "baseline": made.baseline,
         "open_month": made.open_month,
         "cleaned": made.cleaned,
+        "ended": made.panels.ended,
         "accuracy": made.accuracy,
         "backtest": made.backtest,
     }

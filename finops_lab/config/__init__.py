@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import model_validator
 
-from finops_lab.config._base import Currency, Model
+from finops_lab.config._base import Currency, Model, check_columns
 from finops_lab.config._reading import read
 from finops_lab.config.activities import Activity
 from finops_lab.config.ai_spend import AdoptionRule, AiSpendRule
@@ -64,6 +64,7 @@ __all__ = [
     "Split",
     "Telemetry",
     "TokenWeights",
+    "check_columns",
     "feature_plan",
     "holds",
     "load",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from typing import Annotated
@@ -9,9 +11,9 @@ from typing import Annotated
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from finops_lab.calendar import parse_month
-from finops_lab.errors import InputError
+from finops_lab.errors import ConfigError, InputError
 
-__all__ = ["Currency", "Exact", "Model", "Month", "Names"]
+__all__ = ["Currency", "Exact", "Model", "Month", "Names", "check_columns"]
 
 
 def _month(value: object) -> date:
@@ -41,3 +43,24 @@ class Model(BaseModel):
     """Frozen, and without unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+def check_columns(where: Mapping[str, Names], known: Sequence[str], whose: str) -> None:
+    """Refuse a `where` that looks at a column which the rows do not have.
+
+    Raises
+    ------
+    ConfigError
+        With the name that was most likely meant.
+
+    Examples
+    --------
+    >>> check_columns({"SkuId": ("p5",)}, ["SkuId", "ServiceName"], "credit 'a'")
+    """
+    for column in where:
+        if column not in known:
+            close = difflib.get_close_matches(column, known, n=1)
+            raise ConfigError(
+                f"{whose} looks at column {column!r}, which the bill does not have",
+                hint=f"did you mean {close[0]!r}?" if close else None,
+            )

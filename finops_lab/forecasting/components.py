@@ -20,8 +20,9 @@ def ended(entries: pl.DataFrame | pl.LazyFrame, last: date, metric: str = "Effec
     """Name the purchases, credits and adjustments that do not go on after a month.
 
     Usage goes on, and tax with it. A purchase, a credit or an adjustment of a service goes on when
-    there was one in each of the last three months; nothing in the past of another says that there will
-    be more. A commitment paid upfront, a credit that was used up, a refund are of that kind.
+    there was one in each of the last three months (of those that have charges); nothing in the past
+    of another says that there will be more. A commitment paid upfront, a credit that was used up, a
+    refund are of that kind.
 
     Parameters
     ----------
@@ -56,6 +57,9 @@ def ended(entries: pl.DataFrame | pl.LazyFrame, last: date, metric: str = "Effec
         if name not in there:
             raise InputError("the ledger has no such column", column=name)
     recent = [f"{add_months(last, -back):%Y-%m}" for back in range(_RECENT)]
+    months = frame.select(
+        pl.col("x_ChargeMonth").filter(pl.col("x_ChargeMonth").is_in(recent)).n_unique().alias("months")
+    )
     return (
         frame.filter(pl.col("ChargeCategory").is_in(_AT_TIMES), pl.col("x_ChargeMonth") <= f"{last:%Y-%m}")
         .group_by(*_KEYS, "x_ChargeMonth")
@@ -63,6 +67,7 @@ def ended(entries: pl.DataFrame | pl.LazyFrame, last: date, metric: str = "Effec
         .filter(pl.col(metric) != 0)
         .group_by(*_KEYS)
         .agg(pl.col("x_ChargeMonth").is_in(recent).sum().alias("seen"))
-        .filter(pl.col("seen") < _RECENT)
+        .join(months, how="cross")
+        .filter(pl.col("seen") < pl.col("months"))
         .select(*_KEYS)
     )

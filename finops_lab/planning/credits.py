@@ -10,7 +10,7 @@ from decimal import Decimal
 import polars as pl
 
 from finops_lab.calendar import add_months
-from finops_lab.config import Credit, holds
+from finops_lab.config import Credit, check_columns, holds
 from finops_lab.errors import InputError
 from finops_lab.money import MONEY, divided, exact_sum, one_currency
 
@@ -106,6 +106,8 @@ def credits_of(
     >>> credits_of(pl.DataFrame([row]), [rule], month=date(2026, 10, 1)).select("ends", "basis").row(0)
     (datetime.date(2027, 1, 1), 'grant used up')
     """
+    for one in rules:
+        check_columns(one.where, costs.lazy().collect_schema().names(), f"[[credits]] {one.name!r}")
     fits = [pl.when(holds(rule.where)).then(pl.lit(i, pl.Int64)) for i, rule in enumerate(rules)]
     rule, provider = pl.col("_rule"), pl.col("ProviderName")
     name = pl.coalesce(

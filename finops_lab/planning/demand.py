@@ -9,7 +9,7 @@ from decimal import Decimal
 import polars as pl
 
 from finops_lab.calendar import add_months, days_in_month
-from finops_lab.config import holds
+from finops_lab.config import check_columns, holds
 from finops_lab.errors import InputError, NoDataError
 from finops_lab.forecasting.chances import over_months, quantile_at
 from finops_lab.money import MONEY, divided, exact_sum, one_currency, split
@@ -74,6 +74,7 @@ def slots(
     """
     if of not in ("quantity", "money"):
         raise InputError(f"demand is counted by quantity or money, not by {of!r}")
+    check_columns(where, costs.lazy().collect_schema().names(), "`where` of [[commitments]]")
     counted = pl.col("ConsumedQuantity" if of == "quantity" else "ContractedCost")
     used = (
         (pl.col("ChargeCategory") == "Usage")

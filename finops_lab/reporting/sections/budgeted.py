@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from finops_lab.budgeting.budgets import LEAST_MONTHS
 from finops_lab.calendar import format_month
 from finops_lab.charts import burn_down_chart
 from finops_lab.reporting.section import MOST, foremost, money, of_all
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["finding", "parts", "values"]
 
 _BURNING = ("over", "at risk")
+_HELD = 0.6  # of past months inside the 80% intervals; below it their chances are told with a caveat
 
 
 def finding(review: Review) -> str:
@@ -43,7 +45,27 @@ def finding(review: Review) -> str:
     if row["expected_above"] is not None:
         above, budget = (money(row[n], review.currency) for n in ("expected_above", "budget"))
         said += f", {above} expected above {budget}"
-    return said + (f", used up on {row['used_up']}." if row["used_up"] else ".")
+    return said + (f", used up on {row['used_up']}." if row["used_up"] else ".") + _doubt(review)
+
+
+def _doubt(review: Review) -> str:
+    """Say so where the intervals that chances are read from did not hold in the past."""
+    if review.panel(None).height < LEAST_MONTHS:
+        return ""
+    judged = review.outlook.backtest.filter(
+        pl.col("level") == "total", pl.col("model") == "combination", pl.col("coverage_80") < _HELD
+    )
+    for held, bias in judged.select("coverage_80", "bias").iter_rows():
+        way = (
+            ""
+            if bias is None
+            else f", and forecasts were too {'high' if bias > 0 else 'low'} by {abs(bias):.0%}"
+        )
+        return (
+            f" **Take these chances with doubt**: on past months the forecast's 80% intervals held {held:.0%} of the "
+            f"time{way}."
+        )
+    return ""
 
 
 def parts(review: Review) -> tuple[object, ...]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from finops_lab.reporting.monthly import Review
 
 _HISTORY = 36
+_NAMED = 3
 
 
 def build(review: Review) -> Section:
@@ -85,7 +86,7 @@ def _finding(review: Review, made: Outlook, judged: pl.DataFrame) -> str:
         f"(80% interval {money(first['lo_80'], review.currency)} to {money(first['hi_80'], review.currency)}); "
         f"the next {whole.height} months {money(whole['yhat'].sum(), review.currency)} in all."
     )
-    return text + _running(review, made) + _said(review, made) + _checked(judged)
+    return text + _running(review, made) + _said(review, made) + _checked(judged) + _jumped(review, made)
 
 
 def _running(review: Review, made: Outlook) -> str:
@@ -113,6 +114,23 @@ def _said(review: Review, made: Outlook) -> str:
         return ""
     listed = " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else words[0]
     return f" {month_name(made.panels.month)} would have been forecast {listed}."
+
+
+def _jumped(review: Review, made: Outlook) -> str:
+    """Ask about teams whose last month nobody expected: the forecast takes it for a level unless told."""
+    last = made.accuracy.filter(
+        pl.col("level") == "team", pl.col("ds") == made.panels.month, pl.col("lead") == 1
+    )
+    above = pl.col("y") > pl.col("hi_95")
+    names = last.filter(above).sort(pl.col("y") - pl.col("yhat"), descending=True)["unique_id"].to_list()
+    if not names:
+        return ""
+    listed = ", ".join(f"**{name}**" for name in names[:_NAMED])
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return (
+        f" {month_name(made.panels.month)} was far above what a month before let expect for {listed}{more}: what was "
+        "a one-off should be an event in finops.toml, or the forecast goes on with it."
+    )
 
 
 def _checked(judged: pl.DataFrame) -> str:
