@@ -6,6 +6,7 @@ import io
 import json
 import os
 from collections.abc import Mapping
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import BinaryIO
@@ -54,8 +55,13 @@ def form_of(schema: Mapping[str, pl.DataType | type[pl.DataType]]) -> bytes:
     >>> form_of({"a": pl.Int64}) == form_of({"b": pl.Int64})
     False
     """
+    return _form(tuple(schema.items()))
+
+
+@cache
+def _form(schema: tuple[tuple[str, pl.DataType | type[pl.DataType]], ...]) -> bytes:
     written = io.BytesIO()
-    pl.DataFrame(schema=schema).write_parquet(written)
+    pl.DataFrame(schema=dict(schema)).write_parquet(written)
     _, says, after = (_end(written) or b"").partition(_SAYS_SCHEMA)
     # The schema is written in letters, up to a zero byte.
     return says + after.partition(b"\0")[0]

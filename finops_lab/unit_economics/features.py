@@ -158,9 +158,10 @@ def feature_cost(
     )
     value = feature_value.lazy().collect()
     parts: list[Asked] = []
+    earned = {name: _earned(value, name) for name in dict.fromkeys(["feature", *by])}
     for dimension in whole_and_by(by):
         name = dimension or "feature"
-        table = _side_by_side(money, _earned(value, name), calls, name)
+        table = _side_by_side(money, earned[name], calls, name)
         table = _whole(table) if dimension is None else table
         parts += _figures(_judged(table, dimension, metric, currency), dimension, currency)
     # Revenue of the days that nothing tells of can only add.

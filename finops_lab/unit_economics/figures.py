@@ -172,7 +172,7 @@ def together(asked: Iterable[Asked], dimensions: Sequence[str | None] = ()) -> p
         about.append((number, one.definition.kpi, one.definition.measure, *units, one.definition.nothing))
     if not parts:
         return pl.DataFrame(schema=FIGURES)
-    table = pl.concat(parts)
+    table = _divided(pl.concat(parts))
     names = {name: pl.String for name in ("kpi", "measure", *_UNITS, "_nothing")}
     said = pl.DataFrame(about, schema={"_number": pl.Int32, **names}, orient="row")
     table = table.hstack(said.drop("_number")[table["_number"].to_list()])
@@ -198,19 +198,28 @@ def _as_told(one: Asked, number: int) -> pl.DataFrame:
     given = {name: rows[name].cast(FIGURES[name]) for name in _GIVEN if name in rows.columns}
     if "dimension" not in given:
         given["dimension"] = _again(one.dimension, height, pl.String)
-    if "value" not in given or one.doubted:
-        values = quotients(given["numerator"], given["denominator"], one.times)
-        given["value"] = (
-            given["value"].zip_with(given["value"].is_not_null(), values) if "value" in given else values
-        )
-    if one.doubted and "reason" in given:
-        nothing = _again(None, height, FIGURES["value"])
-        given["value"] = given["value"].zip_with(given["reason"].is_null(), nothing)
+    # The factor of what is to be divided; null where there is no need to.
+    times = _again(one.times if one.doubted or "value" not in given else None, height, pl.Int64)
+    if one.doubted:
+        told = given["reason"].is_null()
+        times = times.zip_with(told, _again(None, height, pl.Int64))
+        if "value" in given:
+            given["value"] = given["value"].zip_with(told, _again(None, height, FIGURES["value"]))
     columns = [
         given[name].alias(name) if name in given else _again(None, height, FIGURES[name]).alias(name)
         for name in _GIVEN
     ]
-    return pl.DataFrame([*columns, _again(number, height, pl.Int32).alias("_number")])
+    return pl.DataFrame([*columns, _again(number, height, pl.Int32).alias("_number"), times.alias("_times")])
+
+
+def _divided(table: pl.DataFrame) -> pl.DataFrame:
+    """Divide what has no value yet, all of one factor at once."""
+    wanted, values = table["_times"], table["value"]
+    for times in wanted.drop_nulls().unique().to_list():
+        places = ((wanted == times) & values.is_null()).fill_null(False).arg_true()
+        some = table[places]
+        values = values.scatter(places, quotients(some["numerator"], some["denominator"], times))
+    return table.with_columns(values)
 
 
 def _again(value: str | int | None, height: int, kind: pl.DataType | type[pl.DataType]) -> pl.Series:

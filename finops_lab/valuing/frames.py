@@ -69,7 +69,7 @@ class Frames:
             return self.at.date()
         if self.lab.as_of is not None:
             return self.lab.as_of + timedelta(days=1)
-        told = [self.entries["x_ChargeDate"], self.request_days["day"], self.gpu_days["day"]]
+        told = [self.entries["x_ChargeDate"], self.called["day"], self.gpu_days["day"]]
         days: list[date] = pl.concat(told).drop_nulls().unique().to_list()
         seen = max(days, default=None)
         if seen is not None and seen + timedelta(days=1) < self.end:
@@ -103,7 +103,7 @@ class Frames:
     def _by_month(self) -> bool:
         """Whether bills alone tell of the last month, all on its first day: they are no daily bills."""
         day = self.entries.filter(pl.col("x_ChargeMonth") == format_month(self.last))["x_ChargeDate"]
-        counted = (self.request_days["day"], self.gpu_days["day"])
+        counted = (self.called["day"], self.gpu_days["day"])
         return set(day) == {self.last} and all((days < self.last).all() for days in counted)
 
     @cached_property
@@ -136,6 +136,12 @@ class Frames:
     def request_days(self) -> pl.DataFrame:
         """Calls of the months, rolled up by day."""
         return measuring.request_days(self.lab).filter(self.within("day")).collect()
+
+    @cached_property
+    def called(self) -> pl.DataFrame:
+        """The days of the months that there are calls of: ``day`` alone, each once."""
+        days = measuring.request_days(self.lab).select("day").filter(self.within("day"))
+        return days.unique().collect()
 
     @cached_property
     def histograms(self) -> pl.DataFrame:
