@@ -201,7 +201,7 @@ def quantiles(
     keys = list(by)
     shares = [(float(q), *share(q)) for q in at]
     kinds = histograms.collect_schema()
-    told = {
+    told: dict[str, pl.DataType | type[pl.DataType]] = {
         **{name: kinds[name] for name in keys},
         "quantile": pl.Float64,
         "bucket": kinds["bucket"],
