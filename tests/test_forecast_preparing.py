@@ -556,9 +556,10 @@ def test_what_was_paid_or_credited_at_times_does_not_go_on():
 
 
 def test_a_credit_of_every_month_goes_on_until_it_stops():
-    bill = charges(*[(month, "Credit", -10) for month in MONTHS])
+    bill = charges(*[(month, kind, y) for month in MONTHS for kind, y in (("Credit", -10), ("Usage", 30))])
     assert gone(bill) == []
-    assert len(gone(bill.filter(pl.col("x_ChargeMonth") != MONTHS[4]))) == 1
+    without = (pl.col("x_ChargeMonth") == MONTHS[4]) & (pl.col("ChargeCategory") == "Credit")
+    assert len(gone(bill.filter(~without))) == 1
     # An amount of nothing is no credit, and what comes after the month is not looked at.
     spared = bill.with_columns(
         EffectiveCost=pl.when(pl.col("x_ChargeMonth") == MONTHS[5]).then(0).otherwise("EffectiveCost")

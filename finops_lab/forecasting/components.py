@@ -12,6 +12,7 @@ from finops_lab.errors import InputError
 __all__ = ["ended"]
 
 _RECENT = 3  # months in a row up to the last that show a charge to go on
+_FEWEST = 2  # of them with charges at all: once is not yet again
 _AT_TIMES = ("Purchase", "Credit", "Adjustment")
 _KEYS = ("ChargeCategory", "ProviderName", "ServiceName")
 
@@ -20,7 +21,8 @@ def ended(entries: pl.DataFrame | pl.LazyFrame, last: date, metric: str = "Effec
     """Name the purchases, credits and adjustments that do not go on after a month.
 
     Usage goes on, and tax with it. A purchase, a credit or an adjustment of a service goes on when
-    there was one in each of the last three months; nothing in the past of another says that there will
+    there was one in each of the last three months, or in each of those of them that have any charges, and
+    in two at least; nothing in the past of another says that there will
     be more. A commitment paid upfront, a credit that was used up, a refund are of that kind.
 
     Parameters
@@ -56,13 +58,18 @@ def ended(entries: pl.DataFrame | pl.LazyFrame, last: date, metric: str = "Effec
         if name not in there:
             raise InputError("the ledger has no such column", column=name)
     recent = [f"{add_months(last, -back):%Y-%m}" for back in range(_RECENT)]
+    month = pl.col("x_ChargeMonth")
+    needed = frame.select(
+        month.filter(month.is_in(recent)).n_unique().clip(lower_bound=_FEWEST).alias("needed")
+    )
     return (
         frame.filter(pl.col("ChargeCategory").is_in(_AT_TIMES), pl.col("x_ChargeMonth") <= f"{last:%Y-%m}")
         .group_by(*_KEYS, "x_ChargeMonth")
         .agg(pl.col(metric).sum())
         .filter(pl.col(metric) != 0)
         .group_by(*_KEYS)
-        .agg(pl.col("x_ChargeMonth").is_in(recent).sum().alias("seen"))
-        .filter(pl.col("seen") < _RECENT)
+        .agg(month.is_in(recent).sum().alias("seen"))
+        .join(needed, how="cross")
+        .filter(pl.col("seen") < pl.col("needed"))
         .select(*_KEYS)
     )
