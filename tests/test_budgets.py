@@ -464,6 +464,25 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
 
 
+def test_a_running_month_is_none_that_was_kept_also_in_a_young_lab(tmp_path: Path) -> None:
+    days = [date(2026, 9, 1) + timedelta(days=n) for n in range(40)]  # September, and ten days of October
+    rows = [
+        cost_row(
+            "10",
+            month=f"{day:%Y-%m}",
+            ChargePeriodStart=f"{day}T00:00:00Z",
+            ChargePeriodEnd=f"{day + timedelta(days=1)}T00:00:00Z",
+        )
+        for day in days
+    ]
+    budget = '[[budgets]]\nfrom = "2026-10"\nto = "2026-10"\namount = "200"\n'
+    lab = fl.open_lab(write_lab(tmp_path / "lab", {"bill.csv": rows}, PLAIN_TOML + budget), progress=False)
+    for review in (fl.budgets(lab, "2026-10"), fl.review(lab, "2026-10").budgets):
+        row = one(review.status, period="month")
+        assert (review.at, row["actual"], row["expected"]) == (date(2026, 10, 11), 100, pytest.approx(310))
+        assert row["state"] not in ("kept", "over")
+
+
 def test_a_labs_budgets_are_judged_by_its_ledger_and_its_forecast(folder: Path) -> None:
     found = fl.budgets(fl.open_lab(folder, progress=False), "2026-10")
     whole, model, rest = found.status.filter(period="month").iter_rows(named=True)

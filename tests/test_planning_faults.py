@@ -10,6 +10,7 @@ import pytest
 
 from finops_lab.config import Credit, feature_plan
 from finops_lab.errors import InputError
+from finops_lab.forecasting.components import ended
 from finops_lab.planning.budget_alerts import checks
 from finops_lab.planning.budget_status import STATUS
 from finops_lab.planning.credits import cliff, credits_of, monthly_bill
@@ -93,3 +94,22 @@ def test_a_life_of_no_months_is_refused() -> None:
     made = pl.DataFrame([("m", "v", LAST, "train", 1, Decimal(9))], schema=TRAINED, orient="row")
     with pytest.raises(InputError, match="a month and more"):
         lifecycle(made, pl.DataFrame(schema=SERVED), model="m", version="v", last=LAST, months=0)
+
+
+@pytest.mark.parametrize(
+    ("months", "gone"),
+    [
+        (["2026-09", "2026-10"], []),  # a young lab
+        (["2026-07", "2026-08", "2026-10"], []),  # the bill of September is not there
+        (["2026-10"], ["Seats"]),  # once is not yet again
+        (["2026-06", "2026-07"], ["Seats"]),
+    ],
+)
+def test_a_monthly_purchase_goes_on_through_a_missing_month_and_in_a_young_lab(
+    months: list[str], gone: list[str]
+) -> None:
+    use = [(month, "Usage", "EC2", 9) for month in {*months, "2026-10"}]
+    rows = use + [(month, "Purchase", "Seats", 5) for month in months]
+    names = ["x_ChargeMonth", "ChargeCategory", "ServiceName", "EffectiveCost"]
+    bill = pl.DataFrame(rows, schema=names, orient="row").with_columns(ProviderName=pl.lit("A"))
+    assert ended(bill, LAST).collect()["ServiceName"].to_list() == gone

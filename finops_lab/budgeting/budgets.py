@@ -139,11 +139,12 @@ def budgets(
         return judge(lab, ledger_of(lab).entries, first, at=at, metric=metric, forecast=forecast)
     ledger = ledger_of(lab)
     known = replace(ledger, entries=ledger.entries.filter(pl.col("x_ChargeDate") < (at or end)))
-    if forecast is None and known.entries["x_ChargeMonth"].n_unique() >= LEAST_MONTHS:
+    if (known.entries["x_ChargeMonth"] <= f"{first:%Y-%m}").any():
         made = panels(known, first, metric=metric)
         at = at or running_until(made, first)
+        enough = known.entries["x_ChargeMonth"].n_unique() >= LEAST_MONTHS
         # Bills by the month do not tell how far the running one is.
-        if (at is None or at >= end) == (made.running != first):
+        if forecast is None and enough and (at is None or at >= end) == (made.running != first):
             forecast = called(expected(lab, made, MONTHS))
     return judge(lab, ledger.entries, first, at=at, metric=metric, forecast=forecast)
 

@@ -12,6 +12,7 @@ from finops_lab.errors import InputError
 __all__ = ["ended"]
 
 _RECENT = 3  # months in a row up to the last that show a charge to go on
+_FEWEST = 2  # of them with charges at all: once is not yet again
 _AT_TIMES = ("Purchase", "Credit", "Adjustment")
 _KEYS = ("ChargeCategory", "ProviderName", "ServiceName")
 
@@ -20,9 +21,9 @@ def ended(entries: pl.DataFrame | pl.LazyFrame, last: date, metric: str = "Effec
     """Name the purchases, credits and adjustments that do not go on after a month.
 
     Usage goes on, and tax with it. A purchase, a credit or an adjustment of a service goes on when
-    there was one in each of the last three months (of those that have charges); nothing in the past
-    of another says that there will be more. A commitment paid upfront, a credit that was used up, a
-    refund are of that kind.
+    there was one in each of the last three months that have any charges, and in two at least; nothing
+    in the past of another says that there will be more. A commitment paid upfront, a credit that was
+    used up, a refund are of that kind.
 
     Parameters
     ----------
@@ -57,8 +58,9 @@ def ended(entries: pl.DataFrame | pl.LazyFrame, last: date, metric: str = "Effec
         if name not in there:
             raise InputError("the ledger has no such column", column=name)
     recent = [f"{add_months(last, -back):%Y-%m}" for back in range(_RECENT)]
-    months = frame.select(
-        pl.col("x_ChargeMonth").filter(pl.col("x_ChargeMonth").is_in(recent)).n_unique().alias("months")
+    month = pl.col("x_ChargeMonth")
+    needed = frame.select(
+        month.filter(month.is_in(recent)).n_unique().clip(lower_bound=_FEWEST).alias("needed")
     )
     return (
         frame.filter(pl.col("ChargeCategory").is_in(_AT_TIMES), pl.col("x_ChargeMonth") <= f"{last:%Y-%m}")
@@ -66,8 +68,8 @@ def ended(entries: pl.DataFrame | pl.LazyFrame, last: date, metric: str = "Effec
         .agg(pl.col(metric).sum())
         .filter(pl.col(metric) != 0)
         .group_by(*_KEYS)
-        .agg(pl.col("x_ChargeMonth").is_in(recent).sum().alias("seen"))
-        .join(months, how="cross")
-        .filter(pl.col("seen") < pl.col("months"))
+        .agg(month.is_in(recent).sum().alias("seen"))
+        .join(needed, how="cross")
+        .filter(pl.col("seen") < pl.col("needed"))
         .select(*_KEYS)
     )

@@ -126,8 +126,11 @@ class Review:
     @cached_property
     def budgets(self) -> Budgets:
         """Every budget of the month, its quarter and its year, with forecast and chances."""
-        if self.panel(None).height < LEAST_MONTHS:
-            return judge(self.lab, self.past, self.month, metric=self.metric)
+        known = self.panel(None).height
+        if known < LEAST_MONTHS:
+            few = foreseeing.panels(self.ledger, self.month, metric=self.metric) if known else None
+            at = running_until(few, self.month) if few is not None else None
+            return judge(self.lab, self.past, self.month, at=at, metric=self.metric)
         made = self.outlook
         return judge(
             self.lab,
