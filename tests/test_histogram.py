@@ -219,3 +219,13 @@ def test_bounds_hold_where_pods_count_in_other_buckets(
     if found["upper"] is not None:
         assert truth <= found["upper"]
         assert found["lower"] <= found["value"] <= found["upper"]
+
+
+def test_quantiles_of_more_calls_than_a_machine_word_holds_are_exact() -> None:
+    many = Decimal(10**19)
+    kinds = {"bucket": pl.Int32, "calls": pl.Decimal(38, 3)}
+    rows = pl.LazyFrame({"bucket": [5, 1, 5, 3], "calls": [many, many, many, 2 * many]}, schema=kinds)
+    found = histogram.quantiles(rows, at=[0, 0.2, 0.21, 0.6, 0.61, 1]).collect()
+    ends = [float(pl.select(histogram.bounds(pl.lit(bucket))[0]).item()) for bucket in (1, 3, 5)]
+    assert found["value"].to_list() == [ends[place] for place in (0, 0, 1, 1, 2, 2)]
+    assert found["calls"].to_list() == [5 * many] * 6
