@@ -25,7 +25,7 @@ __all__ = ["flat", "print_outlook", "write_csv", "write_json"]
 _MOST = 30
 
 
-def print_outlook(made: Outlook, kept: pl.DataFrame) -> None:
+def print_outlook(made: Outlook, kept: pl.DataFrame, prophet: pl.DataFrame | None = None) -> None:
     """Print the total, the parts of each dimension, the running month, and how good it was.
 
     Parameters
@@ -34,6 +34,8 @@ def print_outlook(made: Outlook, kept: pl.DataFrame) -> None:
         The forecast.
     kept : polars.DataFrame
         Kept forecasts against what came, as `finops_lab.foreseeing.said_and_came` gives.
+    prophet : polars.DataFrame, optional
+        What Prophet says of the total, to stand beside it.
     """
     console = Console() if sys.stdout.isatty() else Console(width=200, soft_wrap=True)
     currency, bounds = made.panels.currency, ("lo_80", "hi_80", "lo_95", "hi_95")
@@ -47,6 +49,16 @@ def print_outlook(made: Outlook, kept: pl.DataFrame) -> None:
             for row in made.total.iter_rows(named=True)
         ],
     )
+    if prophet is not None:
+        _table(
+            console,
+            f"Prophet, for comparison, {currency}",
+            heads,
+            [
+                [format_month(row["ds"]), *[_money(row[name], currency) for name in ("yhat", *bounds)]]
+                for row in prophet.iter_rows(named=True)
+            ],
+        )
     for level in made.panels.by:
         ahead = made.of(level)
         sums = ahead.group_by("unique_id").agg(pl.col("yhat").sum().alias("all"), pl.len())

@@ -136,7 +136,9 @@ def test_budgets_in_other_currencies_are_converted_by_the_rate_of_their_month_or
     found = in_currency(rows, rates, "USD")
     assert found["amount"].to_list() == [Decimal(110), Decimal(125)]
     assert set(found["currency"]) == {"USD"}
-    with pytest.raises(CurrencyError, match=r'a budget is in EUR.*no rate for 2026-11.*month = "2026-11"'):
+    with pytest.raises(
+        CurrencyError, match=r'the budget of all spend is in EUR.*no rate for 2026-11.*month = "2026-11"'
+    ):
         in_currency(rows, rates[:1], "USD")
     mixed = planned({"month": "2026-10", "amount": 1}, {"month": "2026-10", "amount": 1, "currency": "EUR"})
     with pytest.raises(CurrencyError, match="all spend for 2026-10 is in several currencies"):

@@ -142,6 +142,19 @@ def test_a_credit_that_ended_stays_in_the_history_and_out_of_the_forecast(lab: L
     assert on.panels.ended.is_empty() and on.total["yhat"][0] < without.total["yhat"][0] - 50
 
 
+def test_an_event_of_nobody_is_told(made: foreseeing.Outlook) -> None:
+    def event(**who: str) -> Event:
+        return Event.model_validate({"name": "e", "kind": "one_off", "from": "2026-03", **who})
+
+    asked = [event(), event(team="search"), event(team="serach"), event(dimension="feature", key="x")]
+    assert foreseeing.strangers(made.panels, asked) == [
+        "the event 'e' is of team 'serach', which has no charges: is it 'search'?"
+    ]
+    assert foreseeing.strangers(made.panels, [event(dimension="model", key="zzz")]) == [
+        "the event 'e' is of model 'zzz', which has no charges"
+    ]
+
+
 def test_the_running_month_is_estimated_from_its_days_and_adds_up(made: foreseeing.Outlook) -> None:
     found = made.open_month
     whole = found.row(by_predicate=pl.col("level") == "total", named=True)
@@ -365,9 +378,10 @@ def test_the_review_says_it_the_same_way_and_keeps_its_forecast(lab: Lab) -> Non
 def test_the_command_prints_and_writes_every_level(folder: Path, tmp_path: Path) -> None:
     table, told = tmp_path / "new" / "f.csv", tmp_path / "f.json"
     options = ["forecast", "--lab", folder, "--month", "2026-05", "--months", "2", "--by", "team"]
-    done = CliRunner().invoke(app, [str(o) for o in (*options, "--csv", table, "--json", told)])
+    done = CliRunner().invoke(app, [str(o) for o in (*options, "--prophet", "--csv", table, "--json", told)])
     assert done.exit_code == 0, done.output
     assert "Forecast of EffectiveCost after 2026-05, USD" in done.output
+    assert "Prophet, for comparison, USD" in done.output
     assert "2026-06 up to 2026-06-12: $" in done.output and RECOMPUTED in done.output
     with table.open(newline="") as stream:
         rows = list(csv.DictReader(stream))

@@ -184,7 +184,7 @@ def test_a_failing_cell_keeps_the_notebook_and_says_where(tmp_path: Path) -> Non
     toml = PLAIN_TOML + '[[budgets]]\nfrom = "2026-10"\nto = "2026-10"\namount = "5"\ncurrency = "EUR"\n'
     lab = fl.open_lab(write_lab(tmp_path / "lab", {"bill.csv": bill(month="2026-10")}, toml), progress=False)
     with pytest.raises(
-        RunError, match="a budget is in EUR, the review in USD, and there is no rate for 2026-10"
+        RunError, match=r"the budget of [a-z ]+ is in EUR, the lab in USD, and there is no rate for 2026-10"
     ) as failed:
         run_review(lab, "2026-10", tmp_path / "out")
     kept = tmp_path / "out" / "2026-10" / "monthly-review.failed.ipynb"

@@ -40,6 +40,9 @@ def forecast(
     keep: Annotated[
         bool, typer.Option("--keep", help="Keep the forecast in the lake, to be held against what comes.")
     ] = False,
+    prophet: Annotated[
+        bool, typer.Option("--prophet", help="Also show what Prophet says of the total, for comparison.")
+    ] = False,
     metric: Annotated[
         Metric, typer.Option("--metric", help="Cost column: amortised or invoiced.")
     ] = Metric.EffectiveCost,
@@ -53,6 +56,7 @@ def forecast(
     --months 12 --csv forecast.csv
     """
     from finops_lab import foreseeing
+    from finops_lab.forecasting import prophet_forecast
     from finops_lab.lab import open_lab
     from finops_lab.printing_forecast import print_outlook, write_csv, write_json
 
@@ -65,7 +69,10 @@ def forecast(
         made = foreseeing.of_ledger(ledger, month, months, by or _BY, metric=metric.value, lab=opened)
         if keep and ledger.inputs_sha256:
             foreseeing.keep(opened, made, ledger.inputs_sha256)
-    print_outlook(made, foreseeing.said_and_came(opened, made.panels))
+        beside = prophet_forecast(made.panels.named(made.panels.going_on), months) if prophet else None
+    print_outlook(made, foreseeing.said_and_came(opened, made.panels), beside)
+    for said in foreseeing.strangers(made.panels, opened.config.events):
+        typer.echo(f"warning: {said}", err=True)
     if csv is not None:
         write_csv(made, csv)
         typer.echo(f"wrote the forecast: {csv}")

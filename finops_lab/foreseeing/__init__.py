@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from finops_lab.foreseeing.histories import Panels, ledger_of, node_events, panels
+    from finops_lab.foreseeing.histories import Panels, ledger_of, node_events, panels, strangers
     from finops_lab.foreseeing.outlook import MONTHS, Outlook, expected, foresee, months_of, of_ledger
     from finops_lab.foreseeing.records import keep, kept, said_and_came
 
@@ -23,6 +23,7 @@ _HOMES = {
     "of_ledger": "outlook",
     "panels": "histories",
     "said_and_came": "records",
+    "strangers": "histories",
 }
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "of_ledger",
     "panels",
     "said_and_came",
+    "strangers",
 ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from difflib import get_close_matches
 from functools import cached_property
 
 import polars as pl
@@ -20,7 +21,7 @@ from finops_lab.forecasting.hierarchy import TOTAL, Tree, add_up, tree
 from finops_lab.lab import Lab
 from finops_lab.money import MONEY, one_currency
 
-__all__ = ["BY", "Panels", "ledger_of", "node_events", "panels"]
+__all__ = ["BY", "Panels", "ledger_of", "node_events", "panels", "strangers"]
 
 BY = ("team", "model")
 _UNKNOWN = "unknown"
@@ -244,6 +245,30 @@ def node_events(made: Panels, labelled: Sequence[config.Event]) -> pl.DataFrame:
             if level == made.by[0]:
                 parts.append(cells.select("unique_id").join(everyone, how="cross").select(frame.columns))
     return pl.concat(parts)
+
+
+def strangers(made: Panels, labelled: Sequence[config.Event]) -> list[str]:
+    """Say which events are of a value that nothing was ever charged to, and which value may be meant.
+
+    Parameters
+    ----------
+    made : Panels
+        The history; events of dimensions that it is not by are not looked at.
+    labelled : sequence of Event
+        ``[[events]]``.
+    """
+    said = []
+    for event in labelled:
+        if event.by not in made.by or event.value is None:
+            continue
+        known = made.names.filter(pl.col("level") == event.by)["name"].to_list()
+        if event.value not in known:
+            close = get_close_matches(event.value, known, n=1)
+            meant = f": is it {close[0]!r}?" if close else ""
+            said.append(
+                f"the event {event.name!r} is of {event.by} {event.value!r}, which has no charges{meant}"
+            )
+    return said
 
 
 def ledger_of(source: Lab | Ledger) -> Ledger:

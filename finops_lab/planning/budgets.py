@@ -77,11 +77,14 @@ def in_currency(budgets: pl.DataFrame, rates: Sequence[Rate], currency: str) -> 
     """
     table = {(rate.month, rate.source): rate.rate for rate in rates if rate.target == currency}
     amounts: list[Decimal | None] = []
-    for month, amount, source in budgets.select("month", "amount", "currency").iter_rows():
+    for month, dimension, key, amount, source in budgets.select(
+        "month", "dimension", "key", "amount", "currency"
+    ).iter_rows():
         rate = Decimal(1) if source == currency else table.get((parse_month(month), source))
         if rate is None:
             raise CurrencyError(
-                f"a budget is in {source}, the review in {currency}, and there is no rate for {month}",
+                f"the budget of {name_of(dimension, key)} is in {source}, the lab in {currency}, and there is no "
+                f"rate for {month}",
                 hint=f'write it in {currency}, or add [[rates]] month = "{month}" from = "{source}" '
                 f'to = "{currency}" rate = "..." to finops.toml',
             )

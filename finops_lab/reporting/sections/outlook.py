@@ -11,7 +11,7 @@ from finops_lab.calendar import month_name
 from finops_lab.charts import forecast_fan
 from finops_lab.charts.labels import plural
 from finops_lab.forecasting.hierarchy import TOTAL
-from finops_lab.foreseeing import Outlook, keep
+from finops_lab.foreseeing import Outlook, keep, strangers
 from finops_lab.reporting.section import Section, money
 from finops_lab.reporting.sections import outlook_tables as tables
 
@@ -86,7 +86,8 @@ def _finding(review: Review, made: Outlook, judged: pl.DataFrame) -> str:
         f"(80% interval {money(first['lo_80'], review.currency)} to {money(first['hi_80'], review.currency)}); "
         f"the next {whole.height} months {money(whole['yhat'].sum(), review.currency)} in all."
     )
-    return text + _running(review, made) + _said(review, made) + _checked(judged) + _jumped(review, made)
+    text += _running(review, made) + _said(review, made) + _checked(judged)
+    return text + _jumped(review, made) + _strange(review, made)
 
 
 def _running(review: Review, made: Outlook) -> str:
@@ -114,6 +115,14 @@ def _said(review: Review, made: Outlook) -> str:
         return ""
     listed = " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else words[0]
     return f" {month_name(made.panels.month)} would have been forecast {listed}."
+
+
+def _strange(review: Review, made: Outlook) -> str:
+    """Name the events that are of nobody."""
+    return "".join(
+        f" Note: {said}." if not said.endswith("?") else f" Note: {said}"
+        for said in strangers(made.panels, review.lab.config.events)
+    )
 
 
 def _jumped(review: Review, made: Outlook) -> str:
