@@ -14,10 +14,12 @@ from finops_lab.errors import InputError
 __all__ = [
     "add_months",
     "days_in_month",
+    "first_of",
     "format_month",
     "is_closed",
     "last_closed_month",
     "month_name",
+    "months_between",
     "months_from",
     "parse_month",
 ]
@@ -127,5 +129,31 @@ def months_from(first: date, last: date) -> list[date]:
     >>> months_from(date(2026, 12, 1), date(2027, 1, 1))
     [datetime.date(2026, 12, 1), datetime.date(2027, 1, 1)]
     """
-    count = (last.year - first.year) * 12 + last.month - first.month + 1
-    return [add_months(first, i) for i in range(max(count, 0))]
+    return [add_months(first, i) for i in range(max(months_between(first, last) + 1, 0))]
+
+
+def first_of(month: str | date) -> date:
+    """Return the first day of a month that is written, or of the month of a day.
+
+    Raises
+    ------
+    InputError
+        When it is no month.
+
+    Examples
+    --------
+    >>> first_of("2026-10"), first_of(date(2026, 10, 17))
+    (datetime.date(2026, 10, 1), datetime.date(2026, 10, 1))
+    """
+    return date(month.year, month.month, 1) if isinstance(month, date) else parse_month(month)
+
+
+def months_between(first: date, last: date) -> int:
+    """Count the months from the month of one day to that of another; below 0 where it comes before.
+
+    Examples
+    --------
+    >>> months_between(date(2025, 11, 1), date(2026, 2, 1))
+    3
+    """
+    return (last.year - first.year) * 12 + last.month - first.month

@@ -140,10 +140,6 @@ def _taken_otherwise(console: Console, made: Outlook) -> None:
             for row in made.cleaned.sort("ds", descending=True, maintain_order=True).head(_MOST).to_dicts()
         ],
     )
-    kinds = made.panels.ended.group_by("ChargeCategory", "ProviderName", "ServiceName").agg(
-        pl.col("ds").filter(pl.col("y") != 0).max().alias("last"), pl.col("y").sum()
-    )
-    largest = [-pl.col("y").abs(), "ChargeCategory", "ProviderName", "ServiceName"]
     _table(
         console,
         "Charges that the forecast does not go on with",
@@ -156,7 +152,7 @@ def _taken_otherwise(console: Console, made: Outlook) -> None:
                 None if row["last"] is None else format_month(row["last"]),
                 _money(row["y"], currency),
             ]
-            for row in kinds.sort(largest, nulls_last=True).head(_MOST).to_dicts()
+            for row in made.panels.kinds_ended.head(_MOST).to_dicts()
         ],
     )
 

@@ -8,7 +8,7 @@ from datetime import date, timedelta
 
 import polars as pl
 
-from finops_lab.calendar import add_months, days_in_month, parse_month
+from finops_lab.calendar import add_months, days_in_month, first_of
 from finops_lab.errors import CurrencyError, InputError
 from finops_lab.foreseeing import Panels, expected, ledger_of, panels
 from finops_lab.lab import Lab
@@ -133,7 +133,7 @@ def budgets(
     >>> found.status.filter(name="all spend", period="month").select("state").item()
     'over'
     """
-    first = _first(month)
+    first = first_of(month)
     end = add_months(first, 1)
     if lab.budgets().filter(pl.col("month").str.head(4) == f"{first:%Y}").is_empty():
         return judge(lab, ledger_of(lab).entries, first, at=at, metric=metric, forecast=forecast)
@@ -181,7 +181,7 @@ def judge(
     month, at, metric, forecast
         As for `budgets`.
     """
-    first = _first(month)
+    first = first_of(month)
     if metric not in METRICS:
         raise InputError(f"metric must be one of {', '.join(METRICS)}, not {metric!r}")
     end = add_months(first, 1)
@@ -215,10 +215,6 @@ def judge(
         _spend=spend,
         _plans=planned,
     )
-
-
-def _first(month: str | date) -> date:
-    return month.replace(day=1) if isinstance(month, date) else parse_month(month)
 
 
 def _spend(

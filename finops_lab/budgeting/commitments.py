@@ -10,7 +10,7 @@ from fractions import Fraction
 
 import polars as pl
 
-from finops_lab.calendar import add_months, parse_month
+from finops_lab.calendar import add_months, first_of, months_between
 from finops_lab.config import Commitment
 from finops_lab.errors import InputError, NoDataError
 from finops_lab.forecasting import forecast
@@ -118,7 +118,7 @@ def commitments(
     InputError
         The use of an offer is counted in several units, or its price is not known.
     """
-    last = date(month.year, month.month, 1) if isinstance(month, date) else parse_month(month)
+    last = first_of(month)
     end = datetime.combine(add_months(last, 1), datetime.min.time(), UTC)
     costs = lab.costs().filter(pl.col("ChargePeriodStart") < end)
     said = lab.config.commitments if offers is None else offers
@@ -202,7 +202,7 @@ def _burns(slots: pl.DataFrame, one: Commitment, first: date) -> dict[str, BurnD
     since = pl.lit(True) if one.first is None else pl.col("start").dt.date() >= one.first
     used = exact_sum(slots.filter(since)["quantity"])
     balance = max(exact_sum([one.level, -used]), Decimal(0))
-    months = (one.last.year - first.year) * 12 + one.last.month - first.month + 1
+    months = months_between(first, one.last) + 1
     ahead = forecast(demand.monthly_panel(slots), months, nonnegative=True)
     price = demand.price_of(slots)
     paid = one.rate if one.rate is not None else product(price, 1 - (one.discount or Decimal(0)))

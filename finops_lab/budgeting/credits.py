@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 
 import polars as pl
 
-from finops_lab.calendar import add_months, parse_month
+from finops_lab.calendar import add_months, first_of
 from finops_lab.config import Credit
 from finops_lab.errors import NoDataError
 from finops_lab.forecasting import forecast
@@ -44,7 +44,7 @@ def credits_cliff(
     CurrencyError
         The bills are in several currencies.
     """
-    last = date(month.year, month.month, 1) if isinstance(month, date) else parse_month(month)
+    last = first_of(month)
     end = datetime.combine(add_months(last, 1), datetime.min.time(), UTC)
     costs = lab.costs().filter(pl.col("ChargePeriodStart") < end)
     bill = monthly_bill(costs, month=last)

@@ -7,7 +7,7 @@ from datetime import date, timedelta
 import polars as pl
 
 from finops_lab import measuring
-from finops_lab.calendar import add_months, parse_month
+from finops_lab.calendar import add_months, first_of
 from finops_lab.errors import CurrencyError
 from finops_lab.lab import Lab
 from finops_lab.money import MONEY
@@ -56,7 +56,7 @@ def model_lifecycle(
     InputError
         Nothing is known of the version.
     """
-    last = date(month.year, month.month, 1) if isinstance(month, date) else parse_month(month)
+    last = first_of(month)
     frames = Frames(lab, min(add_months(last, 1 - 2 * months), _begun(lab, model, version) or last), last)
     if (code := currency_of(frames.entries)) != "USD":
         raise CurrencyError(f"training jobs cost USD, the ledger is in {code}", hint="open a lab in USD")

@@ -11,7 +11,7 @@ import polars as pl
 
 from finops_lab import measuring, pricing
 from finops_lab.allocation.dimensions import assign
-from finops_lab.calendar import parse_month
+from finops_lab.calendar import first_of
 from finops_lab.config.dimensions import with_accounts
 from finops_lab.errors import InputError, NoDataError
 from finops_lab.lab import Lab
@@ -117,7 +117,7 @@ def what_if(
     InputError
         A model is not written ``provider/model``, or a column or value is none.
     """
-    first = date(month.year, month.month, 1) if isinstance(month, date) else parse_month(month)
+    first = first_of(month)
     frames = Frames(lab, first, first)
     calls = _calls(lab, frames, where or {})
     scenarios = _scenarios(models, batch, batch_factor, cached_share, prices_on)

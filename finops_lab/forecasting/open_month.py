@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from finops_lab.calendar import add_months, days_in_month
+from finops_lab.calendar import add_months, days_in_month, months_between
 from finops_lab.errors import InputError
 from finops_lab.forecasting.panel import VALUES, Floats
 
@@ -249,7 +249,7 @@ def _errors(days: _Days) -> Floats:
         day = min(days.last.day, days_in_month(month) - 1)
         _, to_come, _ = _parts(days.until(month.replace(day=day)))
         if to_come:
-            before = (month.year - days.first.year) * 12 + month.month - days.first.month
+            before = months_between(days.first, month)
             found.append((before, (float(whole[day:].sum()) - to_come) / abs(to_come)))
     # A series' first months could not know its fees, nor its weekdays: they count where there is little else.
     for least, enough in ((_FEE_SEEN, _FEE_MONTHS), (1, _FEE_SEEN), (0, 0)):

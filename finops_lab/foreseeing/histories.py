@@ -12,7 +12,7 @@ import polars as pl
 
 from finops_lab import bookkeeping, config
 from finops_lab.allocation import Ledger, convert
-from finops_lab.calendar import add_months, format_month, parse_month
+from finops_lab.calendar import add_months, first_of, format_month
 from finops_lab.contracts import DIMENSIONS
 from finops_lab.errors import InputError, NoDataError
 from finops_lab.forecasting.components import ended
@@ -88,6 +88,16 @@ class Panels:
         name = pl.when(pl.col("level") == TOTAL).then(pl.lit(TOTAL)).otherwise(words)
         return self.hierarchy.nodes.with_columns(name.alias("name"))
 
+    @property
+    def kinds_ended(self) -> pl.DataFrame:
+        """What ended, largest first: its kind, ``last`` (month with a charge), ``months``, ``y`` in all."""
+        charged = pl.col("ds").filter(pl.col("y") != 0)
+        return (
+            self.ended.group_by(_KIND)
+            .agg(charged.max().alias("last"), charged.n_unique().alias("months"), pl.col("y").sum())
+            .sort(-pl.col("y").abs(), *_KIND, nulls_last=True)
+        )
+
     def of(self, dimension: str | None = None) -> pl.DataFrame:
         """Return the panel of a dimension, or of the total: `unique_id` is then its value.
 
@@ -143,7 +153,7 @@ def panels(
         When there are no charges up to the month.
     """
     entries = ledger_of(source).entries
-    asked = date(month.year, month.month, 1) if isinstance(month, date) else parse_month(month)
+    asked = first_of(month)
     columns = {name: f"x_{name}" if name in DIMENSIONS else name for name in by}
     for name in (metric, *columns.values()):
         if name not in entries.columns:

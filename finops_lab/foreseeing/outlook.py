@@ -10,7 +10,7 @@ import polars as pl
 
 from finops_lab import config
 from finops_lab.allocation import Ledger
-from finops_lab.calendar import add_months, format_month, months_from
+from finops_lab.calendar import add_months, format_month, months_between, months_from
 from finops_lab.forecasting import backtest, cleaned, forecast, seasonal_naive
 from finops_lab.forecasting.combination import at_least_one
 from finops_lab.forecasting.hierarchy import TOTAL, reconcile, tree
@@ -277,7 +277,7 @@ def _ahead(made: Panels, months: int, events: pl.DataFrame) -> pl.DataFrame:
     )
     floored = set(known.filter(pl.col("never_below").fill_null(False))["unique_id"])
     there = known.filter(pl.col("n") > 0)
-    late = max((_months(last, made.month) for last in there["last"]), default=0)
+    late = max((months_between(last, made.month) for last in there["last"]), default=0)
     panel = _shortened(made, known)
     base = forecast(panel, months + late, events=events)
     base = base.filter(pl.col("ds").is_between(add_months(made.month, 1), add_months(made.month, months)))
@@ -288,10 +288,6 @@ def _ahead(made: Panels, months: int, events: pl.DataFrame) -> pl.DataFrame:
     whole = made.hierarchy if leaves.height == len(made.hierarchy.leaves) else tree(leaves.select(made.by))
     base = base.filter(pl.col("unique_id").is_in(whole.nodes["unique_id"].to_list()))
     return reconcile(base, whole, nonnegative=floored & set(whole.leaves))
-
-
-def _months(first: date, last: date) -> int:
-    return (last.year - first.year) * 12 + last.month - first.month
 
 
 def _shortened(made: Panels, known: pl.DataFrame) -> pl.DataFrame:

@@ -11,7 +11,7 @@ from decimal import Decimal
 import polars as pl
 
 from finops_lab.allocation._lives import lives, served
-from finops_lab.calendar import add_months, days_in_month
+from finops_lab.calendar import add_months, days_in_month, months_between
 from finops_lab.errors import InputError, ReconciliationError
 from finops_lab.money import MONEY, divided, exact_sum, product, split
 
@@ -286,7 +286,7 @@ def _assumed(
         if money is not None:
             rows.append((month, "serve", "assumption", money, calls))
         every = assumed.retrain_every_months
-        age = (month.year - first.year) * 12 + month.month - first.month
+        age = months_between(first, month)
         if every is not None and age % every == 0:
             amount = assumed.retrain_amount if assumed.retrain_amount is not None else own
             rows.append((month, "retrain", "assumption", amount, None))

@@ -11,7 +11,7 @@ from fractions import Fraction
 
 import polars as pl
 
-from finops_lab.calendar import parse_month
+from finops_lab.calendar import first_of
 from finops_lab.contracts import AMOUNTS
 from finops_lab.errors import InputError
 from finops_lab.money import MONEY, SCALE, exact_sum
@@ -231,7 +231,7 @@ def calculated_against_billed(
 def _span(month: str | date | None) -> tuple[date, date] | None:
     if month is None:
         return None
-    first = month.replace(day=1) if isinstance(month, date) else parse_month(month)
+    first = first_of(month)
     return first, first.replace(day=calendar.monthrange(first.year, first.month)[1])
 
 

@@ -11,7 +11,7 @@ import polars as pl
 
 from finops_lab.money import exact_sum, format_money
 
-__all__ = ["MOST", "Section", "change_words", "foremost", "money", "of_all", "percent", "prose"]
+__all__ = ["MOST", "Section", "change_words", "exact", "foremost", "money", "of_all", "percent", "prose"]
 
 # As many rows as a reader looks through, and far from what a table or chart can take.
 MOST = 100
@@ -151,3 +151,17 @@ def change_words(now: Decimal, before: Decimal | None, currency: str) -> str:
         return "no more and no less"
     share = f" ({percent(abs(moved), abs(before))})" if before else ""
     return f"{money(abs(moved), currency)}{share} {'more' if moved > 0 else 'less'}"
+
+
+def exact(frame: pl.DataFrame, *names: str) -> pl.DataFrame:
+    """Bring columns of statistics back to decimals, for display only.
+
+    Examples
+    --------
+    >>> exact(pl.DataFrame({"yhat": [1.005, None]}), "yhat")["yhat"].to_list()
+    [Decimal('1.00'), None]
+    """
+    return frame.with_columns(
+        pl.Series(n, [None if v is None else Decimal(f"{v:.2f}") for v in frame[n]], dtype=pl.Decimal(38, 2))
+        for n in names
+    )

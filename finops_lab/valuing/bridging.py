@@ -8,7 +8,7 @@ from datetime import date, datetime
 import polars as pl
 
 from finops_lab import measuring, pricing
-from finops_lab.calendar import format_month, parse_month
+from finops_lab.calendar import first_of, format_month
 from finops_lab.errors import InputError
 from finops_lab.lab import Lab
 from finops_lab.unit_economics import bridge as _bridge
@@ -60,10 +60,7 @@ def bridge(
     CurrencyError
         When the bills are in several currencies and `finops.toml` has no rates.
     """
-    ends = [
-        date(month.year, month.month, 1) if isinstance(month, date) else parse_month(month)
-        for month in (first, last)
-    ]
+    ends = [first_of(month) for month in (first, last)]
     frames = Frames(lab, min(ends), max(ends), at)
     up_to = _days_known(frames)
     weights = price_weights(pricing.price_book(lab.table("prices")), ends[0])

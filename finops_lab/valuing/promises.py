@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 import polars as pl
 
 from finops_lab import measuring
-from finops_lab.calendar import add_months, parse_month
+from finops_lab.calendar import add_months, first_of
 from finops_lab.lab import Lab
 from finops_lab.service_levels import daily
 from finops_lab.service_levels.coincidences import served_by
@@ -43,7 +43,7 @@ def levels(lab: Lab, month: str | date, *, at: datetime | None = None) -> Servic
     InputError
         When the month is none, or an objective cannot be judged as it is written.
     """
-    first = date(month.year, month.month, 1) if isinstance(month, date) else parse_month(month)
+    first = first_of(month)
     slos = lab.slos()
     longest = max((int(days) for days in slos["window_days"]), default=1)
     begin = (first - timedelta(days=max(longest, 3))).replace(day=1)

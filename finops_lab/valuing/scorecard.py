@@ -6,7 +6,7 @@ from datetime import date, datetime
 
 import polars as pl
 
-from finops_lab.calendar import add_months, parse_month
+from finops_lab.calendar import add_months, first_of
 from finops_lab.lab import Lab
 from finops_lab.service_levels import kpi as error_budgets
 from finops_lab.unit_economics import (
@@ -77,7 +77,7 @@ def kpis(lab: Lab, month: str | date, *, metric: str = "EffectiveCost", at: date
     CurrencyError
         When the bills are in several currencies and `finops.toml` has no rates.
     """
-    last = date(month.year, month.month, 1) if isinstance(month, date) else parse_month(month)
+    last = first_of(month)
     frames = Frames(lab, add_months(last, 1 - TREND_MONTHS), last, at)
     targets = [*DEFAULTS, *lab.config.kpis]
     made = with_targets(figures(frames, metric=metric), targets, HEADLINES)

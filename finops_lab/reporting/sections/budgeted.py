@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -10,7 +9,7 @@ import polars as pl
 from finops_lab.budgeting.budgets import LEAST_MONTHS
 from finops_lab.calendar import format_month
 from finops_lab.charts import burn_down_chart
-from finops_lab.reporting.section import MOST, foremost, money, of_all
+from finops_lab.reporting.section import MOST, exact, foremost, money, of_all
 from finops_lab.tables import Table, money_table
 
 if TYPE_CHECKING:
@@ -88,14 +87,6 @@ def values(review: Review) -> dict[str, object]:
     return {name: getattr(budgets, name).to_dicts() for name in frames}
 
 
-def _exact(frame: pl.DataFrame, *names: str) -> pl.DataFrame:
-    """Bring statistics back to decimals for display only."""
-    return frame.with_columns(
-        pl.Series(n, [None if v is None else Decimal(f"{v:.2f}") for v in frame[n]], dtype=pl.Decimal(38, 2))
-        for n in names
-    )
-
-
 def _months_table(review: Review, budgets: Budgets) -> Table:
     """Write the month of each budget, and what is spent without one."""
     month = budgets.status.filter(pl.col("period") == "month")
@@ -132,7 +123,7 @@ def _year_table(review: Review, budgets: Budgets) -> Table:
     }
     shown = foremost(year, pl.col("budget").abs(), "name")
     return money_table(
-        _exact(shown, "expected").select(list(columns)),
+        exact(shown, "expected").select(list(columns)),
         title=f"Budgets of {review.month.year}: what is expected of them",
         subtitle=of_all(
             "largest budgets",
@@ -156,7 +147,7 @@ def _alerts(review: Review, budgets: Budgets) -> Table:
     worst = budgets.alerts.unique("name", keep="first", maintain_order=True)
     year = str(review.month.year)
     names = {"month": review.month_name, "quarter": f"Q{(review.month.month + 2) // 3} {year}", "year": year}
-    shown = _exact(worst, "above").select(
+    shown = exact(worst, "above").select(
         "name", "severity", pl.col("period").replace(names), "what", "since", "above", "used_up"
     )
     return money_table(

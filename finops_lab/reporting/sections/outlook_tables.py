@@ -12,7 +12,7 @@ from finops_lab.calendar import month_name
 from finops_lab.forecasting.hierarchy import TOTAL
 from finops_lab.forecasting.tracking import LEADS
 from finops_lab.foreseeing import Outlook
-from finops_lab.reporting.section import MOST, of_all
+from finops_lab.reporting.section import MOST, exact, of_all
 from finops_lab.tables import Table, money_table
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def months(review: Review, made: Outlook) -> Table:
     """Show the total, month by month."""
     names = ["yhat", *_BOUNDS]
     whole = made.total
-    shown = _exact(whole, *names).select(pl.Series("month", [month_name(m) for m in whole["ds"]]), *names)
+    shown = exact(whole, *names).select(pl.Series("month", [month_name(m) for m in whole["ds"]]), *names)
     return money_table(
         shown,
         title="Forecast per month, all teams",
@@ -67,7 +67,7 @@ def parts(review: Review, made: Outlook, level: str, title: str, id: str) -> Tab
         "all_months": whole["yhat"].sum(),
     }
     return money_table(
-        _exact(shown, *names).select("unique_id", *names).head(MOST),
+        exact(shown, *names).select("unique_id", *names).head(MOST),
         title=title,
         subtitle=of_all(
             f"{level}s with most to come",
@@ -100,7 +100,7 @@ def running(review: Review, made: Outlook) -> Table:
     shown = rows if rows.height else made.open_month
     until = f"{whole['through']:%-d %B}"
     return money_table(
-        _exact(shown, *names).select("unique_id", *names).head(MOST),
+        exact(shown, *names).select("unique_id", *names).head(MOST),
         title=f"{month_name(whole['ds'])}, from its days up to {until}",
         subtitle="Days so far, and for each day to come the last days' level times the weekday's share",
         id="forecast-running",
@@ -133,7 +133,7 @@ def changed(review: Review, made: Outlook) -> Table:
     )
     shown = newest.head(MOST)
     return money_table(
-        _exact(shown, "y", "y_used").select(
+        exact(shown, "y", "y_used").select(
             "series", pl.Series("month", [month_name(m) for m in shown["ds"]]), "y", "y_used", "reason"
         ),
         title="Months not taken as billed",
@@ -150,13 +150,8 @@ def changed(review: Review, made: Outlook) -> Table:
 
 def ended(review: Review, made: Outlook) -> Table:
     """Show which charges are not forecast, since they came at times and ended."""
-    kinds = made.panels.ended.group_by("ChargeCategory", "ProviderName", "ServiceName").agg(
-        pl.col("ds").filter(pl.col("y") != 0).max().alias("last"),
-        pl.col("ds").filter(pl.col("y") != 0).n_unique().alias("months"),
-        pl.col("y").sum(),
-    )
-    largest = [-pl.col("y").abs(), "ChargeCategory", "ProviderName", "ServiceName"]
-    shown = kinds.sort(largest, nulls_last=True).head(MOST)
+    kinds = made.panels.kinds_ended
+    shown = kinds.head(MOST)
     return money_table(
         shown.with_columns(pl.Series("last", [None if m is None else month_name(m) for m in shown["last"]])),
         title="Charges that the forecast does not go on with",
@@ -199,7 +194,7 @@ def said_and_came(review: Review, made: Outlook) -> Table:
     labels["held"] = "80% interval held"
     money_names = ["y", *[f"said_{lead}" for lead in leads]]
     return money_table(
-        _exact(shown, *money_names)
+        exact(shown, *money_names)
         .with_columns(pl.col("held").replace("", "none"))
         .select(pl.Series("month", [month_name(m) for m in shown["ds"]]), *list(labels)[1:]),
         title="What was said before, and what came, all teams",
@@ -249,10 +244,3 @@ def _last(made: Outlook) -> Decimal | None:
 
 def _decimal(value: float | Decimal | None) -> Decimal | None:
     return None if value is None else Decimal(f"{value:.2f}")
-
-
-def _exact(frame: pl.DataFrame, *names: str) -> pl.DataFrame:
-    """Bring statistics back to decimals for display only."""
-    return frame.with_columns(
-        pl.Series(n, [_decimal(v) for v in frame[n]], dtype=pl.Decimal(38, 2)) for n in names
-    )
