@@ -38,7 +38,8 @@ def entry(model: str | None, variant: str | None, cost: str, month: str = "2026-
 def call(model: str, variant: str | None, latency: float | None, **more: Any) -> Row:
     row = {"model": model, "variant": variant, "latency_ms": latency, "status": "ok", "n_requests": 1}
     row |= {"sample_weight": 1.0, "input_uncached_tokens": 10, "output_tokens": 4, "day": date(2026, 10, 5)}
-    return row | more
+    row |= more
+    return row | {"ts_start": datetime(*row["day"].timetuple()[:3], more.get("hour", 9), tzinfo=UTC)}
 
 
 def grade(model: str, variant: str | None, value: float, dataset: str = "exam", **more: Any) -> Row:
