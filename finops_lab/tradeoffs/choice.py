@@ -78,7 +78,9 @@ class Limit:
             return False
         if isinstance(self.most, frozenset):
             return value in self.most
-        return not isinstance(value, str) and value <= self.most
+        if isinstance(value, Decimal) and isinstance(self.most, Decimal):
+            return value <= self.most
+        return isinstance(value, float) and isinstance(self.most, float) and value <= self.most
 
     def says(self, value: Figure) -> str:
         """Say what is wrong with a value that is not allowed."""
@@ -120,5 +122,5 @@ def reasons(candidate: Candidate, limits: Sequence[Limit]) -> str | None:
 
 def _short(value: float | Decimal, unit: str) -> str:
     # Whole digits stay: 12,519 is read faster than 1.252e+04.
-    text = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    text = f"{value:,.0f}" if abs(float(value)) >= 1000 else f"{value:.4g}"
     return f"{text} {unit}".rstrip()

@@ -43,7 +43,11 @@ def ranges(candidates: Iterable[Candidate], limits: Sequence[Limit], figure: str
     """
     others = [limit for limit in limits if limit.figure != figure]
     entering = sorted(
-        ((max(value, 0.0), c) for c in ranked(candidates, others) if isinstance(value := c.figures.get(figure), float)),
+        (
+            (max(value, 0.0), c)
+            for c in ranked(candidates, others)
+            if isinstance(value := c.figures.get(figure), float)
+        ),
         key=lambda pair: pair[0],
     )
     starts: list[tuple[float, Candidate | None]] = [(0.0, None)]
