@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _MONTHS = 3
 _QUALITY = "accuracy"
+_LOSS = 0.01
 _NEEDED = {
     "inference_requests": "requests (OTLP/JSON or LiteLLM spend logs)",
     "accuracy_samples": "model evaluations (`accuracy_samples`)",
@@ -58,32 +59,51 @@ def build(review: Review) -> Section:
             f"**No comparison of model variants**: no requests from {span}.",
             values={"missing": ["requests"]},
         )
+    old = tradeoffs.retire(found)
     return Section(
         "tradeoffs",
-        _finding(found),
-        (*_chart(review, found, span, quality), _table(review, found, uncalled, span, quality)),
-        {"variants": found.to_dicts()},
+        _finding(review, found, quality, old),
+        (*_chart(review, found, span, quality), _table(review, found, uncalled, span, quality, old)),
+        {
+            "variants": found.to_dicts(),
+            "retire": old.listed.to_dicts(),
+            "retire_unsure": old.unsure.to_dicts(),
+        },
     )
 
 
-def _finding(found: pl.DataFrame) -> str:
+def _finding(review: Review, found: pl.DataFrame, quality: str, old: tradeoffs.Retirement) -> str:
     known = found.filter(pl.col("on_front").is_not_null())
     front = known.filter(pl.col("on_front"))
     text = (
         f"**{front.height} of {known.height} model variants are on the front**: "
         "no other is at once cheaper, more accurate and faster"
     )
-    chosen = tradeoffs.decisions(found, max_quality_loss=0.01)
+    chosen = tradeoffs.decisions(found, max_quality_loss=_LOSS)
     chosen = chosen.filter(pl.col("variant").is_not_null() & (pl.col("saving_share") > 0))
     if chosen.height:
         top = chosen.sort("saving_share", "model", descending=[True, False]).row(0, named=True)
         text += (
-            f"; the largest saving within one accuracy point is **{top['model']} {top['variant']}**, "
-            f"{top['saving_share']:.0%} cheaper per inference than the model's most accurate variant, "
-            f"for {top['quality_loss'] * 100:.1f} points of accuracy{_slower(top)}"
+            f"; the largest saving within {_points(_LOSS, quality)} is **{top['model']} {top['variant']}**, "
+            f"{top['saving_share']:.0%} cheaper per inference than the model's best variant by {quality}, "
+            f"for {_points(top['quality_loss'], quality)}{_slower(top)}"
         )
     unknown = found.height - known.height
-    return text + (f"; {unknown} lack a figure and are not compared." if unknown else ".")
+    text += f"; {unknown} lack a figure and are not compared." if unknown else "."
+    if old.listed.height:
+        saved = money(exact_sum(old.listed["saved_amount"].drop_nulls().to_list()), review.currency)
+        names = ", ".join(_name(*pair) for pair in old.listed.select("model", "variant").head(3).iter_rows())
+        text += f" **{old.listed.height} live too long** ({names}): moving their calls would save {saved} a month."
+    return text
+
+
+def _points(loss: float, quality: str) -> str:
+    """Say a loss in points of accuracy, or in the metric's own unit."""
+    return f"{loss * 100:.1f} points of accuracy" if quality == _QUALITY else f"{loss:.4g} of {quality}"
+
+
+def _name(model: str | None, variant: str | None) -> str:
+    return " ".join(part for part in (model, variant) if part) or "unknown"
 
 
 def _slower(top: dict[str, Any]) -> str:
@@ -115,9 +135,17 @@ def _chart(review: Review, found: pl.DataFrame, span: str, quality: str) -> tupl
     )
 
 
-def _table(review: Review, found: pl.DataFrame, uncalled: pl.DataFrame, span: str, quality: str) -> object:
+def _table(
+    review: Review,
+    found: pl.DataFrame,
+    uncalled: pl.DataFrame,
+    span: str,
+    quality: str,
+    old: tradeoffs.Retirement,
+) -> object:
+    worst = ["worst_p95_ms"] if found["worst_p95_ms"].count() else []
     shown = found.select(
-        "model", "variant", "amount", "requests", "per_1000_inferences", "quality", "p95_ms", "error_rate",
+        "model", "variant", "amount", "requests", "per_1000_inferences", "quality", "p95_ms", *worst, "error_rate",
         pl.when("on_front").then(pl.lit("yes")).when(pl.col("on_front").is_not_null()).then(pl.lit("no")).alias("on_front"),
         "note",
     )  # fmt: skip
@@ -126,19 +154,23 @@ def _table(review: Review, found: pl.DataFrame, uncalled: pl.DataFrame, span: st
     if uncalled.height:
         amount = money(exact_sum(uncalled["amount"].drop_nulls().to_list()), review.currency)
         notes.append(f"Not shown: {amount} on models without calls of a variant, such as training.")
+    for row in old.unsure.filter(pl.col("dominated_by").is_not_null()).head(3).iter_rows(named=True):
+        name, other = _name(row["model"], row["variant"]), row["dominated_by"]
+        notes.append(f"{name} is beaten by {other}, but not listed to retire: {row['why']}.")
     return money_table(
         shown.head(100),
         title=f"Model variants, {span}",
         id="variants",
         currency=review.currency,
         money_columns={"amount": review.decimals},
-        number_columns={"requests": 0, "per_1000_inferences": 4, "p95_ms": 0},
+        number_columns={"requests": 0, "per_1000_inferences": 4, "p95_ms": 0, **dict.fromkeys(worst, 0)},
         percent_columns={"quality": 1, "error_rate": 2},
         labels={
             "amount": review.metric_name.capitalize(),
             "per_1000_inferences": f"{review.currency} per 1,000 inferences",
             "quality": quality.capitalize(),
             "p95_ms": "P95 latency, ms",
+            **dict.fromkeys(worst, "P95 of the worst hour, ms"),
             "on_front": "On the front",
         },
         note=" ".join(notes),
