@@ -25,8 +25,8 @@ _NEEDED = {
 }
 
 
-def build(review: Review) -> Section:
-    """Build the section."""
+def build(review: Review, *, detail: bool = False) -> Section:
+    """Build the section; in detail with the choice per model and what to retire as tables."""
     tables = {name: review.lab.table(name) for name in _NEEDED}
     missing = [name for name, t in tables.items() if t.select(pl.len()).collect().item() == 0]
     if missing:
@@ -63,7 +63,11 @@ def build(review: Review) -> Section:
     return Section(
         "tradeoffs",
         _finding(review, found, quality, old),
-        (*_chart(review, found, span, quality), _table(review, found, uncalled, span, quality, old)),
+        (
+            *_chart(review, found, span, quality),
+            _table(review, found, uncalled, span, quality, old),
+            *((_choices(review, found, quality), *_retired(review, old)) if detail else ()),
+        ),
         {
             "variants": found.to_dicts(),
             "retire": old.listed.to_dicts(),
@@ -83,10 +87,14 @@ def _finding(review: Review, found: pl.DataFrame, quality: str, old: tradeoffs.R
     chosen = chosen.filter(pl.col("variant").is_not_null() & (pl.col("saving_share") > 0))
     if chosen.height:
         top = chosen.sort("saving_share", "model", descending=[True, False]).row(0, named=True)
+        within, best, lost = f"{_LOSS:g} of {quality}", "best", f"{top['quality_loss']:.4g} of it"
+        if quality == _QUALITY:
+            within, best = "one accuracy point", "most accurate"
+            lost = f"{top['quality_loss'] * 100:.1f} points of accuracy"
         text += (
-            f"; the largest saving within {_points(_LOSS, quality)} is **{top['model']} {top['variant']}**, "
-            f"{top['saving_share']:.0%} cheaper per inference than the model's best variant by {quality}, "
-            f"for {_points(top['quality_loss'], quality)}{_slower(top)}"
+            f"; the largest saving within {within} is **{top['model']} {top['variant']}**, "
+            f"{top['saving_share']:.0%} cheaper per inference than the model's {best} variant, "
+            f"for {lost}{_slower(top)}"
         )
     unknown = found.height - known.height
     text += f"; {unknown} lack a figure and are not compared." if unknown else "."
@@ -95,11 +103,6 @@ def _finding(review: Review, found: pl.DataFrame, quality: str, old: tradeoffs.R
         names = ", ".join(_name(*pair) for pair in old.listed.select("model", "variant").head(3).iter_rows())
         text += f" **{old.listed.height} live too long** ({names}): moving their calls would save {saved} a month."
     return text
-
-
-def _points(loss: float, quality: str) -> str:
-    """Say a loss in points of accuracy, or in the metric's own unit."""
-    return f"{loss * 100:.1f} points of accuracy" if quality == _QUALITY else f"{loss:.4g} of {quality}"
 
 
 def _name(model: str | None, variant: str | None) -> str:
@@ -174,4 +177,56 @@ def _table(
             "on_front": "On the front",
         },
         note=" ".join(notes),
+    )
+
+
+def _choices(review: Review, found: pl.DataFrame, quality: str) -> object:
+    told = tradeoffs.decisions(found, max_quality_loss=_LOSS)
+    return money_table(
+        told.select(
+            *("model", "variant", "per_1000_inferences", "saving_share", "quality_loss", "slo_ms"),
+            *("reference", "reference_slo_ms", "note"),
+        ).head(100),
+        title="Which variant to run, by model",
+        subtitle=f"The cheapest within {_LOSS:g} of the best {quality}; P95 of the worst hour where it is known",
+        id="choices",
+        currency=review.currency,
+        money_columns={},
+        number_columns={"per_1000_inferences": 4, "quality_loss": 4, "slo_ms": 0, "reference_slo_ms": 0},
+        percent_columns={"saving_share": 0},
+        labels={
+            "variant": "Run",
+            "per_1000_inferences": f"{review.currency} per 1,000 inferences",
+            "saving_share": "Saves",
+            "quality_loss": f"{quality.capitalize()} lost",
+            "slo_ms": "P95, ms",
+            "reference": f"Best {quality}",
+            "reference_slo_ms": "Its P95, ms",
+        },
+        unknown="no variant within the limit, or a figure is missing",
+        note="Point values without a statistical test: a loss within the limit may be chance.",
+    )
+
+
+def _retired(review: Review, old: tradeoffs.Retirement) -> tuple[object, ...]:
+    if old.listed.is_empty():
+        return ()
+    return (
+        money_table(
+            old.listed.select(
+                *("model", "variant", "dominated_by", "last_amount", "saved_amount", "p_dominated", "why")
+            ).head(100),
+            title="Variants to retire",
+            subtitle=f"Money of {review.month_name}; another variant is no dearer, no worse and no slower",
+            id="retire",
+            currency=review.currency,
+            money_columns=dict.fromkeys(("last_amount", "saved_amount"), review.decimals),
+            percent_columns={"p_dominated": 0},
+            labels={
+                "dominated_by": "Beaten by",
+                "last_amount": "Last month",
+                "saved_amount": "Saved a month",
+                "p_dominated": "Chance that it is beaten",
+            },
+        ),
     )
