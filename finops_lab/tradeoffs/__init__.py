@@ -3,6 +3,18 @@
 from finops_lab.tradeoffs.curve import Curve, curve
 from finops_lab.tradeoffs.decide import Decision, decide, decisions
 from finops_lab.tradeoffs.front import pareto
-from finops_lab.tradeoffs.measured import variants
+from finops_lab.tradeoffs.measured import qualities, variants
+from finops_lab.tradeoffs.retirement import Retirement, retire
 
-__all__ = ["Curve", "Decision", "curve", "decide", "decisions", "pareto", "variants"]
+__all__ = [
+    "Curve",
+    "Decision",
+    "Retirement",
+    "curve",
+    "decide",
+    "decisions",
+    "pareto",
+    "qualities",
+    "retire",
+    "variants",
+]
