@@ -77,7 +77,7 @@ def _points(path: Path, findings: Findings) -> list[_Row]:
         raise InputError("the name tells no task", file=path, hint=hint)
     task = (named[1] or named[2]).upper()
     series = "summary" if named[1] else "run"
-    frame = read_csv(path, (*_TEXTS, *_FIGURES))
+    frame = read_csv(path, (*_TEXTS, *_FIGURES), filled=_TEXTS)
     values = [numbers(frame, name, file=path, findings=findings) for name in _FIGURES]
     rows = [
         {"row": i, "Method": method, "Provider": provider, **dict(zip(_FIGURES, figures, strict=True))}

@@ -51,7 +51,7 @@ def read(path: Path) -> Published:
     """
     if path.is_dir():
         path = next(file for file in sorted(path.glob("*.csv")) if recognises(file))
-    frame = read_csv(path, ("quant", *_FIGURES))
+    frame = read_csv(path, ("quant", *_FIGURES), filled=["quant"])
     findings = Findings(path.name)
     values = [numbers(frame, name, file=path, findings=findings) for name in _FIGURES]
     rows = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,7 @@ def _points(path: Path, findings: Findings) -> list[_Row]:
     for at, configuration in enumerate(found["configurations"], 1):
         if not isinstance(configuration, Mapping):
             raise InputError("is no configuration", file=path, row=at, hint=f"expected {LAYOUT}")
-        row = {**shared, **configuration, **configuration.get("parallelization", {})}
+        row = {**shared, **configuration, **(configuration.get("parallelization") or {})}
         for name in ("model_id", *_NEEDS):
             if row.get(name) is None:
                 raise InputError("the configuration lacks it", file=path, row=at, column=name)
@@ -111,10 +112,10 @@ def _points(path: Path, findings: Findings) -> list[_Row]:
             marks.setdefault("unset", []).append(at)
         if point["p95_ms"] is not None:
             marks.setdefault("inter_token", []).append(at)
-        size, ran = row.get("max_num_seqs"), row.get("avg_batch_size")
+        size, ran = (_figure(row, path, at, name) for name in ("max_num_seqs", "avg_batch_size"))
         if size and ran is not None and ran < _FULL * size:
             marks.setdefault("not_full", []).append(at)
-            point["note"] = f"{ran:.0f} requests ran where {size} may"
+            point["note"] = f"{ran:.0f} requests ran where {size:.0f} may"
         key = tuple(point[name] for name in ("model", "variant", "hardware", "serving", "workload"))
         names[key] = names.get(key, 0) + 1
         if names[key] > 1:
@@ -142,16 +143,19 @@ def _precisions(path: Path) -> dict[str, Any]:
     return {name: model.get("weight_precision") for name, model in models.items()}
 
 
-def _point(row: _Row, task: str, path: Path, at: int, precisions: Mapping[str, Any]) -> _Row:
-    def figure(*names: str) -> float | None:
-        name = next((name for name in names if row.get(name) is not None), None)
-        if name is None:
-            return None
-        value = row[name]
-        if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
-            raise InputError(f"{value!r} is no figure", file=path, row=at, column=name)
-        return float(value)
+def _figure(row: _Row, path: Path, at: int, *names: str) -> float | None:
+    """Return the first figure that a configuration has of several."""
+    name = next((name for name in names if row.get(name) is not None), None)
+    if name is None:
+        return None
+    value = row[name]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+        raise InputError(f"{value!r} is no figure", file=path, row=at, column=name)
+    return float(value)
 
+
+def _point(row: _Row, task: str, path: Path, at: int, precisions: Mapping[str, Any]) -> _Row:
+    figure = partial(_figure, row, path, at)
     gpus = figure("num_gpus") or 1.0
     energy, per_token = figure(*_ENERGY), figure("energy_per_token_joules")
     tokens = figure("output_throughput_tokens_per_sec")

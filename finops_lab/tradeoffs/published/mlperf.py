@@ -206,20 +206,25 @@ def _setting(row: _Row, mark: Any) -> _Row:
     chip, chips = (
         (accelerator, count) if accelerator else (str(row.get("Processor") or "").strip(), processors)
     )
-    nodes = int(row.get("Nodes") or 1)
+    nodes = _count(row.get("Nodes") or 1)
     # Mixed clusters count their chips in the text: "MI300X (x32), MI325X (x16)".
-    machine = chip if "(x" in chip else f"{int(float(chips))} x {chip}" if chip else None
+    machine = chip if "(x" in chip else f"{_count(chips)} x {chip}" if chip else None
     where = f"{row['Submitter']}, {row['Platform']}, {row.get('Category') or 'division unknown'}"
     return {
         "model": row["Model"],
         "variant": precision if row["UsedModel"] == row["Model"] else row["UsedModel"],
         "precision": precision,
-        "hardware": machine if nodes == 1 or machine is None else f"{nodes} nodes of {machine}",
+        "hardware": machine if nodes == "1" or machine is None else f"{nodes} nodes of {machine}",
         "serving": where,
         "workload": f"{row.get('Suite') or ''} {row['Scenario']}".strip(),
         "division": row.get("Category"),
         "submitter": row["Submitter"],
     }
+
+
+def _count(value: Any) -> str:
+    """Return a count as text: rounds differ in writing 8, 8.0 and "8"."""
+    return str(value).strip().removesuffix(".0")
 
 
 def _speed(row: _Row, path: Path, at: int, tokens: float | None, mixed: bool, mark: Any) -> _Row:

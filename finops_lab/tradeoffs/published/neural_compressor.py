@@ -77,7 +77,7 @@ def read(path: Path) -> Published:
 
 
 def _csv(path: Path, findings: Findings) -> list[_Row]:
-    frame = read_csv(path, _COLUMNS)
+    frame = read_csv(path, _COLUMNS, filled=_COLUMNS[:2])
     figures = {name: numbers(frame, name, file=path, findings=findings) for name in _FIGURES}
     texts = frame.select(_COLUMNS[:3]).fill_null("").rows(named=True)
     rows = [{**text, "row": i, **{k: figures[k][i - 1] for k in _FIGURES}} for i, text in enumerate(texts, 1)]

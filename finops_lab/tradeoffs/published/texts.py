@@ -30,6 +30,8 @@ __all__ = [
 _BLANKS = ("", "-", "na", "n/a", "nan", "null", "none")
 _NUMBER = re.compile(r"([+-]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?:[eE][+-]?\d+)?) ?[%x]?")
 _GROUPED = r"\d,\d"
+_DIGITS = re.compile(r"[0-9]{1,9}")
+_SPAN = 1000  # as browsers do
 _MARKS = re.compile(r"\*\*|\[([^]]*)\]\([^)]*\)")
 
 
@@ -78,7 +80,7 @@ def read_json(path: Path) -> Any:
         raise InputError(f"is no JSON: {error}", file=path, hint="was the download cut short?") from error
 
 
-def read_csv(path: Path, needs: Sequence[str], *, separator: str = ",") -> pl.DataFrame:
+def read_csv(path: Path, needs: Sequence[str], *, filled: Sequence[str] = ()) -> pl.DataFrame:
     """Read a CSV as texts and demand its columns.
 
     Parameters
@@ -87,8 +89,8 @@ def read_csv(path: Path, needs: Sequence[str], *, separator: str = ",") -> pl.Da
         The file.
     needs : sequence of str
         Columns that must be there.
-    separator : str
-        What parts the fields.
+    filled : sequence of str
+        Columns in which no cell may be empty: the names of things.
 
     Returns
     -------
@@ -98,16 +100,20 @@ def read_csv(path: Path, needs: Sequence[str], *, separator: str = ",") -> pl.Da
     Raises
     ------
     InputError
-        No such table, or a column is missing.
+        No such table, a column is missing, or a name is.
     """
     try:
-        frame = pl.read_csv(path, infer_schema=False, separator=separator)
+        frame = pl.read_csv(path, infer_schema=False)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise InputError(f"is no table: {error}", file=path, hint="was the download cut short?") from error
     for name in needs:
         if name not in frame.columns:
             known = ", ".join(frame.columns)
             raise InputError("no such column", file=path, column=name, hint=f"the file has {known}")
+    for name in filled:
+        empty = (frame[name].fill_null("").str.strip_chars() == "").arg_true()
+        if empty.len():
+            raise InputError("is empty", file=path, row=empty.item(0) + 1, column=name, hint="a blank line?")
     return frame
 
 
@@ -211,7 +217,8 @@ def pipe_tables(path: Path) -> list[Table]:
                 rows, lines = rows[1:], lines[1:]
             width = max(map(len, rows), default=0)
             filled = tuple((*row, *[""] * (width - len(row))) for row in rows)
-            found.append(Table(heading, filled, tuple(lines)))
+            if filled:
+                found.append(Table(heading, filled, tuple(lines)))
             rows, lines = [], []
         if text.startswith("#") and not fenced:
             heading = plain(text.lstrip("# "))
@@ -255,8 +262,9 @@ class _Tables(HTMLParser):
             self._flush()
         elif tag in ("td", "th") and self._rows is not None:
             given = dict(attrs)
-            spans = [int(given.get(name) or 1) for name in ("colspan", "rowspan")]
-            self._cells.append(("", spans[0], spans[1], tag == "th"))
+            texts = [given.get(name) or "" for name in ("colspan", "rowspan")]
+            wide, down = (min(max(int(text), 1), _SPAN) if _DIGITS.fullmatch(text) else 1 for text in texts)
+            self._cells.append(("", wide, down, tag == "th"))
             self._open = True
         elif tag == "br":
             self.handle_data(" ")

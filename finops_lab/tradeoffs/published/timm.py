@@ -102,7 +102,7 @@ def read(path: Path) -> Published:
 
 
 def _weights(path: Path, findings: Findings) -> list[_Row]:
-    frame = read_csv(path, _RESULTS)
+    frame = read_csv(path, _RESULTS, filled=_RESULTS[:2])
     values = [numbers(frame, name, file=path, findings=findings) for name in _RESULTS[1:]]
     rows = [
         dict(zip(("row", *_RESULTS), row, strict=True))
@@ -129,7 +129,7 @@ def _join(weights: list[_Row], path: Path, findings: Findings) -> list[_Row]:
             file=path,
             hint="expected a name such as benchmark-infer-amp-nchw-pt291-cu130-5090.csv",
         )
-    frame = read_csv(path, _SPEEDS)
+    frame = read_csv(path, _SPEEDS, filled=_SPEEDS[:2])
     size, speed, batch, params = (numbers(frame, name, file=path, findings=findings) for name in _SPEEDS[1:])
     rows = [
         {"row": i, "model": model, "img_size": size[i - 1], "speed": speed[i - 1], "batch": batch[i - 1]}

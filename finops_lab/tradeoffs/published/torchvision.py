@@ -15,6 +15,7 @@ __all__ = ["KIND", "LAYOUT", "read", "recognises"]
 
 KIND = "torchvision"
 LAYOUT = "a CSV of the metadata of torchvision's weights (weights, variant, quantized, acc1, acc5, ...)"
+_NAMES = ("weights", "variant", "quantized")
 _FIGURES = ("acc1", "acc5", "gflops", "file_mb")
 _METRICS = {"top1": "acc1", "top5": "acc5"}
 _QUANTIZED = re.compile(r"_(FBGEMM|QNNPACK)")
@@ -52,11 +53,11 @@ def read(path: Path) -> Published:
     """
     if path.is_dir():
         path = next(file for file in sorted(path.glob("*.csv")) if recognises(file))
-    frame = read_csv(path, ("weights", "variant", "quantized", *_FIGURES))
+    frame = read_csv(path, (*_NAMES, *_FIGURES), filled=_NAMES)
     findings = Findings(path.name)
     values = [numbers(frame, name, file=path, findings=findings) for name in _FIGURES]
     rows = []
-    texts = frame.select("weights", "variant", "quantized").rows()
+    texts = frame.select(_NAMES).rows()
     for i, ((weights, variant, quantized), *figures) in enumerate(zip(texts, *values, strict=True), 1):
         int8 = quantized.strip().lower() == "true"
         name = weights.removesuffix("_QuantizedWeights").removesuffix("_Weights")
