@@ -7,6 +7,8 @@ fields of the published files and invented figures.
 from __future__ import annotations
 
 import json
+import re
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +21,18 @@ from finops_lab.errors import InputError
 from finops_lab.tradeoffs.front import pareto
 from finops_lab.tradeoffs.points import POINTS
 from finops_lab.tradeoffs.published import FINDINGS, PAIRS, Published, read_published, readers
+from finops_lab.tradeoffs.published.answered import Answered
+from finops_lab.tradeoffs.published.results import NAMES
 from finops_lab.tradeoffs.published.texts import html_tables, number, pipe_tables
 from finops_lab.tradeoffs.senses import one_sense, sense_of
 
 Row = dict[str, Any]
+ROOT = Path(__file__).parents[1]
+# The readers of this file; others may stand beside them.
+OWN = (
+    "autoround", "frugalgpt", "llamacpp", "ml_energy", "mlperf", "modelopt", "neural_compressor", "onnx_zoo",
+    "timm", "torchvision",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +105,16 @@ def test_a_kind_given_wrongly_names_the_column_that_lacks(tmp_path: Path) -> Non
     file = write(tmp_path, "table.csv", "quant,size_gib\nQ8_0,1\n")
     with pytest.raises(InputError, match=r"table\.csv, column bits_per_weight: no such column.*quant, size"):
         read_published(file, "llamacpp")
+
+
+def test_the_page_names_every_set_and_every_finding() -> None:
+    page = (ROOT / "docs" / "published-benchmarks.md").read_text(encoding="utf-8")
+    sets_told, traps = page.partition("## The sets")[2].split("## Traps", 1)
+    assert set(re.findall(r"^\| `(\w+)` \|", sets_told, re.M)) >= set(OWN)
+    told = {
+        name for cell in re.findall(r"^\| (`[^|]*`) \|", traps, re.M) for name in re.findall(r"`(\w+)`", cell)
+    }
+    assert told == NAMES
 
 
 # ---------------------------------------------------------------- texts
@@ -351,6 +371,46 @@ def test_frugalgpt_reads_with_and_without_row_numbers(tmp_path: Path) -> None:
     assert plain.points["per_1000_inferences"].to_list() == [1.0, 0.5]
     with pytest.raises(InputError, match="tells no task"):
         read_published(write(tmp_path, "other.csv", head + rows[0]))
+
+
+# ---------------------------------------------------------------- answers of every query
+
+
+def test_answers_are_averaged_by_model(tmp_path: Path) -> None:
+    rows = pl.DataFrame(
+        {
+            "model": ["weak", "strong"] * 2,
+            "variant": pl.Series([None] * 4, dtype=pl.String),
+            "quality": [0.0, 1.0, 1.0, 1.0],
+            "quality_metric": ["accuracy"] * 4,
+            "input_tokens": [30, 30, 60, 60],
+            "output_tokens": [0, 10, 10, 0],
+            "amount": [Decimal(text) for text in ("0.0001", "0.002", "0.0003", "0.004")],
+        }
+    )
+    reader = Answered("kind", "files", lambda path: True, lambda path: rows)
+    read = reader.read(tmp_path / "exam.csv")
+    figures = read.points.select(
+        "model", "workload", "quality", "quality_n", "per_1000_inferences", "per_1m_tokens"
+    )
+    assert figures.rows() == [("weak", "exam", 0.5, 2, 0.2, 4.0), ("strong", "exam", 1.0, 2, 3.0, 60.0)]
+    assert found(read, "assumed") == [(None, 0)]
+
+
+@pytest.mark.skipif("routellm" not in readers(), reason="no reader of RouteLLM")
+def test_routellm_models_answer_as_published(sets: Path) -> None:
+    strong, weak = read_published(sets / "routellm" / "mmlu").points.sort("model").rows(named=True)
+    assert (strong["quality_n"], round(strong["quality"], 3), round(weak["quality"], 3)) == (
+        14042,
+        0.806,
+        0.681,
+    )
+    strong, weak = (
+        read_published(sets / "routellm" / "gsm8k_responses.csv").points.sort("model").rows(named=True)
+    )
+    # Dollars for a right answer, at the assumed prices and four characters to a token.
+    assert strong["per_1000_inferences"] / strong["quality"] / 1000 == pytest.approx(0.004347, abs=1e-6)
+    assert weak["per_1000_inferences"] / weak["quality"] / 1000 == pytest.approx(0.000126, abs=1e-6)
 
 
 # ---------------------------------------------------------------- ModelOpt, AutoRound
@@ -665,7 +725,7 @@ def test_the_smallest_files_are_read(name: str, tmp_path: Path) -> None:
     assert read.points.height + read.pairs.height > 0
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(data=st.data())
 def test_a_damaged_file_is_read_or_refused_in_words(data: st.DataObject, tmp_path_factory: Any) -> None:
     name = data.draw(st.sampled_from(sorted(WHOLE)))
@@ -683,4 +743,5 @@ def test_a_damaged_file_is_read_or_refused_in_words(data: st.DataObject, tmp_pat
         except InputError as error:
             assert str(error)
         else:
-            assert read.points.height + read.pairs.height + read.findings.height >= 0
+            assert list(read.points.schema.items())[: len(POINTS)] == list(POINTS.items())
+            assert read.points.filter(pl.col("per_1000_inferences") <= 0).is_empty()

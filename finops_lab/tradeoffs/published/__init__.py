@@ -1,6 +1,7 @@
 """Published sets of measurements, read into points with what is wrong in them said.
 
-A module here that has ``KIND``, ``LAYOUT``, ``recognises`` and ``read`` is a reader.
+A module here that has ``KIND``, ``LAYOUT``, ``recognises`` and ``read`` is a reader; one with ``queries``
+instead of ``read`` gives the answers of every query, and its points are their averages.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from finops_lab.errors import InputError
+from finops_lab.tradeoffs.published.answered import Answered
 from finops_lab.tradeoffs.published.results import FINDINGS, PAIRS, Published
 
 __all__ = ["FINDINGS", "PAIRS", "Published", "Reader", "read_published", "readers"]
@@ -45,8 +47,15 @@ def readers() -> Mapping[str, Reader]:
     True
     """
     modules = (import_module(f"{__name__}.{found.name}") for found in iter_modules(__path__))
-    found = [cast(Reader, module) for module in modules if hasattr(module, "KIND")]
+    found = [_reader(module) for module in modules if hasattr(module, "KIND")]
     return {reader.KIND: reader for reader in sorted(found, key=lambda reader: reader.KIND)}
+
+
+def _reader(module: Any) -> Reader:
+    if hasattr(module, "read"):
+        return cast(Reader, module)
+    licence = getattr(module, "LICENCE", Answered.LICENCE)
+    return cast(Reader, Answered(module.KIND, module.LAYOUT, module.recognises, module.queries, licence))
 
 
 def read_published(path: str | Path, kind: str | None = None) -> Published:

@@ -11,7 +11,7 @@ import polars as pl
 
 from finops_lab.tradeoffs.points import POINTS, as_points
 
-__all__ = ["FINDINGS", "PAIRS", "Findings", "Published", "published"]
+__all__ = ["FINDINGS", "NAMES", "PAIRS", "Findings", "Published", "published"]
 
 _Schema = Mapping[str, pl.DataType | type[pl.DataType]]
 PAIRS: _Schema = {
@@ -37,6 +37,14 @@ FINDINGS: _Schema = {
     "rows": pl.Int64,
     "text": pl.String,
 }
+# Every name of a finding: docs/published-benchmarks.md says of each what is done about it.
+NAMES = frozenset((
+    "above_budget", "absolute", "assumed", "average", "baselines", "blank", "commas", "copied", "direction",
+    "disagrees", "duplicate", "error_metric", "errors", "failed_run", "free_text", "heading", "inferred",
+    "inter_token", "merged", "no_accuracy", "no_baseline", "no_cost", "no_quality", "no_speed",
+    "no_statement", "not_full", "not_read", "other_machine", "per_gpu", "perplexity", "placeholder",
+    "power", "ratio_missing", "same_name", "shared_speed", "total", "unit", "unset",
+))  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -83,7 +91,8 @@ class Findings:
     rows: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, finding: str, text: str, *, rows: Sequence[int] = (), file: str | None = None) -> None:
-        """Note a finding and the rows it concerns; none: it concerns the whole file."""
+        """Note a finding, one of `NAMES`, and the rows it concerns; none: it concerns the whole file."""
+        assert finding in NAMES, finding
         row = {"finding": finding, "file": file or self.file, "text": text}
         self.rows.append(row | {"row": min(rows) if rows else None, "rows": len(rows)})
 
