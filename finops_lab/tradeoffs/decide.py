@@ -370,7 +370,7 @@ def _notes(table: pl.DataFrame, problem: Problem, limits: list[Limit]) -> tuple[
                 f"P95 is that of the worst window, but of the whole period for {whole} of {table.height}."
             )
         elif whole:
-            found.append("P95 is that of the whole period: no window had calls enough to judge it.")
+            found.append("P95 is that of the whole period: no worst window is known.")
     unknown = table.filter(pl.col("objective_value").is_null()).height
     if unknown:
         found.append(f"The cost of {unknown} of {table.height} variants is unknown; they cannot be chosen.")
