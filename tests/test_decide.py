@@ -392,7 +392,7 @@ def test_the_interval_of_a_paired_ratio_ignores_what_slowed_both_down() -> None:
     low, high = paired_ratio(old, uneven) or (0, 0)
     point = uneven["cpu_ms"].sum() / old["cpu_ms"].sum()
     assert low < point < high and high - low < 0.05
-    assert paired_ratio(old, uneven) == (low, high)  # one seed, one interval
+    assert paired_ratio(old, uneven) == (low, high)
     assert paired_ratio(old, uneven.sample(fraction=1, shuffle=True, seed=3)) == (low, high)
     assert paired_ratio(old, uneven.with_columns(round=pl.col("round") + 1000)) is None
 

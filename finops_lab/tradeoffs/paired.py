@@ -15,7 +15,15 @@ import numpy.typing as npt
 
 from finops_lab.errors import InputError
 
-__all__ = ["Interval", "check_counts", "mcnemar", "paired_difference", "tango_limits", "two_sided", "worse_by"]
+__all__ = [
+    "Interval",
+    "check_counts",
+    "mcnemar",
+    "paired_difference",
+    "tango_limits",
+    "two_sided",
+    "worse_by",
+]
 
 _Floats = npt.NDArray[np.float64]
 # A double has 53 bits: halving the range this often leaves nothing to halve.

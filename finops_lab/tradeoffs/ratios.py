@@ -25,9 +25,7 @@ _Floats = npt.NDArray[np.float64]
 _HALVINGS = 60
 
 
-def total_ratio(
-    candidate: npt.ArrayLike, baseline: npt.ArrayLike, *, coverage: float = 0.90
-) -> Interval:
+def total_ratio(candidate: npt.ArrayLike, baseline: npt.ArrayLike, *, coverage: float = 0.90) -> Interval:
     """Estimate the candidate's total over the baseline's, from paired rounds.
 
     Parameters
