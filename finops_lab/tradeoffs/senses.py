@@ -8,7 +8,7 @@ import polars as pl
 
 from finops_lab.errors import InputError
 
-__all__ = ["one_sense", "sense_of"]
+__all__ = ["FIXED", "check_sense", "one_sense", "sense_of"]
 
 _UP = """
 acc, accuracy, ap, auc, auprc, auroc, average precision, bertscore, bleu, chrf, comet, correct, correlation,
@@ -37,6 +37,34 @@ _PLAIN = {
 _TURNING = {"complement", "inv", "inverse", "minus", "neg", "negated", "reciprocal"}
 _TURNED = re.compile(r"(?:1|100 ?%?)? ?[-\N{MINUS SIGN}]|one minus")
 _SHOWN = 3
+# Columns of a points frame whose direction is known whatever is measured; True is higher is better.
+FIXED = {
+    **dict.fromkeys(
+        (
+            *(
+                "amount",
+                "per_1000_inferences",
+                "per_1m_tokens",
+                "cost_per_success",
+                "p50_ms",
+                "p95_ms",
+                "p99_ms",
+            ),
+            *(
+                "worst_p95_ms",
+                "latency_ms",
+                "energy_j",
+                "memory_mib",
+                "size_mib",
+                "error_rate",
+                "quality_loss",
+            ),
+        ),
+        False,
+    ),
+    "throughput_per_s": True,
+    "saving_share": True,
+}
 
 
 def sense_of(metric: str) -> bool | None:
@@ -157,6 +185,43 @@ def one_sense(
             hint="add the column higher_is_better",
         )
     return name or value, marked[0] if known is None else known
+
+
+def check_sense(frame: pl.DataFrame, name: str, *, higher_is_better: bool) -> None:
+    """Refuse a direction that contradicts what is known of a column.
+
+    Parameters
+    ----------
+    frame : polars.DataFrame
+        The candidates. A column ``quality`` beside ``quality_metric`` or ``higher_is_better`` must hold
+        one metric in its own direction.
+    name : str
+        The objective: a column of `frame`.
+    higher_is_better : bool
+        The direction it is about to be read in.
+
+    Raises
+    ------
+    InputError
+        The column is called as a known metric or a figure of known direction (``perplexity``,
+        ``p95_ms``) that is good the other way; or see `one_sense`.
+
+    Examples
+    --------
+    >>> check_sense(pl.DataFrame({"perplexity": [5.1]}), "perplexity", higher_is_better=False)
+    """
+    known = FIXED.get(name, _SENSES.get(tuple(re.findall(r"[a-z]+\d*|\d+", name.lower()))))
+    told = name
+    marks = {"quality_metric", "higher_is_better"} & set(frame.columns)
+    if name == "quality" and frame[name].count() and any(frame[mark].count() for mark in marks):
+        told, known = one_sense(frame)
+    if known is not None and known is not higher_is_better:
+        raise InputError(
+            f"{told!r} is better when {'higher' if known else 'lower'}, so it cannot be "
+            f"{'maximised' if higher_is_better else 'minimised'}",
+            column=name,
+            hint="give it in the other sense, or give the column a name of its own",
+        )
 
 
 def _sense(name: str) -> bool | None:
