@@ -84,8 +84,7 @@ def test_not_listed(points: pl.DataFrame, options: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("points", "amount", "why"),
     [
-        (POINTS.drop("p_on_front"), 500, "beaten by point values; no draws tell how surely"),
-        (changed("int4", p_on_front=None), 500, "beaten by point values; no draws tell how surely"),
+        (changed("int4", p_on_front=None), 500, "beaten by point values; how surely is not known"),
         (changed("int4", p95_ms=None, quality=None), 500, "quality and P95 unknown"),
         (changed("int4", last_successes=None), 500, "its traffic is unknown"),
         (POINTS, None, "what its migration and evaluation cost is unknown, so break-even is too"),
@@ -100,6 +99,14 @@ def test_not_listed_for_lack_of_evidence_but_said(points: pl.DataFrame, amount: 
     found = retire(points, evaluation_amount=amount)
     assert "int4" not in found.listed["variant"].to_list()
     assert found.unsure.filter(variant="int4").select("last_amount", "why").row(0) == (Decimal(6), why)
+
+
+@pytest.mark.parametrize(("items", "listed"), [(100_000, True), (30, False)])
+def test_draws_tell_how_surely_a_variant_is_beaten(items: int, listed: bool) -> None:
+    # 0.80 against 0.89 is certain on 100,000 items, and may be chance on 30.
+    drawn = POINTS.drop("p_on_front").with_columns(quality_n=pl.lit(items))
+    drawn = drawn.with_columns(quality=pl.when(variant="int4").then(0.86).otherwise("quality"))
+    assert ("int4" in retire(drawn, evaluation_amount=500).listed["variant"].to_list()) is listed
 
 
 def test_equal_variants_do_not_retire_each_other_and_models_stand_alone() -> None:
