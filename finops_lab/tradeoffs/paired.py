@@ -26,8 +26,8 @@ __all__ = [
 ]
 
 _Floats = npt.NDArray[np.float64]
-# A double has 53 bits: halving the range this often leaves nothing to halve.
-_HALVINGS = 60
+# Halving a range of 2 this often leaves less than any count can tell.
+_HALVINGS = 52
 
 
 class Interval(NamedTuple):

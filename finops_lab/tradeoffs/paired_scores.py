@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from finops_lab.errors import InputError
-from finops_lab.tradeoffs.paired import Interval, tango_limits, two_sided
+from finops_lab.tradeoffs.paired import Interval, tango_limits, two_sided, worse_by
 from finops_lab.tradeoffs.ratios import total_ratio
 
 __all__ = ["paired_mean", "paired_mean_ratio", "paired_mean_worse_by"]
@@ -155,13 +155,9 @@ def paired_mean_worse_by(
 
 
 def _few_worse_by(y: _Floats, x: _Floats, margin: float) -> float:
-    """Return the p-value that agrees with the interval of few items: the one that just touches -margin."""
-    inside, outside = 0.0, 1.0
-    for _ in range(50):
-        middle = (inside + outside) / 2
-        low = paired_mean(y, x, coverage=middle).low if 0 < middle < 1 else -math.inf
-        inside, outside = (middle, outside) if low > -margin else (inside, middle)
-    return (1 - inside) / 2
+    """Test as `paired_mean` estimates: how many items can be lost, times the most that one can lose."""
+    share = margin / _span(y, x)
+    return worse_by(0, int(np.count_nonzero(y < x)), y.size, margin=share) if share < 1 else 0.0
 
 
 def _scores(candidate: npt.ArrayLike, baseline: npt.ArrayLike) -> tuple[_Floats, _Floats]:
