@@ -199,7 +199,7 @@ def _row(
         "quality": claim.max_quality_loss,
         "latency": claim.max_latency_ratio,
     }[part]
-    row = {
+    row: dict[str, Any] = dict.fromkeys(VERDICTS) | {
         "model": trial.key[0],
         "variant": trial.key[1],
         "part": part,
@@ -255,11 +255,10 @@ def _overall(
     named = [f"{row['part']}{' on ' + row['on'] if row['on'] else ''} {row['verdict']}" for row in parts]
     if verdict == "NOT PROVEN" and set(found) == {"PROVEN"}:
         named.append("each part is proven, but not all at once for as many variants as were tested")
-    return {
+    return dict.fromkeys(VERDICTS) | {
         "model": key[0],
         "variant": key[1],
         "part": "overall",
-        "on": None,
         "claim": claimed(claim, "overall"),
         "verdict": verdict,
         "p_value": p_value,
