@@ -254,6 +254,30 @@ def test_scores_that_are_no_right_or_wrong_are_compared_by_their_means() -> None
         assert found["estimate"] == pytest.approx(0.02 / (0.9 if claim.relative_loss else 1), rel=0.2)
 
 
+def test_identical_scores_still_need_enough_items() -> None:
+    frames = [answers(v, items=100, right=0, metric="f1").with_columns(value=0.7) for v in ("fp32", "fp16")]
+    found = row(verdicts(measured(frames), Claim(max_quality_loss=0.005), baseline="fp32"), "fp16", "quality")
+    # z^2 (1 - margin) / margin items: as many as right and wrong answers that never differ.
+    assert (found["verdict"], found["estimate"], found["n_needed"]) == ("NOT PROVEN", 0.0, 539)
+    endless = [frame.with_columns(value=31.0, higher_is_better=pl.lit(False)) for frame in frames]
+    endless = [frame.with_columns(metric=pl.lit("perplexity")) for frame in endless]
+    found = row(
+        verdicts(measured(endless), Claim(max_quality_loss=0.005), baseline="fp32"), "fp16", "quality"
+    )
+    assert (found["verdict"], found["low"], found["high"]) == ("NOT PROVEN", None, None)
+    assert "no bound" in found["why"]
+
+
+def test_an_estimate_at_the_limit_has_no_plan() -> None:
+    frames = [
+        answers("fp32", items=1000, right=800),
+        answers("int8", items=1000, right=800, gained=5, lost=10),
+    ]
+    found = row(verdicts(measured(frames), Claim(max_quality_loss=0.005), baseline="fp32"), "int8", "quality")
+    assert (found["verdict"], found["n_needed"]) == ("NOT PROVEN", None)
+    assert found["n_needed_if_equal"] > 1000 and "does not meet the claim" in found["why"]
+
+
 def test_many_variants_are_adjusted_together() -> None:
     # Alone each loss is proven (p about .02); as one of ten not.
     frames = [answers("fp32", items=5000, right=4000)]
@@ -380,6 +404,8 @@ def test_what_cannot_be_asked_is_refused() -> None:
         verdicts(MINILM, CLAIM, baseline="fp64")
     with pytest.raises(InputError, match="no dataset 'toefl'"):
         verdicts(MINILM, CLAIM, baseline="fp32", dataset="toefl")
+    with pytest.raises(InputError, match="nothing says which items"):
+        verdicts(Measurement(MINILM.variants, timings=MINILM.timings), CLAIM, baseline="fp32", dataset="exam")
     with pytest.raises(InputError, match="no quality 'bleu'"):
         verdicts(MINILM, CLAIM, baseline="fp32", quality="bleu")
     with pytest.raises(InputError, match="level and power"):

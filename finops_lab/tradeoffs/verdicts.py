@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -138,6 +139,8 @@ def verdicts(
         rows if rows.is_empty() or model is None else rows.filter(model=model) for rows in given
     )
     pairs = candidates((points, outcomes, timings), baseline)
+    if dataset is not None and outcomes.is_empty():
+        raise InputError(f"no items of a data set {dataset!r}: nothing says which items were scored")
     coverage = 2 * level - 1
     trials: list[Trial] = []
     for part in claim.parts:
@@ -227,8 +230,9 @@ def _row(
     return row | {
         "verdict": verdict,
         "estimate": finding.interval.estimate,
-        "low": low,
-        "high": high,
+        # No bound is null.
+        "low": low if math.isfinite(low) else None,
+        "high": high if math.isfinite(high) else None,
         "n": finding.n,
         "n_needed": need,
         "n_needed_if_equal": equal,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from finops_lab.tradeoffs.claims import Claim
 from finops_lab.tradeoffs.findings import Finding
 
@@ -84,7 +86,7 @@ def because(
     elif alone:
         why = f"proven if it were tested alone, but not as one of {tests} variants"
     elif need is None:
-        why = f"the estimate misses the claim, yet {finding.n:,} {pairs} are too few to refute it"
+        why = f"the estimate does not meet the claim, yet {finding.n:,} {pairs} are too few to refute it"
     else:
         why = f"{finding.n:,} {pairs} do not tell, about {need:,} would"
         if need_if_equal is not None and need_if_equal < need:
@@ -93,6 +95,8 @@ def because(
 
 
 def _reads(claim: Claim, part: str, value: float) -> str:
+    if not math.isfinite(value):
+        return "no bound"
     if part == "cost" or (part == "quality" and claim.relative_loss):
         return f"{100 * value:.3g} %"
     return f"{value:.3g}" if part == "quality" else f"{value:.3g} times"
