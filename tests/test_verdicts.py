@@ -128,7 +128,7 @@ def test_the_three_values_on_the_shape_of_a_real_experiment() -> None:
     )
     assert loss["p_value"] == pytest.approx(worse_by(62, 78, 5617, margin=0.005))
     assert "62 gained, 78 lost" in loss["why"] and "do not tell" in loss["why"]
-    assert row(table, "int8", "overall")["why"] == "cost on short_b1 PROVEN, quality on exam NOT PROVEN"
+    assert row(table, "int8", "overall")["why"] == "NOT PROVEN: quality on exam; PROVEN: cost on short_b1"
 
 
 def test_the_n_still_needed_is_the_planners() -> None:
@@ -357,6 +357,15 @@ def test_points_prove_quality_unpaired_and_cost_not_at_all() -> None:
     assert row(table, "int8", "overall")["verdict"] == "NOT PROVEN"
     assert row(table, "int4", "overall")["verdict"] == "REFUTED"
     assert_frame_equal(verdicts(curve(points), Claim(0.30, 0.02), baseline="fp32"), verdicts(points, Claim(0.30, 0.02), baseline="fp32"))  # fmt: skip  # noqa: E501
+
+
+def test_points_of_one_variant_are_told_apart() -> None:
+    points = pl.DataFrame(
+        [point(v, quality=0.8, quality_n=900, serving=s, workload="chat")
+         for v in ("fp32", "int8") for s in ("one", "two")]
+    )  # fmt: skip
+    table = verdicts(points, Claim(max_quality_loss=0.05), baseline="fp32")
+    assert table["on"].to_list() == ["one, chat", "two, chat", None]
 
 
 @pytest.mark.parametrize(

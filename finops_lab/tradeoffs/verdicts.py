@@ -14,7 +14,7 @@ from finops_lab.tradeoffs.matching import Key
 from finops_lab.tradeoffs.measurement import read_measurement
 from finops_lab.tradeoffs.multiple import Adjusted, holm
 from finops_lab.tradeoffs.trials import Trial, candidates, items_tried, points_tried, rounds_tried
-from finops_lab.tradeoffs.wording import MEASURES, because, claimed
+from finops_lab.tradeoffs.wording import MEASURES, because, claimed, in_all
 
 __all__ = ["VERDICTS", "Evidence", "verdicts"]
 
@@ -256,9 +256,9 @@ def _overall(
         verdict = "REFUTED"
     else:
         verdict = "PROVEN" if p_holm is not None and p_holm <= 1 - level else "NOT PROVEN"
-    named = [f"{row['part']}{' on ' + row['on'] if row['on'] else ''} {row['verdict']}" for row in parts]
+    why = in_all([(row["part"], row["on"], row["verdict"]) for row in parts])
     if verdict == "NOT PROVEN" and set(found) == {"PROVEN"}:
-        named.append("each part is proven, but not all at once for as many variants as were tested")
+        why += "; but not all at once for as many variants as were tested"
     return dict.fromkeys(VERDICTS) | {
         "model": key[0],
         "variant": key[1],
@@ -268,5 +268,5 @@ def _overall(
         "p_value": p_value,
         "p_holm": p_holm,
         "method": "all parts at once (intersection-union), Holm over variants",
-        "why": ", ".join(named),
+        "why": why,
     }
