@@ -138,9 +138,7 @@ def time_blocks(
             tokens = None if workload.tokens is None else workload.tokens[place] * workload.calls
             for name in order:
                 spent = meter.time(runs[name], workload.inputs[place], workload.calls)
-                rows.append(
-                    (model, name, workload.name, i, workload.items * workload.calls, tokens, *spent)
-                )
+                rows.append((model, name, workload.name, i, workload.items * workload.calls, tokens, *spent))
     frame = pl.DataFrame(rows, schema=TIMINGS, orient="row")
     ranks = {name: place for place, name in enumerate([w.name for w in workloads])}
     return frame.sort(

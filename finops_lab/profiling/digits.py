@@ -82,7 +82,7 @@ def profile_digits(
     held = images[test]
     with tempfile.TemporaryDirectory() as folder:
         calibration = [{"x": part} for part in np.array_split(images[learn][:256], 8)]
-        files = make_variants(names, Path(folder), _graph(layers), calibration=calibration)
+        files = make_variants(names, Path(folder), _graph(layers), calibration=calibration, waiting=waiting)
         made, scores = {}, {}
         for name, file in files.items():
             run = session_of(file).run

