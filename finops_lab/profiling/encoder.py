@@ -78,7 +78,7 @@ class _Graph:
         return self._constant(name, np.array(value, dtype=self.kind))
 
     def weight(self, key: str, *, transposed: bool = False) -> str:
-        found = self.weights[key].astype(self.kind)
+        found: npt.NDArray[Any] = self.weights[key].astype(self.kind)
         return self._constant(key, found.T if transposed else found)
 
     def _constant(self, name: str, array: npt.NDArray[Any]) -> str:

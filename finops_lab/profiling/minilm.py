@@ -52,7 +52,7 @@ class Form:
     most_tokens: int
     most_texts: int | None
     calibration: int
-    memory: bool
+    memory: bool  # measured in another process: a second or so for each variant
 
 
 FULL = Form((16, 1_000), (128, 500), (64, 25), 5, 48, None, 64, True)
@@ -125,7 +125,9 @@ class Texts:
         parts = [order[at : at + _BATCH] for at in range(0, len(order), _BATCH)]
         # Nothing is timed here: all cores may work.
         with ThreadPoolExecutor(workers or os.cpu_count()) as threads:
-            found = list(threads.map(lambda part: run(fed([self.ids[items[i]] for i in part])), parts))
+            found: list[Any] = list(
+                threads.map(lambda part: run(fed([self.ids[items[i]] for i in part])), parts)
+            )
         places = np.argsort(np.array([i for part in parts for i in part]))
         rows: npt.NDArray[np.float32] = np.concatenate(found)[places]
         return rows
@@ -227,6 +229,7 @@ def profile_minilm(
             fp16=lambda: encoder_graph(encoder.weights, encoder.config, half=True),
             # From what the classifier learns: test items must stay unseen.
             calibration=[fed([texts[0].ids[item]]) for item in texts[0].learn[: form.calibration]],
+            per_channel=not small,
             waiting=waiting,
         )
         runs = {name: _run(file) for name, file in files.items()}
