@@ -77,7 +77,7 @@ def orders(variants: Sequence[str], rounds: int, seed: int, workload: str = "") 
     Examples
     --------
     >>> orders(["fp32", "int8"], 3, seed=1)
-    [['fp32', 'int8'], ['int8', 'fp32'], ['fp32', 'int8']]
+    [['fp32', 'int8'], ['fp32', 'int8'], ['int8', 'fp32']]
     """
     random = np.random.default_rng([seed, *workload.encode()])
     return [[variants[i] for i in random.permutation(len(variants))] for _ in range(rounds)]
