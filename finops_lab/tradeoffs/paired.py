@@ -26,8 +26,8 @@ __all__ = [
 ]
 
 _Floats = npt.NDArray[np.float64]
-# A double has 53 bits: halving the range this often leaves nothing to halve.
-_HALVINGS = 60
+# Halving a range of 2 this often leaves less than any count can tell.
+_HALVINGS = 52
 
 
 class Interval(NamedTuple):
@@ -120,7 +120,7 @@ def worse_by(gained: int, lost: int, items: int, *, margin: float) -> float:
     gained, lost, items : int
         Counts as in `paired_difference`.
     margin : float
-        Loss that is too much, above 0 and below 1: 0.005 is half a percentage point.
+        Loss that is too much, from 0 up to below 1: 0.005 is half a percentage point.
 
     Returns
     -------
@@ -131,7 +131,7 @@ def worse_by(gained: int, lost: int, items: int, *, margin: float) -> float:
     Raises
     ------
     InputError
-        Counts that cannot be, or a margin outside 0 to 1.
+        Counts that cannot be, or a margin outside its range.
 
     Examples
     --------
@@ -139,10 +139,10 @@ def worse_by(gained: int, lost: int, items: int, *, margin: float) -> float:
     0.0229
     """
     check_counts(gained, lost, items)
-    if not 0 < margin < 1:
-        raise InputError(f"a margin lies between 0 and 1, not {margin}")
-    counts = (np.asarray(count, dtype=np.float64) for count in (gained, lost, items))
-    return NormalDist().cdf(-float(_score(*counts, np.asarray(-margin))))
+    if not 0 <= margin < 1:
+        raise InputError(f"a margin lies from 0 up to below 1, not {margin}")
+    up, down, n, limit = (np.asarray(number, dtype=np.float64) for number in (gained, lost, items, -margin))
+    return NormalDist().cdf(-float(_score(up, down, n, limit)))
 
 
 def mcnemar(gained: int, lost: int, *, mid: bool = False) -> float:

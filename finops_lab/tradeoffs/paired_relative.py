@@ -67,7 +67,7 @@ def relatively_worse_by(both: int, gained: int, lost: int, items: int, *, margin
     both, gained, lost, items : int
         Counts as in `paired_ratio`.
     margin : float
-        Relative loss that is too much, above 0 and below 1.
+        Relative loss that is too much, from 0 up to below 1.
 
     Returns
     -------
@@ -78,7 +78,7 @@ def relatively_worse_by(both: int, gained: int, lost: int, items: int, *, margin
     Raises
     ------
     InputError
-        Counts that cannot be, a baseline that is never right, or a margin outside 0 to 1.
+        Counts that cannot be, a baseline that is never right, or a margin outside its range.
 
     Examples
     --------
@@ -86,8 +86,8 @@ def relatively_worse_by(both: int, gained: int, lost: int, items: int, *, margin
     0.088
     """
     _check(both, gained, lost, items)
-    if not 0 < margin < 1:
-        raise InputError(f"a margin lies between 0 and 1, not {margin}")
+    if not 0 <= margin < 1:
+        raise InputError(f"a margin lies from 0 up to below 1, not {margin}")
     return NormalDist().cdf(-_score(both, gained, lost, items, 1 - margin))
 
 

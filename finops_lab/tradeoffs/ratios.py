@@ -31,7 +31,7 @@ def total_ratio(candidate: npt.ArrayLike, baseline: npt.ArrayLike, *, coverage: 
     Parameters
     ----------
     candidate, baseline : array_like of float
-        One amount a round (CPU time, energy, money), above zero, in one unit. Position pairs them:
+        One amount a round (CPU time, energy, money), none negative, in one unit. Position pairs them:
         both ran the same input in one round.
     coverage : float
         How often the interval should hold the truth.
@@ -45,7 +45,7 @@ def total_ratio(candidate: npt.ArrayLike, baseline: npt.ArrayLike, *, coverage: 
     Raises
     ------
     InputError
-        Fewer than two rounds, rounds that do not pair, or amounts that are not above zero.
+        Fewer than two rounds, rounds that do not pair, a negative amount, or a baseline of zero.
 
     Notes
     -----
@@ -57,7 +57,7 @@ def total_ratio(candidate: npt.ArrayLike, baseline: npt.ArrayLike, *, coverage: 
     >>> [round(end, 3) for end in total_ratio([5.0, 5.2, 6.1, 4.9], [10.0, 10.1, 11.9, 10.2])]
     [0.502, 0.483, 0.52]
     """
-    y, x = _pairs(candidate, baseline)
+    y, x = _amounts(candidate, baseline)
     t = _t_quantile(coverage, y.size - 1)
     mean = np.array([x.mean(), y.mean()])
     square = np.outer(mean, mean) - t * t / y.size * np.cov(x, y)
@@ -97,7 +97,7 @@ def total_at_least(candidate: npt.ArrayLike, baseline: npt.ArrayLike, *, limit: 
     """
     from scipy.special import stdtr
 
-    y, x = _pairs(candidate, baseline)
+    y, x = _amounts(candidate, baseline)
     _check_limit(limit)
     over = y - limit * x
     spread = over.std(ddof=1)
@@ -142,8 +142,7 @@ def quantile_ratio(
     >>> [round(end, 2) for end in quantile_ratio(quick, slow)]
     [0.61, 0.6, 0.63]
     """
-    y, x = _pairs(candidate, baseline)
-    _check_floor(y.size, q)
+    y, x = _latencies(candidate, baseline, q)
     z = two_sided(coverage)
     estimate = _quantile(y, q) / _quantile(x, q)
     reach = (estimate, 2 * float(max(y.max() / x.min(), x.max() / y.min(), estimate, 1 / estimate)))
@@ -180,8 +179,7 @@ def quantile_at_least(
     >>> quantile_at_least(quick, slow, limit=0.7) < 0.01
     True
     """
-    y, x = _pairs(candidate, baseline)
-    _check_floor(y.size, q)
+    y, x = _latencies(candidate, baseline, q)
     _check_limit(limit)
     return NormalDist().cdf(-_exceeding(y, x, q, limit))
 
@@ -221,15 +219,26 @@ def _pairs(candidate: npt.ArrayLike, baseline: npt.ArrayLike) -> tuple[_Floats, 
         raise InputError(f"{y.size} rounds of the candidate do not pair with {x.size} of the baseline")
     if y.size < 2:
         raise InputError(f"{y.size} paired rounds are too few to tell noise from difference")
-    if not (np.isfinite(y).all() and np.isfinite(x).all() and min(y.min(), x.min()) > 0):
-        raise InputError("a round's amount is not above zero", hint="leave rounds out that failed")
+    if not (np.isfinite(y).all() and np.isfinite(x).all()):
+        raise InputError("a round has no amount", hint="leave out rounds that failed")
     return y, x
 
 
-def _check_floor(rounds: int, q: float) -> None:
+def _amounts(candidate: npt.ArrayLike, baseline: npt.ArrayLike) -> tuple[_Floats, _Floats]:
+    y, x = _pairs(candidate, baseline)
+    if min(y.min(), x.min()) < 0 or x.sum() == 0:
+        raise InputError("an amount is negative, or all of the baseline's are zero")
+    return y, x
+
+
+def _latencies(candidate: npt.ArrayLike, baseline: npt.ArrayLike, q: float) -> tuple[_Floats, _Floats]:
+    y, x = _pairs(candidate, baseline)
+    if min(y.min(), x.min()) <= 0:
+        raise InputError("a latency is not above zero")
     floor = quantile_floor(q)
-    if rounds < floor:
-        raise InputError(f"P{100 * q:g} needs {floor} rounds or more, not {rounds}")
+    if y.size < floor:
+        raise InputError(f"P{100 * q:g} needs {floor} rounds or more, not {y.size}")
+    return y, x
 
 
 def _check_limit(limit: float) -> None:
