@@ -21,6 +21,17 @@ _LONGEST = {
         [
             "test_review.py",
             "test_dashboards.py",
+            "test_benchmarks.py",
+            "test_fuzz_readers.py",
+            "test_cli.py",
+            "test_jupyterlab.py",
+            "test_jupyterlab_explore.py",
+            "test_forecasting.py",
+            "test_samples.py",
+            "test_packaging.py",
+            "test_ingest.py",
+            "test_merging.py",
+            "test_render.py",
         ]
     )
 }
