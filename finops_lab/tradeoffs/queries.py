@@ -1,0 +1,246 @@
+"""The queries table of routers and cascades: what each variant answered to each query, checked once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from finops_lab.errors import InputError
+from finops_lab.money import MONEY
+
+__all__ = ["Grid", "as_grid", "as_queries", "name_of", "option_of"]
+
+Floats = npt.NDArray[np.float64]
+_NEEDED = ("query", "model", "quality", "amount")
+OPTION = ["model", "variant"]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Queries in rows, variants in columns; NaN where a variant is not offered for a query.
+
+    Attributes
+    ----------
+    queries : polars.Series
+        The queries, sorted.
+    options : polars.DataFrame
+        ``model``, ``variant``, sorted: the columns.
+    amount, quality, latency_ms : numpy.ndarray
+        Float64, queries x options. Latency is all NaN where the frame has none.
+    weight : numpy.ndarray
+        What each query counts for.
+    rows : numpy.ndarray
+        Int64: the row of the checked frame that a cell came from, -1 where there is none.
+    """
+
+    queries: pl.Series
+    options: pl.DataFrame
+    amount: Floats
+    quality: Floats
+    latency_ms: Floats
+    weight: Floats
+    rows: npt.NDArray[np.int64]
+
+
+def as_queries(frame: pl.DataFrame | pl.LazyFrame) -> pl.DataFrame:
+    """Check a queries frame and fill in what may be left out.
+
+    Parameters
+    ----------
+    frame : polars.DataFrame or polars.LazyFrame
+        One row per query and variant: ``query`` (any type that sorts), ``model`` (String), ``variant``
+        (String, optional; null is a variant too), ``quality`` (0/1 or a score, higher is better),
+        ``amount`` (Decimal or a number, 0 or more: what answering the query with the variant takes, for
+        all that the row stands for), ``latency_ms`` (optional), ``weight`` (optional, above 0: how many
+        queries the row stands for, alike for all variants of a query). A query without a row for a
+        variant is never sent to it. Other columns are kept.
+
+    Returns
+    -------
+    polars.DataFrame
+        The rows, with all the columns named above: ``variant`` String, ``quality``, ``latency_ms`` and
+        ``weight`` Float64, ``amount`` Decimal(38, 18) where it was a Decimal, else Float64.
+
+    Raises
+    ------
+    InputError
+        A missing column, no rows, a query and variant given twice, an unknown or impossible figure
+        (named by row), weights that differ within a query, or ``higher_is_better`` with a false.
+
+    Examples
+    --------
+    >>> as_queries(pl.DataFrame({"query": [1], "model": ["m"], "quality": [1], "amount": [2]})).columns
+    ['query', 'model', 'quality', 'amount', 'variant', 'latency_ms', 'weight']
+    """
+    table = frame.lazy().collect()
+    for name in _NEEDED:
+        if name not in table.columns:
+            raise InputError("the queries have no such column", column=name, hint=f"have {_list(_NEEDED)}")
+    if table.is_empty():
+        raise InputError("there are no queries")
+    if "higher_is_better" in table.columns and not table["higher_is_better"].fill_null(True).all():
+        row = int(table["higher_is_better"].fill_null(True).not_().arg_true()[0])
+        raise InputError(
+            "a router adds up quality, so higher must be better",
+            row=row + 1,
+            column="higher_is_better",
+            hint="turn the metric into one where higher is better, such as 1 - error",
+        )
+    for name in ("quality", "amount", "latency_ms", "weight"):
+        kind = table.schema.get(name)
+        if kind is not None and not (kind.is_numeric() or kind in (pl.Boolean, pl.Null)):
+            raise InputError(f"is not numeric but {kind}", column=name)
+    kind = table.schema["amount"]
+    money = MONEY if kind.is_decimal() else pl.Float64
+    given = {"variant": pl.String, "latency_ms": pl.Float64}
+    table = table.with_columns(
+        pl.col("model").cast(pl.String),
+        pl.col("quality").cast(pl.Float64),
+        pl.col("amount").cast(money),
+        *[
+            (pl.col(name) if name in table.columns else pl.lit(None)).cast(dtype).alias(name)
+            for name, dtype in given.items()
+        ],
+        (pl.col("weight").cast(pl.Float64) if "weight" in table.columns else pl.lit(1.0)).alias("weight"),
+    )
+    _refuse(table, "query", pl.col("query").is_null(), "a query without a name")
+    _refuse(table, "quality", ~_known("quality"), "the quality is not a finite number")
+    wrong = ~_known("amount") | (pl.col("amount") < 0)
+    _refuse(table, "amount", wrong, "the amount is not a finite number from 0 up")
+    late = pl.col("latency_ms").is_not_null() & (~_known("latency_ms") | (pl.col("latency_ms") < 0))
+    _refuse(table, "latency_ms", late, "the latency is not a finite number from 0 up")
+    wrong = ~_known("weight") | (pl.col("weight") <= 0)
+    _refuse(table, "weight", wrong, "the weight is not a finite number above 0")
+    return table
+
+
+def as_grid(table: pl.DataFrame) -> Grid:
+    """Lay a checked queries frame out as arrays.
+
+    Parameters
+    ----------
+    table : polars.DataFrame
+        From `as_queries`.
+
+    Returns
+    -------
+    Grid
+
+    Raises
+    ------
+    InputError
+        A query and variant given twice, or weights that differ within a query.
+
+    Examples
+    --------
+    >>> frame = pl.DataFrame({"query": [2, 1], "model": ["m", "m"], "quality": [1, 0], "amount": [2, 3]})
+    >>> as_grid(as_queries(frame)).amount.tolist()
+    [[3.0], [2.0]]
+    """
+    queries = table["query"].unique().sort()
+    options = table.select(OPTION).unique().sort(OPTION, nulls_last=True)
+    places = table.select(
+        (pl.col("query").rank("dense").cast(pl.Int64) - 1).alias("y"), *OPTION
+    ).join(options.with_row_index("x"), on=OPTION, how="left", nulls_equal=True, maintain_order="left")
+    n, k = queries.len(), options.height
+    cells = places["y"].to_numpy() * k + places["x"].to_numpy().astype(np.int64)
+    rows = np.full(n * k, -1, dtype=np.int64)
+    rows[cells] = np.arange(table.height)
+    if (rows >= 0).sum() != table.height:
+        twice = pl.Series(cells).is_first_distinct().not_().arg_true()
+        row = int(twice[0])
+        found = table.row(row, named=True)
+        raise InputError(
+            f"query {found['query']!r} and {name_of(found)} stand there twice",
+            row=row + 1,
+            hint="a query has one row per variant",
+        )
+    there = rows >= 0
+
+    def laid(name: str) -> Floats:
+        grid = np.full(n * k, np.nan)
+        grid[there] = table[name].cast(pl.Float64).fill_null(float("nan")).to_numpy()[rows[there]]
+        return grid.reshape(n, k)
+
+    weights = laid("weight")
+    weight: Floats = np.nanmax(weights, axis=1)
+    if (np.nanmin(weights, axis=1) != weight).any():
+        query = queries[int((np.nanmin(weights, axis=1) != weight).argmax())]
+        raise InputError(f"query {query!r} has different weights for its variants", column="weight")
+    return Grid(
+        queries,
+        options,
+        laid("amount"),
+        laid("quality"),
+        laid("latency_ms"),
+        weight,
+        rows.reshape(n, k),
+    )
+
+
+def name_of(row: dict[str, object]) -> str:
+    """Write a model and its variant for a reader.
+
+    Examples
+    --------
+    >>> name_of({"model": "m", "variant": "int8"}), name_of({"model": "m", "variant": None})
+    ('m (int8)', 'm')
+    """
+    return f"{row['model']} ({row['variant']})" if row.get("variant") is not None else f"{row['model']}"
+
+
+def option_of(options: pl.DataFrame, wanted: str | tuple[str, str | None]) -> int:
+    """Find a variant among the options.
+
+    Parameters
+    ----------
+    options : polars.DataFrame
+        ``model``, ``variant``.
+    wanted : str or tuple
+        A model that has one variant only, or model and variant.
+
+    Returns
+    -------
+    int
+        The row.
+
+    Raises
+    ------
+    InputError
+        There is none such, or the model has several variants.
+
+    Examples
+    --------
+    >>> option_of(pl.DataFrame({"model": ["a", "b"], "variant": [None, "int8"]}), "b")
+    1
+    """
+    rows = options.select(OPTION).to_dicts()
+    known = ", ".join(name_of(row) for row in rows)
+    if isinstance(wanted, str):
+        found = [i for i, row in enumerate(rows) if row["model"] == wanted]
+        if len(found) > 1:
+            raise InputError(f"{wanted!r} has several variants", hint=f"give model and variant; known: {known}")
+    else:
+        found = [i for i, row in enumerate(rows) if (row["model"], row["variant"]) == tuple(wanted)]
+    if not found:
+        raise InputError(f"no variant {wanted!r}", hint=f"known: {known}")
+    return found[0]
+
+
+
+
+def _known(name: str) -> pl.Expr:
+    return pl.col(name).cast(pl.Float64).is_finite().fill_null(False)
+
+
+def _refuse(table: pl.DataFrame, column: str, wrong: pl.Expr, message: str) -> None:
+    found = table.select(wrong.alias("wrong"))["wrong"].arg_true()
+    if found.len():
+        raise InputError(message, row=int(found[0]) + 1, column=column)
+
+
+def _list(names: tuple[str, ...]) -> str:
+    return ", ".join(names)
