@@ -11,7 +11,7 @@ import polars as pl
 from finops_lab.errors import InputError
 from finops_lab.money import MONEY
 
-__all__ = ["Grid", "as_grid", "as_queries", "name_of", "option_of"]
+__all__ = ["OPTION", "Grid", "as_grid", "as_queries", "known_latency", "name_of", "option_of"]
 
 Floats = npt.NDArray[np.float64]
 _NEEDED = ("query", "model", "quality", "amount")
@@ -179,6 +179,26 @@ def as_grid(table: pl.DataFrame) -> Grid:
         weight,
         rows.reshape(n, k),
     )
+
+
+def known_latency(table: pl.DataFrame) -> None:
+    """Refuse queries without latencies.
+
+    Parameters
+    ----------
+    table : polars.DataFrame
+        From `as_queries`.
+
+    Raises
+    ------
+    InputError
+        A row without ``latency_ms``.
+
+    Examples
+    --------
+    >>> known_latency(pl.DataFrame({"latency_ms": [3.0]}))
+    """
+    _refuse(table, "latency_ms", pl.col("latency_ms").is_null(), "a limit on latency needs every latency")
 
 
 def name_of(row: dict[str, object]) -> str:
