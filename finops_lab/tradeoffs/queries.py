@@ -142,9 +142,9 @@ def as_grid(table: pl.DataFrame) -> Grid:
     """
     queries = table["query"].unique().sort()
     options = table.select(OPTION).unique().sort(OPTION, nulls_last=True)
-    places = table.select(
-        (pl.col("query").rank("dense").cast(pl.Int64) - 1).alias("y"), *OPTION
-    ).join(options.with_row_index("x"), on=OPTION, how="left", nulls_equal=True, maintain_order="left")
+    places = table.select((pl.col("query").rank("dense").cast(pl.Int64) - 1).alias("y"), *OPTION).join(
+        options.with_row_index("x"), on=OPTION, how="left", nulls_equal=True, maintain_order="left"
+    )
     n, k = queries.len(), options.height
     cells = places["y"].to_numpy() * k + places["x"].to_numpy().astype(np.int64)
     rows = np.full(n * k, -1, dtype=np.int64)
@@ -242,14 +242,14 @@ def option_of(options: pl.DataFrame, wanted: str | tuple[str, str | None]) -> in
     if isinstance(wanted, str):
         found = [i for i, row in enumerate(rows) if row["model"] == wanted]
         if len(found) > 1:
-            raise InputError(f"{wanted!r} has several variants", hint=f"give model and variant; known: {known}")
+            raise InputError(
+                f"{wanted!r} has several variants", hint=f"give model and variant; known: {known}"
+            )
     else:
         found = [i for i, row in enumerate(rows) if (row["model"], row["variant"]) == tuple(wanted)]
     if not found:
         raise InputError(f"no variant {wanted!r}", hint=f"known: {known}")
     return found[0]
-
-
 
 
 def _known(name: str) -> pl.Expr:

@@ -195,7 +195,7 @@ def best_split_curve(queries: pl.DataFrame | pl.LazyFrame, *, points: int = 101)
     >>> queries = pl.DataFrame({"query": [1, 1, 2, 2], "model": ["small", "large"] * 2,
     ...     "quality": [1, 1, 0, 1], "amount": [1.0, 5.0] * 2})
     >>> best_split_curve(queries, points=2).rows()
-    [(1000.0, 0.5, 80.0), (3000.0, 1.0, None)]
+    [(1000.0, 0.5, 40.0), (3000.0, 1.0, None)]
     """
     if points < 2:
         raise InputError(f"a curve needs 2 points at least, not {points}")
@@ -261,7 +261,9 @@ def _lines(
             raise InputError("no such column of scores", column=name)
         found = kept[name].cast(pl.Float64).fill_null(float("nan")).to_numpy()[grid.rows]
         if not np.isfinite(found).all() or (found[:, 0] != found[:, 1]).any():
-            query = grid.queries[int((~np.isfinite(found).all(axis=1) | (found[:, 0] != found[:, 1])).argmax())]
+            query = grid.queries[
+                int((~np.isfinite(found).all(axis=1) | (found[:, 0] != found[:, 1])).argmax())
+            ]
             raise InputError(f"query {query!r} has no score, or several", column=name)
         orders[name] = found[:, 0]
     base = float(grid.amount[:, low].sum())

@@ -179,7 +179,9 @@ def _least_spend(grid: Grid, value: Floats, wanted: float, slow: Floats | None) 
         if found is not None:
             return found
         best = float(np.nanmax(value, axis=1).sum() / grid.weight.sum())
-        raise InputError(f"a mean quality of {wanted:g} cannot be reached", hint=f"the best possible is {best:.6g}")
+        raise InputError(
+            f"a mean quality of {wanted:g} cannot be reached", hint=f"the best possible is {best:.6g}"
+        )
     limit = _SLOW_SHARE * float(grid.weight.sum())
     quick = _within(spend(climb(slow, value), limit), slow, grid)
     best = total(quick.mix, value)
@@ -203,7 +205,9 @@ def _best_quality(grid: Grid, value: Floats, budget: float, slow: Floats | None)
         if found is not None:
             return found
         least = float(np.nanmin(grid.amount, axis=1).sum())
-        raise InputError(f"a budget of {budget:g} is too small", hint=f"the least possible spend is {least:.6g}")
+        raise InputError(
+            f"a budget of {budget:g} is too small", hint=f"the least possible spend is {least:.6g}"
+        )
     limit = _SLOW_SHARE * float(grid.weight.sum())
     quick = _within(spend(climb(slow, -grid.amount), limit), slow, grid)
     least = total(quick.mix, grid.amount)
@@ -285,9 +289,9 @@ def _choices(
         parts = (shares < 1.0).nonzero()[0]
         exact = [product(picked["amount"][int(i)], Decimal(float(shares[i]))) for i in parts]
         amounts = pl.lit(picked["amount"].scatter(parts, pl.Series(exact, dtype=table.schema["amount"])))
-    return picked.select(
-        "query", *OPTION, "share", "quality", amounts.alias("amount"), "weight"
-    ).sort("query", *OPTION, nulls_last=True)
+    return picked.select("query", *OPTION, "share", "quality", amounts.alias("amount"), "weight").sort(
+        "query", *OPTION, nulls_last=True
+    )
 
 
 def _split(choices: pl.DataFrame, weight: float) -> pl.DataFrame:
