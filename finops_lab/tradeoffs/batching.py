@@ -139,7 +139,9 @@ def _fitted(part: pl.DataFrame) -> tuple[object, ...]:
     return (part.height, sizes.len(), *ends, *time, *most, *energy, "; ".join(notes) or None)
 
 
-def _line(batch: Floats, value: Floats) -> tuple[float | None, ...] | None:
+def _line(
+    batch: Floats, value: Floats
+) -> tuple[float, float, float, float, float | None, float | None] | None:
     """Return the fixed part, the part of each item, and how wrong they are; None with one size."""
     sizes = np.unique(batch)
     if len(sizes) < 2:

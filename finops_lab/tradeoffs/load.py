@@ -144,9 +144,9 @@ def against_load(
     -------
     polars.DataFrame
         The load with ``replicas`` (Int64), ``fleet_per_s`` (what they can serve), ``served_per_s``,
-        ``dropped_per_s``, ``utilization``, ``per_1m_units`` (amount per million served: rate / (utilization x capacity); null where nothing
-        is), ``penalty`` (that over what a replica in full use takes; 1 is none) (Float64),
-        ``amount_per_hour`` (Decimal).
+        ``dropped_per_s``, ``utilization``, ``per_1m_units`` (amount per million served: rate /
+        (utilization x capacity); null where nothing is), ``penalty`` (that over what a replica in full
+        use takes; 1 is none) (Float64), ``amount_per_hour`` (Decimal).
 
     Raises
     ------
@@ -159,9 +159,9 @@ def against_load(
 
     Examples
     --------
-    >>> found = against_load([5.0, 10.0, 15.0], rate_per_hour=Decimal("3.6"), capacity_per_s=10.0)
+    >>> found = against_load([5.0, 10.0, 12.5], rate_per_hour=Decimal("3.6"), capacity_per_s=10.0)
     >>> found.select("replicas", "utilization", "per_1m_units", "penalty").rows()
-    [(1, 0.5, 200.0, 2.0), (1, 1.0, 100.0, 1.0), (2, 0.75, 133.33333333333334, 1.3333333333333333)]
+    [(1, 0.5, 200.0, 2.0), (1, 1.0, 100.0, 1.0), (2, 0.625, 160.0, 1.6)]
     """
     frame = load if isinstance(load, pl.DataFrame) else pl.DataFrame({"offered_per_s": load})
     if "offered_per_s" not in frame.columns:
