@@ -73,24 +73,22 @@ def _finding(found: pl.DataFrame) -> str:
         f"**{front.height} of {known.height} model variants are on the front**: "
         "no other is at once cheaper, more accurate and faster"
     )
-    chosen = tradeoffs.best(found, max_quality_loss=0.01)
+    chosen = tradeoffs.decisions(found, max_quality_loss=0.01)
     chosen = chosen.filter(pl.col("variant").is_not_null() & (pl.col("saving_share") > 0))
     if chosen.height:
         top = chosen.sort("saving_share", "model", descending=[True, False]).row(0, named=True)
         text += (
             f"; the largest saving within one accuracy point is **{top['model']} {top['variant']}**, "
             f"{top['saving_share']:.0%} cheaper per inference than the model's most accurate variant, "
-            f"for {top['quality_loss'] * 100:.1f} points of accuracy{_slower(found, top)}"
+            f"for {top['quality_loss'] * 100:.1f} points of accuracy{_slower(top)}"
         )
     unknown = found.height - known.height
     return text + (f"; {unknown} lack a figure and are not compared." if unknown else ".")
 
 
-def _slower(found: pl.DataFrame, top: dict[str, Any]) -> str:
+def _slower(top: dict[str, Any]) -> str:
     """Say what the cheaper variant does to latency."""
-    of_model = found.filter(pl.col("model") == top["model"])
-    latency = dict(of_model.select("variant", "p95_ms").iter_rows())
-    now, then = latency.get(top["variant"]), latency.get(top["reference"])
+    now, then = top["slo_ms"], top["reference_slo_ms"]
     return f", with a P95 latency of {now:,.0f} ms against {then:,.0f} ms" if now and then else ""
 
 
