@@ -83,7 +83,9 @@ def hosting_break_even(
                 raise InputError(f"no model {name!r} is served by {what}", hint=f"there are: {known}")
     if not wanted:
         raise NoDataError("no calls to an API are known", hint="request logs tell the hosting of each call")
-    loads = daily_load(entries, frames.request_days, metric=metric).rename({"period": "day", "money": "amount"})
+    loads = daily_load(entries, frames.request_days, metric=metric).rename(
+        {"period": "day", "money": "amount"}
+    )
     busy = _busy(lab, frames, hosted, util_kind)
     mine = loads.filter(pl.col("key") == hosted).join(busy, on="day", how="left")
     both = pl.col("amount").is_not_null() & pl.col("tokens").is_not_null()

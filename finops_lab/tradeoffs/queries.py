@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
 from finops_lab.errors import InputError
-from finops_lab.money import MONEY
+from finops_lab.money import MONEY, parse_strict
 
-__all__ = ["OPTION", "Grid", "as_grid", "as_queries", "known_latency", "name_of", "option_of"]
+__all__ = ["OPTION", "Grid", "as_grid", "as_queries", "known_latency", "name_of", "option_of", "read_queries"]
 
 Floats = npt.NDArray[np.float64]
 _NEEDED = ("query", "model", "quality", "amount")
@@ -43,6 +44,55 @@ class Grid:
     latency_ms: Floats
     weight: Floats
     rows: npt.NDArray[np.int64]
+
+
+def read_queries(path: str | Path) -> pl.DataFrame:
+    r"""Read a queries table from a CSV or Parquet file; amounts of a CSV stay exact.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        ``.csv`` or ``.parquet`` with the columns of `as_queries`.
+
+    Returns
+    -------
+    polars.DataFrame
+        As `as_queries`; other columns are kept.
+
+    Raises
+    ------
+    InputError
+        No such file, another kind of file, or what `as_queries` refuses.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder) / "queries.csv"
+    ...     _ = file.write_text("query,model,quality,amount\n1,m,1,0.1\n")
+    ...     str(read_queries(file)["amount"][0].normalize())
+    '0.1'
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise InputError("no such file", file=file)
+    try:
+        if file.suffix == ".parquet":
+            table = pl.read_parquet(file)
+        elif file.suffix == ".csv":
+            table = pl.read_csv(file, schema_overrides={"amount": pl.String}, infer_schema_length=None)
+            if "amount" in table.columns:
+                table = table.with_columns(parse_strict(table["amount"], file=str(file)))
+        else:
+            raise InputError("is neither .csv nor .parquet", file=file)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise InputError(f"cannot be read: {error}", file=file) from error
+    try:
+        return as_queries(table)
+    except InputError as error:
+        raise InputError(
+            error.message, file=file, row=error.row, column=error.column, hint=error.hint
+        ) from error
 
 
 def as_queries(frame: pl.DataFrame | pl.LazyFrame) -> pl.DataFrame:
