@@ -252,7 +252,9 @@ def largest_batch(fits: pl.DataFrame, *, max_ms: float) -> pl.DataFrame:
         raise InputError(f"max_ms is a number above 0, not {max_ms}")
     room = (max_ms - pl.col("fixed_ms")) / pl.col("per_item_ms") + _SLACK
     most = pl.col("largest_batch").cast(pl.Float64)
-    size = pl.when(pl.col("per_item_ms") > 0).then(room.floor()).when(pl.col("fixed_ms") <= max_ms).then(most)
+    # Nothing that grows with the batch: every size is in time, or none.
+    flat = pl.when(pl.col("fixed_ms") <= max_ms).then(most).otherwise(0.0)
+    size = pl.when(pl.col("per_item_ms") > 0).then(room.floor()).otherwise(flat)
     time = pl.col("fixed_ms") + pl.col("per_item_ms") * pl.col("batch")
     return (
         fits.with_columns(pl.min_horizontal(size, most).alias("size"))

@@ -40,8 +40,8 @@ class Route:
     slow_share : float or None
         Share of the traffic above `max_p95_ms`; None without that limit.
     whole : polars.DataFrame or None
-        As `choices`, each query wholly on one variant and still within the limit. None with
-        `max_p95_ms` where the optimum divides queries.
+        As `choices`, each query wholly on one variant and still within the limits: the best one beside
+        the optimum. None where there is none, which only `max_p95_ms` can cause.
     whole_amount : Decimal, float or None
         What `whole` spends; exact where the queries tell Decimals.
     whole_quality : float or None
@@ -153,11 +153,17 @@ def route(
     if max_p95_ms is not None:
         late = (grid.latency_ms > max_p95_ms) * grid.weight[:, None]
         slow = np.where(np.isnan(grid.amount), np.nan, late)
+    weight = float(grid.weight.sum())
+    # What the limits hold, and what they are: every one from below.
+    limits = [] if slow is None else [(slow, _SLOW_SHARE * weight)]
     if min_quality is not None:
         solved = _least_spend(grid, value, min_quality, slow)
-    else:
-        solved = _best_quality(grid, value, float(budget or 0), slow)
-    return _told(table, grid, solved, value, slow, least_spend=min_quality is not None)
+        limits.append((-value, -min_quality * weight))
+        return _told(table, grid, solved, value, slow, limits, grid.amount)
+    spent = float(budget or 0)
+    solved = _best_quality(grid, value, spent, slow)
+    limits.append((grid.amount, spent))
+    return _told(table, grid, solved, value, slow, limits, -value / weight)
 
 
 def _quick(table: pl.DataFrame, limit: float) -> pl.DataFrame:
@@ -241,33 +247,30 @@ def _told(
     solved: Solved,
     value: Floats,
     slow: Floats | None,
-    *,
-    least_spend: bool,
+    limits: list[tuple[Floats, float]],
+    aim: Floats,
 ) -> Route:
     weight = float(grid.weight.sum())
     mix = solved.mix
     choices = _choices(table, grid, mix)
-    amount = _sum(choices["amount"])
-    quality = total(mix, value) / weight
-    whole, whole_amount, whole_quality, gap = None, None, None, None
-    # With one limit, one end of the divided query is always within it.
-    if slow is None or len(mix) == 1:
-        kept = mix[-1] if least_spend else mix[0]
-        whole = _choices(table, grid, ((1.0, kept[1]),))
-        whole_amount = _sum(whole["amount"])
-        whole_quality = total(((1.0, kept[1]),), value) / weight
-        lost = total(((1.0, kept[1]),), grid.amount) - total(mix, grid.amount)
-        gap = max(lost if least_spend else quality - whole_quality, 0.0)
+    # Of the whole divisions beside the optimum the best one that is within the limits.
+    fits = [
+        (total(one, aim), i, one)
+        for i, one in enumerate(((1.0, option),) for _, option in mix)
+        if all(total(one, of) <= limit + _SLACK * abs(limit) for of, limit in limits)
+    ]
+    best = min(fits)[1:] if fits else None
+    whole = None if best is None else _choices(table, grid, best[1])
     return Route(
         split=_split(choices, weight),
         choices=choices.drop("weight"),
-        amount=amount,
-        quality=quality,
+        amount=_sum(choices["amount"]),
+        quality=total(mix, value) / weight,
         slow_share=None if slow is None else total(mix, slow) / weight,
         whole=None if whole is None else whole.drop("weight"),
-        whole_amount=whole_amount,
-        whole_quality=whole_quality,
-        gap=gap,
+        whole_amount=None if whole is None else _sum(whole["amount"]),
+        whole_quality=None if best is None else total(best[1], value) / weight,
+        gap=None if best is None else max(total(best[1], aim) - total(mix, aim), 0.0),
         per_point=None if not solved.worth else weight / 100 / solved.worth,
     )
 
