@@ -134,7 +134,8 @@ def hosting_break_even(
     With H the machines' amount and T their tokens per day, u their utilization and p the API's price per
     token: break-even volume H / p, utilization needed u (H / T) / p; a token is a token, read or written,
     on either side. Circular moving blocks: Politis and Romano, "A circular block-resampling procedure for
-    stationary data", 1992; days of both sides are drawn together where they are the same.
+    stationary data", 1992; days of both sides are drawn together where they are the same. Draws are
+    widened for the few blocks that there are, so that intervals cover (`benchmarks/tradeoffs.py`).
 
     Examples
     --------
@@ -181,6 +182,8 @@ def hosting_break_even(
     drawn = _figures(
         a[picked], t[picked], u[picked], b[picked_api], s[picked_api], days_per_month, max_utilization
     )
+    wide = _widening(min(mine.height, theirs.height), block_days, level)
+    drawn = {name: _widened(float(point[name]), draw, wide) for name, draw in drawn.items()}
     # Where both are the bill over its tokens, the exact quotient is told.
     exact = {
         "hosted_per_mtok": divided(own, int(mine["tokens"].sum()), _MTOK),
@@ -263,10 +266,39 @@ def _days(frame: pl.DataFrame, side: str, notes: list[str], *, utilization: bool
 
 def _blocks(days: int, draws: int, length: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
     """Draw days with replacement, as runs of days that go round the end."""
-    length = length if days >= 2 * length else 1
+    length = _length(days, length)
     starts = rng.integers(0, days, size=(draws, -(-days // length)))
     runs = (starts[:, :, None] + np.arange(length)) % days
     return runs.reshape(draws, -1)[:, :days]
+
+
+def _length(days: int, length: int) -> int:
+    return length if days >= 2 * length else 1
+
+
+def _widening(days: int, length: int, level: float) -> float:
+    """Return how much wider intervals must be than what a few blocks of days tell.
+
+    With k blocks the bootstrap's variance is short of the true one by 1 / k, and is itself uncertain:
+    overlapping blocks know as much as 1.5 (k - 1) degrees of freedom (Kuensch, "The Jackknife and the
+    Bootstrap for General Stationary Observations", Annals of Statistics 17(3), 1989).
+    """
+    from scipy.special import ndtri, stdtrit
+
+    run = _length(days, length)
+    blocks = days / run
+    if blocks <= 1:
+        return 1.0
+    freedom = (blocks - 1) * (1.5 if run > 1 else 1.0)
+    p = 0.5 + level / 2
+    return float(stdtrit(freedom, p) / ndtri(p) * math.sqrt(blocks / (blocks - 1)))
+
+
+def _widened(value: float, draws: Floats, by: float) -> Floats:
+    """Draw the draws away from the value: by ratio where all are above 0, else by difference."""
+    if value > 0 and (draws > 0).all() and np.isfinite(draws).all():
+        return value * (draws / value) ** by
+    return value + (draws - value) * by
 
 
 def _figures(

@@ -90,40 +90,49 @@ def climb(takes: Floats, value: Floats) -> Climb:
     ([1, 2], [3.0, 0.5])
     """
     offered = ~np.isnan(takes)
-    take, high = np.where(offered, takes, np.inf), np.where(offered, value, -np.inf)
-    cheapest = take.min(axis=1)
-    base = np.where(take == cheapest[:, None], high, -np.inf).argmax(axis=1)
-    everyone = np.arange(len(base))
-    left, at, steep = everyone, base, np.full(len(base), np.inf)
+    # A row per option: loops over few options run through many queries at once.
+    take, high = np.where(offered, takes, np.inf).T.copy(), np.where(offered, value, -np.inf).T.copy()
+    here, there, base = take[0].copy(), high[0].copy(), np.zeros(take.shape[1], dtype=np.int64)
+    for option in range(1, len(take)):
+        better = (take[option] < here) | ((take[option] == here) & (high[option] > there))
+        here[better], there[better], base[better] = take[option][better], high[option][better], option
+    least, low = float(here.sum()), float(there.sum())
+    left, steep = np.arange(len(base)), np.full(len(base), np.inf)
     parts: list[tuple[Ints, Ints, Floats, Floats, Floats]] = []
     while left.size:
-        more = take[left] - take[left, at][:, None]
-        gain = high[left] - high[left, at][:, None]
-        up = (gain > 0) & (more > 0)
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            slope = np.where(up, gain / more, -1.0)
-        best = slope.max(axis=1)
-        to = np.where(slope == best[:, None], more, -1.0).argmax(axis=1)
-        goes = best > 0
-        left, at, to = left[goes], at[goes], to[goes]
+        to, more, gain, slope = _steepest(take, high, left, here, there)
+        goes = np.flatnonzero(to >= 0)
+        left, to = left[goes], to[goes]
         # Rounding may make a later step a hair steeper than the one it has to wait for.
-        steep = np.minimum(steep[goes], best[goes])
-        rows = np.flatnonzero(goes)
-        parts.append((left, to, more[rows, to], gain[rows, to], steep))
-        at = to
-    query, option, takes_more, gains, worth = (np.concatenate(part) for part in zip(*parts, strict=True))
+        steep = np.minimum(steep[goes], slope[goes])
+        parts.append((left, to, more[goes], gain[goes], steep))
+        here, there = take[to, left], high[to, left]
+    query, reached, takes_more, gains, worth = (np.concatenate(part) for part in zip(*parts, strict=True))
     # Stable: of equally worthwhile steps of a query the first stays first.
     order = np.argsort(-worth, kind="stable")
     return Climb(
-        base,
-        query[order],
-        option[order],
-        takes_more[order],
-        gains[order],
-        worth[order],
-        float(take[everyone, base].sum()),
-        float(high[everyone, base].sum()),
+        base, query[order], reached[order], takes_more[order], gains[order], worth[order], least, low
     )
+
+
+def _steepest(
+    take: Floats, high: Floats, left: Ints, here: Floats, there: Floats
+) -> tuple[Ints, Floats, Floats, Floats]:
+    """Return by query the option of the steepest rise, the farthest of equals, -1 where none rises."""
+    to = np.full(left.size, -1)
+    more, gain, best = np.zeros(left.size), np.zeros(left.size), np.zeros(left.size)
+    for option in range(len(take)):
+        rise = high[option][left] - there
+        up = np.flatnonzero(rise > 0)
+        far, rise = take[option][left[up]] - here[up], rise[up]
+        dearer = far > 0
+        up, far, rise = up[dearer], far[dearer], rise[dearer]
+        with np.errstate(over="ignore"):
+            slope = rise / far
+        wins = (slope > best[up]) | ((slope == best[up]) & (far > more[up]))
+        at = up[wins]
+        to[at], more[at], gain[at], best[at] = option, far[wins], rise[wins], slope[wins]
+    return to, more, gain, best
 
 
 def spend(steps: Climb, limit: float) -> Solved | None:

@@ -156,14 +156,19 @@ def as_queries(frame: pl.DataFrame | pl.LazyFrame) -> pl.DataFrame:
         ],
         (pl.col("weight").cast(pl.Float64) if "weight" in table.columns else pl.lit(1.0)).alias("weight"),
     )
-    _refuse(table, "query", pl.col("query").is_null(), "a query without a name")
-    _refuse(table, "quality", ~_known("quality"), "the quality is not a finite number")
-    wrong = ~_known("amount") | (pl.col("amount") < 0)
-    _refuse(table, "amount", wrong, "the amount is not a finite number from 0 up")
-    late = pl.col("latency_ms").is_not_null() & (~_known("latency_ms") | (pl.col("latency_ms") < 0))
-    _refuse(table, "latency_ms", late, "the latency is not a finite number from 0 up")
-    wrong = ~_known("weight") | (pl.col("weight") <= 0)
-    _refuse(table, "weight", wrong, "the weight is not a finite number above 0")
+    late, weight = pl.col("latency_ms"), pl.col("weight")
+    _refuse(
+        table,
+        ("query", pl.col("query").is_null(), "a query without a name"),
+        ("quality", ~_known("quality"), "the quality is not a finite number"),
+        ("amount", ~_known("amount") | (pl.col("amount") < 0), "the amount is not a finite number from 0 up"),
+        (
+            "latency_ms",
+            late.is_not_null() & (~_known("latency_ms") | (late < 0)),
+            "the latency is not a finite number from 0 up",
+        ),
+        ("weight", ~_known("weight") | (weight <= 0), "the weight is not a finite number above 0"),
+    )
     return table
 
 
@@ -191,44 +196,66 @@ def as_grid(table: pl.DataFrame) -> Grid:
     [[3.0], [2.0]]
     """
     queries = table["query"].unique().sort()
-    options = table.select(OPTION).unique().sort(OPTION, nulls_last=True)
-    places = table.select((pl.col("query").rank("dense").cast(pl.Int64) - 1).alias("y"), *OPTION).join(
-        options.with_row_index("x"), on=OPTION, how="left", nulls_equal=True, maintain_order="left"
-    )
+    options, column = _options(table)
     n, k = queries.len(), options.height
-    cells = places["y"].to_numpy() * k + places["x"].to_numpy().astype(np.int64)
+    cells = (table["query"].rank("dense").to_numpy().astype(np.int64) - 1) * k + column
     rows = np.full(n * k, -1, dtype=np.int64)
     rows[cells] = np.arange(table.height)
     if (rows >= 0).sum() != table.height:
-        twice = pl.Series(cells).is_first_distinct().not_().arg_true()
-        row = int(twice[0])
+        row = int(pl.Series(cells).is_first_distinct().not_().arg_true()[0])
         found = table.row(row, named=True)
         raise InputError(
             f"query {found['query']!r} and {name_of(found)} stand there twice",
             row=row + 1,
             hint="a query has one row per variant",
         )
-    there = rows >= 0
 
     def laid(name: str) -> Floats:
         grid = np.full(n * k, np.nan)
-        grid[there] = table[name].cast(pl.Float64).fill_null(float("nan")).to_numpy()[rows[there]]
+        if table[name].null_count() < table.height:
+            grid[cells] = table[name].cast(pl.Float64).to_numpy()
         return grid.reshape(n, k)
 
-    weights = laid("weight")
-    weight: Floats = np.nanmax(weights, axis=1)
-    if (np.nanmin(weights, axis=1) != weight).any():
-        query = queries[int((np.nanmin(weights, axis=1) != weight).argmax())]
-        raise InputError(f"query {query!r} has different weights for its variants", column="weight")
     return Grid(
         queries,
         options,
         laid("amount"),
         laid("quality"),
         laid("latency_ms"),
-        weight,
+        _weights(table, queries, cells // k),
         rows.reshape(n, k),
     )
+
+
+def _options(table: pl.DataFrame) -> tuple[pl.DataFrame, npt.NDArray[np.int64]]:
+    """Return the options, sorted, and which of them each row is of."""
+    codes, kinds = np.zeros(table.height, dtype=np.int64), 1
+    for name in OPTION:
+        if table[name].null_count() < table.height:
+            # Hashing is much quicker than sorting as many texts; null is a code of its own.
+            hashed = (
+                table[name].cast(pl.Categorical).to_physical().cast(pl.Int64).fill_null(-1).to_numpy() + 1
+            )
+            seen = np.bincount(hashed) > 0
+            codes, kinds = codes * int(seen.sum()) + (np.cumsum(seen) - 1)[hashed], kinds * int(seen.sum())
+    first = np.full(kinds, -1, dtype=np.int64)
+    first[codes[::-1]] = np.arange(table.height)[::-1]
+    found = np.flatnonzero(first >= 0)
+    named = table[first[found]].select(*OPTION, pl.Series("code", found)).sort(OPTION, nulls_last=True)
+    place = np.zeros(kinds, dtype=np.int64)
+    place[named["code"].to_numpy()] = np.arange(len(found))
+    return named.drop("code"), place[codes]
+
+
+def _weights(table: pl.DataFrame, queries: pl.Series, code: npt.NDArray[np.int64]) -> Floats:
+    weights = table["weight"].to_numpy()
+    found = np.empty(queries.len())
+    found[code] = weights
+    odd = found[code] != weights
+    if odd.any():
+        query = queries[int(code[odd.argmax()])]
+        raise InputError(f"query {query!r} has different weights for its variants", column="weight")
+    return found
 
 
 def known_latency(table: pl.DataFrame) -> None:
@@ -248,7 +275,7 @@ def known_latency(table: pl.DataFrame) -> None:
     --------
     >>> known_latency(pl.DataFrame({"latency_ms": [3.0]}))
     """
-    _refuse(table, "latency_ms", pl.col("latency_ms").is_null(), "a limit on latency needs every latency")
+    _refuse(table, ("latency_ms", pl.col("latency_ms").is_null(), "a limit on latency needs every latency"))
 
 
 def name_of(row: dict[str, object]) -> str:
@@ -306,10 +333,13 @@ def _known(name: str) -> pl.Expr:
     return pl.col(name).cast(pl.Float64).is_finite().fill_null(False)
 
 
-def _refuse(table: pl.DataFrame, column: str, wrong: pl.Expr, message: str) -> None:
-    found = table.select(wrong.alias("wrong"))["wrong"].arg_true()
-    if found.len():
-        raise InputError(message, row=int(found[0]) + 1, column=column)
+def _refuse(table: pl.DataFrame, *rules: tuple[str, pl.Expr, str]) -> None:
+    """Refuse the table where a rule's expression holds for a row."""
+    broken = table.select(wrong.any().alias(column) for column, wrong, _ in rules).row(0)
+    for (column, wrong, message), found in zip(rules, broken, strict=True):
+        if found:
+            row = int(table.select(wrong.alias("wrong"))["wrong"].arg_true()[0])
+            raise InputError(message, row=row + 1, column=column)
 
 
 def _list(names: tuple[str, ...]) -> str:

@@ -278,23 +278,26 @@ def _told(
 def _choices(
     table: pl.DataFrame, grid: Grid, mix: tuple[tuple[float, npt.NDArray[np.int64]], ...]
 ) -> pl.DataFrame:
-    everyone = np.arange(len(grid.weight))
-    rows = np.concatenate([grid.rows[everyone, option] for _, option in mix])
-    shares = np.concatenate([np.full(len(everyone), share) for share, _ in mix])
-    if len(mix) > 1:
-        rows, place = np.unique(rows, return_inverse=True)
-        shares = np.bincount(place, shares)
-    # Parts of a query that is not divided add up to 1 but for rounding.
-    shares = np.where(shares > 1 - _SLACK, 1.0, shares)
-    picked = table[rows].with_columns(pl.Series("share", shares))
+    first = mix[0][1]
+    everyone = np.arange(len(first))
+    divided = np.flatnonzero(np.any([option != first for _, option in mix], axis=0))
+    cells, shares = everyone * grid.options.height + first, np.ones(len(first))
+    if divided.size:
+        # Whoever goes two ways has a row for each, in the order of the options.
+        parts = np.concatenate([divided * grid.options.height + option[divided] for _, option in mix])
+        parts, place = np.unique(parts, return_inverse=True)
+        cells = np.concatenate([np.delete(cells, divided), parts])
+        weights = np.repeat([share for share, _ in mix], divided.size)
+        shares = np.concatenate([np.ones(len(cells) - len(parts)), np.bincount(place, weights)])
+        order = np.argsort(cells, kind="stable")
+        cells, shares = cells[order], shares[order]
+    picked: pl.DataFrame = table[grid.rows.reshape(-1)[cells]].with_columns(pl.Series("share", shares))
     amounts = pl.col("amount") * pl.col("share")
     if table.schema["amount"].is_decimal():
-        parts = (shares < 1.0).nonzero()[0]
-        exact = [product(picked["amount"][int(i)], Decimal(float(shares[i]))) for i in parts]
-        amounts = pl.lit(picked["amount"].scatter(parts, pl.Series(exact, dtype=table.schema["amount"])))
-    return picked.select("query", *OPTION, "share", "quality", amounts.alias("amount"), "weight").sort(
-        "query", *OPTION, nulls_last=True
-    )
+        some = np.flatnonzero(shares < 1.0)
+        exact = [product(picked["amount"][int(i)], Decimal(float(shares[i]))) for i in some]
+        amounts = pl.lit(picked["amount"].scatter(some, pl.Series(exact, dtype=table.schema["amount"])))
+    return picked.select("query", *OPTION, "share", "quality", amounts.alias("amount"), "weight")
 
 
 def _split(choices: pl.DataFrame, weight: float) -> pl.DataFrame:
