@@ -122,7 +122,7 @@ def _steepest(
     to = np.full(left.size, -1)
     more, gain, best = np.zeros(left.size), np.zeros(left.size), np.zeros(left.size)
     for option in range(len(take)):
-        rise = high[option][left] - there
+        rise = (high[option] if left.size == high.shape[1] else high[option][left]) - there
         up = np.flatnonzero(rise > 0)
         far, rise = take[option][left[up]] - here[up], rise[up]
         dearer = far > 0

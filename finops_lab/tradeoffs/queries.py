@@ -160,6 +160,7 @@ def as_queries(frame: pl.DataFrame | pl.LazyFrame) -> pl.DataFrame:
     _refuse(
         table,
         ("query", pl.col("query").is_null(), "a query without a name"),
+        ("model", pl.col("model").is_null(), "a row without a model"),
         ("quality", ~_known("quality"), "the quality is not a finite number"),
         ("amount", ~_known("amount") | (pl.col("amount") < 0), "the amount is not a finite number from 0 up"),
         (
@@ -201,7 +202,7 @@ def as_grid(table: pl.DataFrame) -> Grid:
     cells = (table["query"].rank("dense").to_numpy().astype(np.int64) - 1) * k + column
     rows = np.full(n * k, -1, dtype=np.int64)
     rows[cells] = np.arange(table.height)
-    if (rows >= 0).sum() != table.height:
+    if np.count_nonzero(rows >= 0) != table.height:
         row = int(pl.Series(cells).is_first_distinct().not_().arg_true()[0])
         found = table.row(row, named=True)
         raise InputError(
@@ -211,9 +212,10 @@ def as_grid(table: pl.DataFrame) -> Grid:
         )
 
     def laid(name: str) -> Floats:
+        if table[name].null_count() == table.height:
+            return np.broadcast_to(np.nan, (n, k))
         grid = np.full(n * k, np.nan)
-        if table[name].null_count() < table.height:
-            grid[cells] = table[name].cast(pl.Float64).to_numpy()
+        grid[cells] = table[name].cast(pl.Float64).to_numpy()
         return grid.reshape(n, k)
 
     return Grid(
@@ -229,17 +231,18 @@ def as_grid(table: pl.DataFrame) -> Grid:
 
 def _options(table: pl.DataFrame) -> tuple[pl.DataFrame, npt.NDArray[np.int64]]:
     """Return the options, sorted, and which of them each row is of."""
-    codes, kinds = np.zeros(table.height, dtype=np.int64), 1
+    codes, kinds = np.zeros(1, dtype=np.int64), 1
     for name in OPTION:
         if table[name].null_count() < table.height:
-            # Hashing is much quicker than sorting as many texts; null is a code of its own.
-            hashed = (
-                table[name].cast(pl.Categorical).to_physical().cast(pl.Int64).fill_null(-1).to_numpy() + 1
-            )
-            seen = np.bincount(hashed) > 0
-            codes, kinds = codes * int(seen.sum()) + (np.cumsum(seen) - 1)[hashed], kinds * int(seen.sum())
+            # Hashing is much quicker than sorting as many texts; null is a code of its own, the first.
+            hashed = table[name].cast(pl.Categorical).to_physical()
+            some = hashed.cast(pl.Int64).fill_null(-1) + 1 if hashed.null_count() else hashed
+            of = some.to_numpy()
+            seen = np.bincount(of) > 0
+            codes = codes * int(seen.sum()) + (np.cumsum(seen) - 1)[of]
+            kinds *= int(seen.sum())
     first = np.full(kinds, -1, dtype=np.int64)
-    first[codes[::-1]] = np.arange(table.height)[::-1]
+    first[codes] = np.arange(table.height)
     found = np.flatnonzero(first >= 0)
     named = table[first[found]].select(*OPTION, pl.Series("code", found)).sort(OPTION, nulls_last=True)
     place = np.zeros(kinds, dtype=np.int64)
