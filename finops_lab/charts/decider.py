@@ -16,7 +16,7 @@ from finops_lab.errors import InputError
 if TYPE_CHECKING:
     import altair as alt
 
-__all__ = ["variant_decider"]
+__all__ = ["slider_end", "variant_decider"]
 
 _STEPS = 100
 # 0.9 - 0.895 is a little more than 0.005 in binary: a loss at the limit is within it.
@@ -86,8 +86,8 @@ def variant_decider(
     rows, unknown = _rows(frame)
     models = sorted({row["model"] for row in rows})
     losses = [row["quality_loss"] for row in rows]
-    most_ms = _round_up(max(max_p95_ms or 0, *(row["p95_ms"] for row in rows)))
-    most_lost = _round_up(max(max_quality_loss or 0, *losses, 0.001))
+    most_ms = slider_end(max(max_p95_ms or 0, *(row["p95_ms"] for row in rows)))
+    most_lost = slider_end(max(max_quality_loss or 0, *losses, 0.001))
     # A gain lies below zero; a little room keeps what loses nothing off the axis.
     lowest = min(*losses, 0.0) - 0.04 * most_lost
     model = alt.param(name="model", value=models[0], bind=alt.binding_select(options=models, name="Model "))
@@ -96,7 +96,7 @@ def variant_decider(
         _slider("max_p95_ms", "P95 latency at most (ms) ", max_p95_ms, most_ms),
         _slider("max_quality_loss", f"{quality_title} lost at most ", max_quality_loss, most_lost),
         _slider("monthly_inferences", "Inferences a month ", monthly_inferences, 10 * monthly_inferences),
-        _slider("once", f"Migration and evaluation ({unit}, once) ", once, _round_up(10 * once or 100_000)),
+        _slider("once", f"Migration and evaluation ({unit}, once) ", once, slider_end(10 * once or 100_000)),
     ]
     within = f"datum.p95_ms <= max_p95_ms && datum.quality_loss <= max_quality_loss + {_SLACK}"
     base = (
@@ -149,7 +149,7 @@ def variant_decider(
     limits = (
         alt.Chart(alt.Data(values=[{}]))
         .transform_calculate(fast="max_p95_ms", good="max_quality_loss", none="0", least=f"{lowest}")
-        .mark_rect(color=PALETTE[2], opacity=0.1, clip=True)
+        .mark_rect(color=PALETTE[2], opacity=0.1)
         .encode(x=alt.X("none:Q"), x2="fast:Q", y=alt.Y("least:Q"), y2="good:Q")
     )
     spots = base.encode(x=across, y=up)
@@ -209,8 +209,14 @@ def _slider(name: str, label: str, value: float | None, most: float) -> alt.Para
     return alt.param(name=name, value=most if value is None else value, bind=bind)
 
 
-def _round_up(value: float) -> float:
-    """Return the next 1, 2 or 5 times a power of ten, so that a slider ends on a round number."""
+def slider_end(value: float) -> float:
+    """Return the next 1, 2 or 5 times a power of ten, so that a slider ends on a round number.
+
+    Examples
+    --------
+    >>> slider_end(220), slider_end(0.016), slider_end(500)
+    (500.0, 0.02, 500.0)
+    """
     power = 10.0 ** math.floor(math.log10(value))
     return next(step * power for step in (1, 2, 5, 10) if step * power >= value * (1 - 1e-9))
 

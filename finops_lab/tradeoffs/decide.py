@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypedDict
 
 import polars as pl
 
@@ -20,7 +20,7 @@ from finops_lab.tradeoffs.problem import Objective, Problem, checked, limits_of,
 from finops_lab.tradeoffs.shadow import CONSTRAINTS, constraint_rows
 from finops_lab.tradeoffs.slo_ranges import Range, ranges
 
-__all__ = ["Decision", "decide", "decisions"]
+__all__ = ["Decision", "Limits", "decide", "decisions"]
 
 
 _DECISIONS: dict[str, pl.DataType | type[pl.DataType]] = {
@@ -34,6 +34,21 @@ _DECISIONS: dict[str, pl.DataType | type[pl.DataType]] = {
     "reference_slo_ms": pl.Float64,
     "note": pl.String,
 }
+
+
+class Limits(TypedDict, total=False):
+    """What `decide` may be asked to keep to; see there."""
+
+    baseline: str | None
+    max_p95_ms: float | None
+    max_quality_loss: float | None
+    max_memory_mib: float | None
+    max_monthly_amount: Decimal | float | None
+    regions: Sequence[str] | None
+    objective: Objective
+    monthly_inferences: float | None
+    migration_amount: Decimal | int | None
+    evaluation_amount: Decimal | int | None
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,11 @@ import polars as pl
 from finops_lab.errors import InputError
 from finops_lab.money import MONEY
 
-__all__ = ["KIND", "LAYOUT", "PRICES", "queries", "recognises"]
+__all__ = ["KIND", "LAYOUT", "LICENCE", "PRICES", "queries", "recognises"]
 
 KIND = "routellm"
 LAYOUT = "a folder of mmlu_*.csv, or gsm8k_responses.csv, of lm-sys/RouteLLM"
+LICENCE = "Apache-2.0"
 _WEAK, _STRONG = "mistralai/Mixtral-8x7B-Instruct-v0.1", "gpt-4-1106-preview"
 _MODELS = (_WEAK, _STRONG)
 # ASSUMED, in USD per million tokens in and out: the files tell no money.
