@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 
 from finops_lab.cli import app
 from finops_lab.errors import InputError
+from finops_lab.tradeoffs.answered_queries import answered_queries
 from finops_lab.tradeoffs.by_feature import routing_table
 from finops_lab.tradeoffs.cascade import cascade, cascade_thresholds
 from finops_lab.tradeoffs.published import routellm
@@ -548,6 +549,45 @@ def test_tables_that_cannot_be_meant_are_refused(options: dict[str, Any], messag
     if options == {}:
         with pytest.raises(InputError, match="query 0 has no row for m0"):
             routing_table(frame[1:], min_quality=0.5)
+
+
+# ---------------------------------------------------------------- evaluated items
+
+
+def test_evaluated_items_become_queries() -> None:
+    rng = np.random.default_rng(6)
+    right = rng.random((50, 2)) < (0.9, 0.8)
+    outcomes = pl.DataFrame(
+        {
+            "model": ["m"] * 100,
+            "variant": [*["fp32"] * 50, *["int8"] * 50],
+            "dataset": ["a", "b"] * 50,
+            "metric": ["accuracy"] * 100,
+            "item": [*range(50)] * 2,
+            "value": right.T.ravel().astype(float),
+            "higher_is_better": [True] * 100,
+        }
+    )
+    points = pl.DataFrame(
+        {"model": ["m"] * 3, "variant": ["fp32", "int8", "int4"], "per_1000_inferences": [4.0, 2.0, 1.0]}
+    )
+    queries = answered_queries(outcomes, points)
+    best = right.max(axis=1).mean()
+    found = route(queries, min_quality=best)
+    only = int((right[:, 0] & ~right[:, 1]).sum())
+    assert float(found.amount) == pytest.approx((50 * 2 + only * 2) / 1000)
+    assert queries["feature"].unique().sort().to_list() == ["a", "b"]
+    worse = {
+        "not accuracy, f1": (outcomes.with_columns(metric=pl.Series(["f1", "accuracy"] * 50)), points),
+        "lower is better in 'perplexity'": (outcomes.with_columns(metric=pl.lit("perplexity")), points),
+        "lower is better in 'accuracy'": (outcomes.with_columns(higher_is_better=False), points),
+        r"do not tell what m \(int8\)": (outcomes, points.filter(pl.col("variant") != "int8")),
+        r"tell m \(fp32\) several times": (outcomes, pl.concat([points, points])),
+        "not none": (outcomes.clear(), points),
+    }
+    for message, (rows, told) in worse.items():
+        with pytest.raises(InputError, match=message):
+            answered_queries(rows, told)
 
 
 # ---------------------------------------------------------------- RouteLLM
