@@ -13,7 +13,7 @@ import _form
 import _tradeoff_front
 
 # The other parts, each with `figures(quick) -> list[Figure]`.
-PARTS: tuple[str, ...] = ()
+PARTS = ("_tradeoff_proof",)
 
 
 def main() -> int:
