@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import altair as alt
 
-__all__ = ["GREY", "INK", "MUTED", "PALETTE", "SHAPES", "WIDTH", "colours", "finish", "month_axis"]
+__all__ = [
+    "GREY",
+    "INK",
+    "MUTED",
+    "PALETTE",
+    "SHAPES",
+    "WIDTH",
+    "colours",
+    "finish",
+    "finish_beside",
+    "month_axis",
+]
 
 # Okabe and Ito, "Color Universal Design" (2008): told apart with every common colour blindness. The
 # order keeps neighbours in a stack far apart in lightness; black is left to text and lines.
@@ -69,6 +81,22 @@ def finish(
     )
     chart.config = alt.Config(**_config())
     assert isinstance(chart, alt.LayerChart)
+    return chart
+
+
+def finish_beside(
+    planes: Sequence[alt.LayerChart | alt.FacetChart], *, title: str, subtitle: str, description: str
+) -> alt.HConcatChart:
+    """Put charts side by side under one title, with one legend and one alt text."""
+    import altair as alt
+
+    chart = alt.hconcat(*planes, spacing=28).properties(
+        padding={"left": 4, "top": 4, "bottom": 4, "right": 8},
+        title=alt.TitleParams(title, subtitle=subtitle),
+        description=description,
+    )
+    chart.config = alt.Config(**_config())
+    assert isinstance(chart, alt.HConcatChart)
     return chart
 
 

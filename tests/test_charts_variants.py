@@ -1,0 +1,147 @@
+"""Charts of variants: three linked axes, parallel coordinates, break-even."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import polars as pl
+import pytest
+
+from finops_lab import charts
+from finops_lab.errors import InputError
+
+VARIANTS = pl.DataFrame(
+    {
+        "label": ["larch fp32", "larch int8", "larch int4", "alder bf16", "alder int8"],
+        "group": ["larch"] * 3 + ["alder"] * 2,
+        "x": [1.0, 0.48, 0.5, 2.2, 1.3],
+        "quality": [0.846, 0.844, 0.83, 0.872, 0.870],
+        "p95_ms": [120.0, 60.0, 70.0, 220.0, 150.0],
+        "on_front": [True, True, False, True, True],
+        "energy_j": [3.0, 2.0, 2.2, 9.0, None],
+    }
+)
+AXES = {
+    "x": ("Cost per 1,000 (USD)", False),
+    "quality": ("Accuracy", True),
+    "p95_ms": ("P95 latency (ms)", False),
+    "energy_j": ("Energy (J)", False),
+}
+DRAW: dict[str, Callable[[], Any]] = {
+    "planes": lambda: charts.variant_planes(VARIANTS, title="t", max_p95_ms=150, least_quality=0.84),
+    "lines": lambda: charts.variant_lines(VARIANTS, axes=AXES, title="t"),
+    "break-even": lambda: charts.break_even_lines(
+        stay=("fp32", 1.0), move=("int8", 0.5), once=100, interval=(1.5e5, 3e5), expected=5e5, title="t"
+    ),
+}
+
+
+def rows(spec: Any, key: str) -> list[dict[str, Any]]:
+    """Return the rows of all data of a specification that have a key."""
+    if isinstance(spec, dict):
+        own = [row for row in spec.get("values", []) if isinstance(row, dict) and key in row]
+        return own + [row for value in spec.values() for row in rows(value, key)]
+    return [row for value in spec for row in rows(value, key)] if isinstance(spec, list) else []
+
+
+@pytest.mark.parametrize("name", DRAW)
+def test_every_chart_draws_the_same_picture_with_alt_text(name: str) -> None:
+    import vl_convert
+
+    spec = DRAW[name]().to_dict()
+    assert spec["title"]["text"] and spec["title"]["subtitle"] and spec["description"].endswith(".")
+    assert json.dumps(spec) == json.dumps(DRAW[name]().to_dict())
+    picture = vl_convert.vegalite_to_svg(spec)
+    assert picture.count("<path") > 3 and "undefined" not in picture and "NaN" not in picture
+
+
+def test_a_box_in_either_plane_selects_in_both() -> None:
+    spec = DRAW["planes"]().to_dict()
+    assert sorted(param["name"] for param in spec["params"]) == ["chosen_by_p95_ms", "chosen_by_x"]
+    tests = [json.dumps(plane).count("chosen_by_x") for plane in spec["hconcat"]]
+    assert min(tests) > 0 and json.dumps(spec["hconcat"][0]).count("chosen_by_p95_ms") > 0
+
+
+def test_dominated_variants_are_faint_and_a_chance_is_how_solid_one_is() -> None:
+    by_front = {row["label"]: row["solid"] for row in rows(DRAW["planes"]().to_dict(), "solid")}
+    assert by_front["larch int4"] == 0.25 and by_front["larch int8"] == 0.95
+    given = VARIANTS.with_columns(p_on_front=pl.Series([0.6, 1.0, 0.1, 1.0, 0.97]))
+    spec = charts.variant_planes(given, title="t").to_dict()
+    assert {row["label"]: row["solid"] for row in rows(spec, "solid")} == {
+        "larch fp32": 0.6,
+        "larch int8": 1.0,
+        "larch int4": 0.25,
+        "alder bf16": 1.0,
+        "alder int8": 0.97,
+    }
+
+
+def test_the_step_joins_what_no_cheaper_variant_matches() -> None:
+    spec = DRAW["planes"]().to_dict()
+    steps = [row for row in rows(spec["hconcat"][0], "x") if set(row) == {"x", "quality"}]
+    assert [row["x"] for row in steps] == [0.48, 1.0, 1.3, 2.2]
+    steps = [row for row in rows(spec["hconcat"][1], "p95_ms") if set(row) == {"p95_ms", "quality"}]
+    assert [row["p95_ms"] for row in steps] == [60.0, 120.0, 150.0, 220.0]
+    worse = charts.variant_planes(VARIANTS, title="t", higher_is_better=False).to_dict()["hconcat"][0]
+    assert [row["x"] for row in rows(worse, "x") if set(row) == {"x", "quality"}] == [0.48, 0.5]
+
+
+def test_error_bars_are_drawn_where_both_ends_are_known() -> None:
+    bounds = VARIANTS.with_columns(
+        quality_low=pl.Series([0.84, None, 0.82, 0.86, 0.86]), quality_high=pl.col("quality") + 0.01
+    )
+    spec = json.dumps(charts.variant_planes(bounds, title="t").to_dict())
+    assert "datum.quality_low !== null" in spec
+    assert "quality_low !== null" not in json.dumps(DRAW["planes"]().to_dict())
+
+
+def test_an_unknown_variant_is_left_out_and_said() -> None:
+    one = VARIANTS.with_columns(
+        p95_ms=pl.when(pl.col("label") == "larch int8").then(None).otherwise("p95_ms")
+    )
+    spec = charts.variant_planes(one, title="t").to_dict()
+    assert "1 variant with unknown values not drawn." in spec["description"]
+    assert "larch int8" not in {row["label"] for row in rows(spec, "label")}
+
+
+def test_up_is_better_on_every_axis() -> None:
+    points = rows(DRAW["lines"]().to_dict(), "axis")
+    at = {(row["label"], row["axis"]): row["at"] for row in points if "label" in row}
+    assert at["larch int8", "Cost per 1,000 (USD)"] == 1.0 and at["alder bf16", "Cost per 1,000 (USD)"] == 0.0
+    assert at["alder bf16", "Accuracy"] == 1.0 and at["larch int4", "Accuracy"] == 0.0
+    assert at["alder int8", "Energy (J)"] is None
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"axes": {"x": ("Cost", False)}}, "needs? two axes"),
+        ({"axes": AXES, "frame": pl.concat([VARIANTS, VARIANTS])}, "a label occurs twice"),
+    ],
+)
+def test_lines_that_say_nothing_are_refused(change: dict[str, Any], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        charts.variant_lines(change.pop("frame", VARIANTS), title="t", **change)
+
+
+def test_break_even_lines_cross_where_the_move_pays() -> None:
+    spec = DRAW["break-even"]().to_dict()
+    spot = next(row for row in rows(spec, "text") if row["text"].startswith("pays"))
+    assert (spot["volume"], spot["amount"]) == (200_000.0, 200.0)
+    ends = rows(spec, "way")
+    assert {(row["way"], round(row["amount"])) for row in ends if row["volume"] == 0} == {
+        ("Stay on fp32", 0),
+        ("Move to int8", 100),
+    }
+    assert "between 150.0k and 300.0k" in spec["description"]
+
+
+def test_a_move_that_never_pays_says_so() -> None:
+    spec = charts.break_even_lines(
+        stay=("a", 1.0), move=("b", 1.5), once=10, expected=1e4, title="t"
+    ).to_dict()
+    assert spec["description"] == "Moving from a to b costs $10.00 once and never pays."
+    with pytest.raises(InputError, match="nothing to draw"):
+        charts.break_even_lines(stay=("a", 1.0), move=("b", 1.5), once=10, title="t")
