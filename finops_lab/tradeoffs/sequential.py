@@ -36,8 +36,8 @@ class Sequential:
     n : int
         Values seen.
     mean, low, high : float
-        Mean, and a range for the true mean that held at every look so far with a chance of 1 - 2 alpha
-        (1 - alpha on each side).
+        Mean, and a range for the true mean that held at every look so far: each end is right with a
+        chance of 1 - alpha.
     reference : float
         What the mean is compared with.
     above, below : int or None
@@ -165,7 +165,7 @@ def sequential(
     *,
     reference: float,
     bounds: tuple[float, float] = (-1.0, 1.0),
-    alpha: float = 0.05,
+    alpha: float | tuple[float, float] = 0.05,
     planned: tuple[str, float] | None = None,
     looks: int = _LOOKS,
 ) -> Sequential:
@@ -180,8 +180,9 @@ def sequential(
         Such as minus the margin of non-inferiority.
     bounds : tuple of float
         Least and largest value there can be.
-    alpha : float
-        Chance of a wrong decision, in each direction, over all looks together.
+    alpha : float or tuple of float
+        Chance of a wrong decision over all looks together: of ``above`` and of ``below``, one for both
+        or one for each.
     planned : tuple, optional
         Direction (``above`` or ``below``) and bet (`planned_bet`) that half of the wealth is put on.
     looks : int
@@ -203,7 +204,8 @@ def sequential(
     ('above', 14, True)
     """
     low_end, high_end = bounds
-    if not low_end < reference < high_end or not 0 < alpha < 1:
+    alphas = alpha if isinstance(alpha, tuple) else (alpha, alpha)
+    if not low_end < reference < high_end or not all(0 < each < 1 for each in alphas):
         raise InputError(
             f"the reference {reference:g} must be between {low_end:g} and {high_end:g}, alpha between 0 and 1"
         )
@@ -214,15 +216,21 @@ def sequential(
         return Sequential(0, math.nan, low_end, high_end, reference, None, None, None, None, nothing)
     units, at = (array - low_end) / width, (reference - low_end) / width
     bets = {name: planned[1] if planned and planned[0] == name else None for name in ("above", "below")}
-    limit = math.log(1 / alpha)
+    limits = {name: math.log(1 / each) for name, each in zip(bets, alphas, strict=True)}
     ways = {"above": (units, at, bets["above"]), "below": (1 - units, 1 - at, bets["below"])}
     won = {name: np.maximum.accumulate(log_wealth(*way)) for name, way in ways.items()}
-    first = {name: int(np.argmax(w >= limit)) + 1 if w[-1] >= limit else None for name, w in won.items()}
+    first = {
+        name: int(np.argmax(w >= limits[name])) + 1 if w[-1] >= limits[name] else None
+        for name, w in won.items()
+    }
     if np.unique(array).size > _MANY:  # every look works through every value that there is
         looks = min(looks, _FEW_LOOKS)
     seen = {n, *(k for k in first.values() if k), *np.linspace(1, n, min(looks, n)).round().astype(int)}
     at_looks = np.array(sorted(seen))
-    ends = {name: _bounds(way[0], at_looks, way[2], limit, way[1], first[name]) for name, way in ways.items()}
+    ends = {
+        name: _bounds(way[0], at_looks, way[2], limits[name], way[1], first[name])
+        for name, way in ways.items()
+    }
     means = np.cumsum(array)[at_looks - 1] / at_looks
     path = pl.DataFrame(
         {
@@ -238,7 +246,9 @@ def sequential(
     proven = sorted((k, name) for name, k in first.items() if k is not None)
     mean = float(means[-1])
     expected = (
-        None if proven else expected_items(mean - reference, float(array.var()), alpha=alpha, weight=0.1)
+        None
+        if proven
+        else expected_items(mean - reference, float(array.var()), alpha=alphas[mean < reference], weight=0.1)
     )
     return Sequential(
         n=n,

@@ -1,0 +1,359 @@
+"""Whether the calls of a canary are a sample of the traffic: which slices are missing, and what it changes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from finops_lab.errors import InputError
+
+__all__ = ["DIMENSIONS", "MIX", "mix", "mix_needs", "reweighted", "sliced", "slices"]
+
+DIMENSIONS = ("customer", "feature", "region", "input_tokens", "hour")
+_BINS = 5
+_RARE = "(rare)"
+_UNKNOWN = "(unknown)"
+_LEAST_EXPECTED = 5
+
+MIX: dict[str, pl.DataType | type[pl.DataType]] = {
+    "dimension": pl.String,
+    "status": pl.String,  # `ok`, `not representative` or `unknown`
+    "n": pl.Int64,  # independent units of the canary
+    "n_needed": pl.Int64,  # of them, to tell
+    "slices": pl.Int64,  # compared, rare ones taken together
+    "distance": pl.Float64,  # total variation: the share of calls that would have to be elsewhere
+    "psi": pl.Float64,  # population stability index
+    "g": pl.Float64,  # statistic of the G-test
+    "p_value": pl.Float64,  # corrected by Holm over the dimensions
+    "slice": pl.String,  # the one that the canary lacks most
+    "traffic_share": pl.Float64,  # of it
+    "canary_share": pl.Float64,
+    "reason": pl.String,
+}
+
+
+def sliced(requests: pl.DataFrame | pl.LazyFrame, *, edges: Sequence[float] | None = None) -> pl.DataFrame:
+    """Add what traffic is sliced by: size of the input and hour of the day.
+
+    Parameters
+    ----------
+    requests : polars.DataFrame or polars.LazyFrame
+        The `inference_requests` contract, or some of its columns with ``ts_start``.
+    edges : sequence of float, optional
+        Limits between sizes of input, in tokens. By default the fifths of these requests: give the
+        traffic's to slice a canary alike.
+
+    Returns
+    -------
+    polars.DataFrame
+        With ``input_tokens`` (String, such as ``101 to 400``; all input, from a cache or not) and
+        ``hour`` (String, UTC), null where unknown.
+
+    Examples
+    --------
+    >>> from datetime import datetime
+    >>> calls = pl.DataFrame({"ts_start": [datetime(2026, 10, 1, 9)] * 2, "input_uncached_tokens": [10, 500]})
+    >>> sliced(calls, edges=[100.0]).select("input_tokens", "hour").rows()
+    [('0 to 100', '09'), ('101 and more', '09')]
+    """
+    frame = requests.lazy().collect()
+    buckets = [
+        n for n in ("input_uncached_tokens", "cache_read_tokens", "cache_write_tokens") if n in frame.columns
+    ]
+    if buckets:
+        known = pl.any_horizontal(pl.col(buckets).is_not_null())
+        frame = frame.with_columns(pl.when(known).then(pl.sum_horizontal(buckets)).alias("_tokens"))
+        edges = token_edges(frame["_tokens"]) if edges is None else edges
+        limits = [math.floor(edge) for edge in sorted(set(edges))]
+        lows = [0, *(limit + 1 for limit in limits)]
+        labels = [f"{low} to {limit}" for low, limit in zip(lows, limits, strict=False)] + [
+            f"{lows[-1]} and more"
+        ]
+        place = pl.sum_horizontal((pl.col("_tokens") > limit).cast(pl.Int64) for limit in limits)
+        size = pl.lit(labels[0]) if not limits else place.replace_strict(dict(enumerate(labels)))
+        named = pl.when(pl.col("_tokens").is_not_null()).then(size)
+        frame = frame.with_columns(named.alias("input_tokens")).drop("_tokens")
+    return frame.with_columns(pl.col("ts_start").dt.strftime("%H").alias("hour"))
+
+
+def token_edges(requests_tokens: pl.Series) -> list[float]:
+    """Return limits that divide sizes into fifths."""
+    known = requests_tokens.drop_nulls()
+    if known.is_empty():
+        return []
+    fifths = [known.quantile(k / _BINS, "equiprobable") for k in range(1, _BINS)]
+    return sorted({float(edge) for edge in fifths if edge is not None})
+
+
+def slices(
+    canary: pl.DataFrame, traffic: pl.DataFrame, dimension: str, *, unit: str | None = None
+) -> pl.DataFrame:
+    """Count the slices of one dimension in the canary and in the whole traffic.
+
+    Parameters
+    ----------
+    canary, traffic : polars.DataFrame
+        Calls with the dimension's column; the traffic includes the canary's calls or not.
+    dimension : str
+        A column; null is a slice of its own.
+    unit : str, optional
+        Column whose values tell what is independent, such as a session: one with a hundred calls proves
+        as much as one with two, so that only its first call counts.
+
+    Returns
+    -------
+    polars.DataFrame
+        ``slice`` (String), ``canary``, ``traffic`` (Int64), ``canary_share``, ``traffic_share``
+        (Float64), largest of the traffic first.
+
+    Examples
+    --------
+    >>> whole = pl.DataFrame({"region": ["eu", "eu", "us", None]})
+    >>> slices(whole.head(2), whole, "region").rows()[0]
+    ('eu', 2, 2, 1.0, 0.5)
+    """
+    counted = [
+        _units(frame, unit)
+        .select(pl.col(dimension).cast(pl.String).fill_null(_UNKNOWN).alias("slice"))
+        .group_by("slice")
+        .agg(pl.len().cast(pl.Int64).alias(name))
+        for name, frame in (("canary", canary), ("traffic", traffic))
+    ]
+    both = counted[1].join(counted[0], on="slice", how="full", coalesce=True)
+    return (
+        both.select("slice", pl.col("canary", "traffic").fill_null(0))
+        .with_columns(
+            (pl.col(name) / pl.col(name).sum()).fill_nan(0.0).alias(f"{name}_share")
+            for name in ("canary", "traffic")
+        )
+        .sort("traffic", "slice", descending=[True, False])
+    )
+
+
+def mix(
+    canary: pl.DataFrame,
+    traffic: pl.DataFrame,
+    *,
+    by: Sequence[str] = DIMENSIONS,
+    unit: str | None = None,
+    max_distance: float = 0.1,
+    alpha: float = 0.05,
+) -> pl.DataFrame:
+    """Tell whether a canary saw the traffic's mix of customers, features, sizes, regions and hours.
+
+    A mix is not representative where it differs by more than chance (G-test of the canary against the
+    traffic, Holm over the dimensions; slices of fewer than five expected units are taken together) *and*
+    by enough to matter: a total variation distance of `max_distance`. With many calls the first alone
+    would find every trifle. Where so few units were seen that half that distance is to be expected by
+    chance, the answer is unknown.
+
+    Parameters
+    ----------
+    canary, traffic : polars.DataFrame
+        Calls, from `sliced`. The traffic is whole days of all variants, also of before the canary.
+    by : sequence of str
+        Dimensions. Those that are no column, or unknown in all of the traffic, are left out.
+    unit : str, optional
+        As in `slices`.
+    max_distance : float
+        Share of calls that may be in other slices than they should.
+    alpha : float
+        Chance of calling a fair sample not representative, over all dimensions.
+
+    Returns
+    -------
+    polars.DataFrame
+        `MIX`, one row per dimension, in their order. ``psi`` counts half a call in an empty slice;
+        0.1 is usually called a small and 0.25 a large shift.
+
+    Raises
+    ------
+    InputError
+        When no dimension can be compared, or the distance is not between 0 and 1.
+
+    Examples
+    --------
+    >>> whole = pl.DataFrame({"region": ["eu"] * 600 + ["us"] * 400})
+    >>> mix(whole.filter(region="eu"), whole, by=["region"]).select("status", "slice", "distance").row(0)
+    ('not representative', 'us', 0.4)
+    """
+    if not 0 < max_distance < 1:
+        raise InputError(f"the largest distance of two mixes must be between 0 and 1, not {max_distance}")
+    known = [name for name in by if name in traffic.columns and traffic[name].null_count() < traffic.height]
+    if not known or any(name not in canary.columns for name in known):
+        raise InputError(
+            f"no way to compare canary and traffic by {', '.join(by)}",
+            hint="both need the columns, and the traffic must have values in one",
+        )
+    rows = [_compared(slices(canary, traffic, name, unit=unit), name, max_distance) for name in known]
+    order = sorted(range(len(rows)), key=lambda k: rows[k]["p_value"])
+    least = 0.0
+    for place, k in enumerate(order):
+        least = max(least, min(rows[k]["p_value"] * (len(rows) - place), 1.0))
+        rows[k]["p_value"] = least
+    for row in rows:
+        row["status"], row["reason"] = _judged(row, max_distance, alpha)
+    return pl.DataFrame(rows, schema=MIX)
+
+
+def mix_needs(shares: pl.Series, max_distance: float = 0.1) -> int:
+    """Return how many independent calls tell a mix of these shares from one that is off.
+
+    Parameters
+    ----------
+    shares : polars.Series
+        Of the traffic's slices, adding up to 1.
+    max_distance : float
+        As in `mix`.
+
+    Returns
+    -------
+    int
+        So many that chance alone is expected to give half the distance: a fair sample of n has a
+        total variation distance of sum of sqrt(p (1 - p)) / sqrt(2 pi n).
+
+    Examples
+    --------
+    >>> mix_needs(pl.Series([0.5, 0.5]))
+    64
+    """
+    spread = float((shares * (1 - shares)).sqrt().sum())
+    return max(math.ceil(spread**2 / (2 * math.pi * (max_distance / 2) ** 2)), 1)
+
+
+def reweighted(
+    values: pl.DataFrame,
+    traffic: pl.DataFrame,
+    by: str,
+    *,
+    value: str = "difference",
+    confidence: float = 0.9,
+) -> pl.DataFrame:
+    """Estimate a mean as if the sample had the traffic's mix: post-stratification.
+
+    Parameters
+    ----------
+    values : polars.DataFrame
+        Items with a value and the dimension.
+    traffic : polars.DataFrame
+        Calls with the dimension.
+    by : str
+        The dimension.
+    value : str
+        The column to estimate the mean of.
+    confidence : float
+        Of the interval (normal, of one look).
+
+    Returns
+    -------
+    polars.DataFrame
+        One row: ``dimension``, ``mean`` (as sampled), ``reweighted``, ``low``, ``high``, ``covered``
+        (share of the traffic whose slices have two items or more; the estimate speaks of it alone),
+        ``missing`` (list of the other slices, largest first). Null where nothing is covered.
+
+    Examples
+    --------
+    >>> seen = pl.DataFrame({"region": ["eu"] * 3 + ["us"] * 2, "difference": [0.0, 0.0, 0.0, -1.0, -1.0]})
+    >>> whole = pl.DataFrame({"region": ["eu"] * 20 + ["us"] * 80})
+    >>> reweighted(seen, whole, "region").select("mean", "reweighted", "covered").row(0)
+    (-0.4, -0.8, 1.0)
+    """
+    from scipy.stats import norm
+
+    key = pl.col(by).cast(pl.String).fill_null(_UNKNOWN).alias("slice")
+    own = values.select(key, pl.col(value).cast(pl.Float64).alias("value")).drop_nulls("value")
+    stats = own.group_by("slice").agg(
+        pl.len().alias("n"), pl.col("value").mean().alias("mean"), pl.col("value").var().alias("var")
+    )
+    whole = (
+        traffic.select(key).group_by("slice").len().with_columns(share=pl.col("len") / pl.col("len").sum())
+    )
+    both = whole.join(stats, on="slice", how="left").sort("share", "slice", descending=[True, False])
+    seen = both.filter(pl.col("n") >= 2)
+    covered = float(seen["share"].sum())
+    estimate = spread = None
+    if covered:
+        weights = seen["share"] / covered
+        estimate = float((weights * seen["mean"]).sum())
+        spread = float(norm.ppf((1 + confidence) / 2)) * math.sqrt(
+            float((weights**2 * seen["var"] / seen["n"]).sum())
+        )
+    return pl.DataFrame(
+        {
+            "dimension": [by],
+            "mean": [own["value"].mean()],
+            "reweighted": [estimate],
+            "low": [None if estimate is None or spread is None else estimate - spread],
+            "high": [None if estimate is None or spread is None else estimate + spread],
+            "covered": [covered],
+            "missing": [both.filter(pl.col("n").fill_null(0) < 2)["slice"].to_list()],
+        },
+        schema={"dimension": pl.String}
+        | dict.fromkeys(("mean", "reweighted", "low", "high", "covered"), pl.Float64)
+        | {"missing": pl.List(pl.String)},
+    )
+
+
+def _units(frame: pl.DataFrame, unit: str | None) -> pl.DataFrame:
+    if unit is None or unit not in frame.columns:
+        return frame
+    # Calls whose unit is not known are units of their own.
+    return frame.filter(pl.col(unit).is_first_distinct() | pl.col(unit).is_null())
+
+
+def _compared(counts: pl.DataFrame, dimension: str, max_distance: float) -> dict[str, Any]:
+    """Compare one dimension: statistics of a row of `MIX`, the p-value not yet corrected."""
+    from scipy.stats import chi2_contingency
+
+    n = int(counts["canary"].sum())
+    share_of_traffic = counts["traffic_share"]
+    lacks = pl.col("traffic_share") - pl.col("canary_share")
+    most = counts.sort(lacks, "slice", descending=[True, False]).row(0, named=True)
+    pooled = counts.with_columns(
+        pl.when(pl.col("traffic_share") * n < _LEAST_EXPECTED)
+        .then(pl.lit(_RARE))
+        .otherwise("slice")
+        .alias("slice")
+    )
+    pooled = pooled.group_by("slice").agg(pl.col("canary", "traffic").sum()).sort("slice")
+    table = pooled.select("canary", "traffic").to_numpy().T
+    g, p_value = 0.0, 1.0
+    if n and table.shape[1] > 1:
+        g, p_value, *_ = chi2_contingency(table, correction=False, lambda_="log-likelihood")
+    # Half a call where there is none, or the index has no end.
+    ours, theirs = (np.maximum(pooled[name].to_numpy(), 0.5) for name in ("canary", "traffic"))
+    ours, theirs = ours / ours.sum(), theirs / theirs.sum()
+    return {
+        "dimension": dimension,
+        "n": n,
+        "n_needed": mix_needs(share_of_traffic, max_distance),
+        "slices": pooled.height,
+        "distance": float(counts.select(lacks.abs().sum()).item()) / 2 if n else None,
+        "psi": float(((ours - theirs) * np.log(ours / theirs)).sum()) if n else None,
+        "g": float(g),
+        "p_value": float(p_value),
+        "slice": most["slice"],
+        "traffic_share": most["traffic_share"],
+        "canary_share": most["canary_share"] if n else None,
+    }
+
+
+def _judged(row: dict[str, Any], max_distance: float, alpha: float) -> tuple[str, str]:
+    n, needed, distance = row["n"], row["n_needed"], row["distance"]
+    if not n:
+        return "unknown", "the canary has no calls"
+    shares = f"{row['canary_share']:.1%} of the canary and {row['traffic_share']:.1%} of the traffic"
+    what = f"{row['dimension']} {row['slice']!r} is {shares}"
+    if distance >= max_distance and row["p_value"] < alpha:
+        missing = " (missing)" if row["canary_share"] == 0 else ""
+        return (
+            "not representative",
+            f"{what}{missing}: {distance:.0%} of calls are in other slices than they should",
+        )
+    if n < needed:
+        return "unknown", f"{n:,} independent calls tell little: {needed:,} are needed"
+    return "ok", f"{distance:.1%} of calls in other slices; {what}"
