@@ -74,7 +74,9 @@ ROOMS: dict[str, set[str]] = {
         "valuing",
         "foreseeing",
     },
+    "trying": {"lab", "measuring", "service_levels", "tradeoffs"},  # a lab's canaries
     "printing": {"ingestion", "doctor"},
+    "printing_canary": {"tradeoffs"},
     "printing_ledger": {"allocation", "merging", "printing"},
     "printing_features": {"planning"},
     "printing_kpis": {"unit_economics", "reporting"},

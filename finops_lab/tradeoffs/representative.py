@@ -156,7 +156,7 @@ def mix(
     canary, traffic : polars.DataFrame
         Calls, from `sliced`. The traffic is whole days of all variants, also of before the canary.
     by : sequence of str
-        Dimensions. Those that are no column, or unknown in all of the traffic, are left out.
+        Dimensions. Those that are no column, or of one value in all of the traffic, are left out.
     unit : str, optional
         As in `slices`.
     max_distance : float
@@ -183,11 +183,11 @@ def mix(
     """
     if not 0 < max_distance < 1:
         raise InputError(f"the largest distance of two mixes must be between 0 and 1, not {max_distance}")
-    known = [name for name in by if name in traffic.columns and traffic[name].null_count() < traffic.height]
+    known = [name for name in by if name in traffic.columns and traffic[name].n_unique() > 1]
     if not known or any(name not in canary.columns for name in known):
         raise InputError(
             f"no way to compare canary and traffic by {', '.join(by)}",
-            hint="both need the columns, and the traffic must have values in one",
+            hint="both need the columns, and the traffic two values or more in one of them",
         )
     rows = [_compared(slices(canary, traffic, name, unit=unit), name, max_distance) for name in known]
     order = sorted(range(len(rows)), key=lambda k: rows[k]["p_value"])

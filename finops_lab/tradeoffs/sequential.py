@@ -92,7 +92,9 @@ def planned_bet(effect: float, spread: float, reference: float, bounds: tuple[fl
     return min(max(effect / (spread + effect**2) * (reference - bounds[0]), 0.0), 0.95)
 
 
-def expected_items(effect: float, spread: float, *, alpha: float = 0.05, weight: float = 0.5) -> int | None:
+def expected_items(
+    effect: float, spread: float, *, alpha: float = 0.05, weight: float = 0.5, reach: float = 1.0
+) -> int | None:
     """Return after about how many values a sequential test decides.
 
     Parameters
@@ -105,12 +107,16 @@ def expected_items(effect: float, spread: float, *, alpha: float = 0.05, weight:
         Chance of a wrong decision.
     weight : float
         Part of the wealth on the right bet: 0.5 where the effect was planned for.
+    reach : float
+        How far the reference is from the bound that lies on the other side of it than the true mean: what
+        a bet can lose, so that a value wins effect / reach at most.
 
     Returns
     -------
     int or None
-        2 x spread x log(1 / (alpha x weight)) / effect^2: the wealth of the best bet grows by
-        effect^2 / (2 x spread) a value. About the median. None where the effect is 0.
+        2 x spread x log(1 / (alpha x weight)) / effect^2: the logarithm of the wealth of the best bet
+        grows by effect^2 / (2 x spread) a value. About the median. Never fewer than where every value
+        wins all that it can. None where the effect is 0.
 
     Examples
     --------
@@ -119,7 +125,8 @@ def expected_items(effect: float, spread: float, *, alpha: float = 0.05, weight:
     """
     if effect == 0:
         return None
-    return math.ceil(2 * max(spread, abs(effect) / 10) * math.log(1 / (alpha * weight)) / effect**2)
+    goal, effect = math.log(1 / (alpha * weight)), abs(effect)
+    return math.ceil(max(2 * spread * goal / effect**2, goal / math.log1p(effect / reach)))
 
 
 def log_wealth(values: npt.ArrayLike, mean: float, planned: float | None = None) -> _Floats:
@@ -245,11 +252,13 @@ def sequential(
     )
     proven = sorted((k, name) for name, k in first.items() if k is not None)
     mean = float(means[-1])
-    expected = (
-        None
-        if proven
-        else expected_items(mean - reference, float(array.var()), alpha=alphas[mean < reference], weight=0.1)
-    )
+    below = mean < reference
+    reach = high_end - reference if below else reference - low_end
+    expected = None
+    if not proven:
+        expected = expected_items(
+            mean - reference, float(array.var()), alpha=alphas[below], weight=0.1, reach=reach
+        )
     return Sequential(
         n=n,
         mean=mean,
