@@ -13,6 +13,8 @@ from finops_lab.tradeoffs.streams import blocked
 
 __all__ = ["burn_guard", "error_guard", "latency_guard", "least_calls"]
 
+_LOOKS = 8  # of the range that is shown; decisions look after every value
+
 
 def least_calls(share: float, confidence: float = 0.95) -> int:
     """Return how many calls it takes at least to say anything of a tail, whatever its distribution.
@@ -86,7 +88,7 @@ def latency_guard(
         )
     known = latencies.drop_nulls()
     found = sequential(
-        (known > limit_ms).cast(pl.Float64), reference=1 - share, bounds=(0.0, 1.0), alpha=alpha
+        (known > limit_ms).cast(pl.Float64), reference=1 - share, bounds=(0.0, 1.0), alpha=alpha, looks=_LOOKS
     )
     tail = known.quantile(share, "equiprobable")
     name, floor = f"P{100 * share:g} latency", least_calls(share)
@@ -143,7 +145,7 @@ def error_guard(
         raise InputError(f"the increase of the error rate must be between 0 and 1, not {max_increase}")
     frame = calls.lazy().collect()
     blocks = blocked(frame)
-    found = sequential(blocks["difference"], reference=max_increase, alpha=alpha)
+    found = sequential(blocks["difference"], reference=max_increase, alpha=alpha, looks=_LOOKS)
     shares = {
         arm: frame.filter(arm=arm).select(pl.col("value").cast(pl.Float64).mean(), pl.len()).row(0)
         for arm in ("canary", "baseline")
@@ -215,7 +217,11 @@ def burn_guard(
     if not 0 < target < 1 or not 0 < room * max_burn < 1:
         raise InputError(f"a target of {target:g} cannot be burned {max_burn:g} times as fast as allowed")
     found = sequential(
-        failed.drop_nulls().cast(pl.Float64), reference=room * max_burn, bounds=(0.0, 1.0), alpha=alpha
+        failed.drop_nulls().cast(pl.Float64),
+        reference=room * max_burn,
+        bounds=(0.0, 1.0),
+        alpha=alpha,
+        looks=_LOOKS,
     )
     paging = burns.filter(pl.col("severity") == "page")
     burning = paging.filter(pl.col("status") == "burning")

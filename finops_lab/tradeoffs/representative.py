@@ -73,8 +73,9 @@ def sliced(requests: pl.DataFrame | pl.LazyFrame, *, edges: Sequence[float] | No
         labels = [f"{low} to {limit}" for low, limit in zip(lows, limits, strict=False)] + [
             f"{lows[-1]} and more"
         ]
-        place = pl.sum_horizontal((pl.col("_tokens") > limit).cast(pl.Int64) for limit in limits)
-        size = pl.lit(labels[0]) if not limits else place.replace_strict(dict(enumerate(labels)))
+        size = pl.lit(labels[0])
+        for limit, label in zip(limits, labels[1:], strict=True):
+            size = pl.when(pl.col("_tokens") > limit).then(pl.lit(label)).otherwise(size)
         named = pl.when(pl.col("_tokens").is_not_null()).then(size)
         frame = frame.with_columns(named.alias("input_tokens")).drop("_tokens")
     return frame.with_columns(pl.col("ts_start").dt.strftime("%H").alias("hour"))

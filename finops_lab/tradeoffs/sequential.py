@@ -22,7 +22,7 @@ __all__ = ["Sequential", "expected_items", "log_wealth", "planned_bet", "sequent
 
 # Bets as parts of the wealth: several orders of size, since what wins most depends on the unknown truth.
 _PARTS = (1.0, 0.9, 0.6, 0.4, 0.25, 0.15, 0.1, 0.06, 0.04, 0.02, 0.01)
-_LOOKS, _FEW_LOOKS, _MANY = 60, 16, 200
+_LOOKS, _FEW_LOOKS, _MANY = 40, 16, 200
 _LEAST, _CLOSE = 1e-9, 1e-9
 _Floats = npt.NDArray[np.float64]
 
