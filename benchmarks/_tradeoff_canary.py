@@ -10,8 +10,8 @@ import numpy.typing as npt
 import polars as pl
 from _form import Figure
 
+from finops_lab.tradeoffs.betting import expected_items, log_wealth, planned_bet
 from finops_lab.tradeoffs.representative import mix
-from finops_lab.tradeoffs.sequential import expected_items, log_wealth, planned_bet
 
 # A margin of half a percentage point; 0.93 % of items are right for only one of two variants.
 MARGIN, DISCORDANCE, ALPHA = 0.005, 0.0093, 0.05

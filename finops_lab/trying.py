@@ -13,12 +13,13 @@ from finops_lab.measuring import requests_of
 from finops_lab.service_levels.burn import WORKBOOK, burn_series
 from finops_lab.service_levels.events import BY_CALL, events
 from finops_lab.service_levels.promises import COLUMN, promised
-from finops_lab.tradeoffs.canary import CanaryVerdict, alphas, canary_check
+from finops_lab.tradeoffs.canary import CanaryVerdict, canary_check
 from finops_lab.tradeoffs.canary_plan import CanaryPlan, canary_plan
+from finops_lab.tradeoffs.canary_verdict import alphas
 from finops_lab.tradeoffs.checks import check
 from finops_lab.tradeoffs.evaluated import evaluated
 from finops_lab.tradeoffs.guardrails import burn_guard
-from finops_lab.tradeoffs.representative import sliced
+from finops_lab.tradeoffs.slicing import sliced
 from finops_lab.tradeoffs.streams import alike
 
 __all__ = ["canary_of", "plan_of"]

@@ -20,12 +20,14 @@ from typer.testing import CliRunner
 from finops_lab.cli import app
 from finops_lab.errors import InputError, NoDataError
 from finops_lab.lab import Lab, open_lab
-from finops_lab.tradeoffs.canary import CanaryVerdict, alphas, canary_check, verdict
+from finops_lab.tradeoffs.canary import CanaryVerdict, canary_check
 from finops_lab.tradeoffs.canary_plan import canary_plan
+from finops_lab.tradeoffs.canary_verdict import alphas, verdict
 from finops_lab.tradeoffs.checks import CHECKS, check, checks_of
 from finops_lab.tradeoffs.evaluated import evaluated
 from finops_lab.tradeoffs.guardrails import burn_guard, error_guard, latency_guard, least_calls
-from finops_lab.tradeoffs.representative import mix, mix_needs, reweighted, sliced, slices
+from finops_lab.tradeoffs.representative import mix, mix_needs, reweighted
+from finops_lab.tradeoffs.slicing import sliced, slices
 from finops_lab.tradeoffs.streams import alike, as_outcomes, blocked, paired
 from finops_lab.trying import canary_of, plan_of
 

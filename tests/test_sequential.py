@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finops_lab.errors import InputError
-from finops_lab.tradeoffs.sequential import expected_items, log_wealth, planned_bet, sequential
+from finops_lab.tradeoffs.betting import expected_items, log_wealth, planned_bet
+from finops_lab.tradeoffs.sequential import sequential
 
 VALUES = st.lists(st.sampled_from([-1.0, -0.5, 0.0, 0.25, 1.0]), min_size=1, max_size=60)
 PARTS = (1.0, 0.9, 0.6, 0.4, 0.25, 0.15, 0.1, 0.06, 0.04, 0.02, 0.01)

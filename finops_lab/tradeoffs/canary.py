@@ -10,15 +10,16 @@ from typing import Any
 import polars as pl
 
 from finops_lab.errors import InputError
+from finops_lab.tradeoffs.betting import planned_bet
+from finops_lab.tradeoffs.canary_verdict import alphas, verdict
 from finops_lab.tradeoffs.checks import CHECKS, as_check, check, checks_of
 from finops_lab.tradeoffs.guardrails import error_guard, latency_guard, least_calls
 from finops_lab.tradeoffs.representative import DIMENSIONS, MIX, mix, reweighted
-from finops_lab.tradeoffs.sequential import planned_bet, sequential
+from finops_lab.tradeoffs.sequential import sequential
 from finops_lab.tradeoffs.streams import alike, as_outcomes, blocked, paired
 
-__all__ = ["CanaryVerdict", "alphas", "canary_check", "verdict"]
+__all__ = ["CanaryVerdict", "canary_check"]
 
-_KINDS = 4  # that can roll back: quality, latency, errors, burn
 _FINISHED = ("ok", "error", "timeout")
 _PATH: dict[str, pl.DataType | type[pl.DataType]] = {
     "check": pl.String,
@@ -51,69 +52,6 @@ class CanaryVerdict:
     checks: pl.DataFrame
     path: pl.DataFrame
     mix: pl.DataFrame
-
-
-def alphas(alpha: float, rows: int = 1) -> tuple[float, float]:
-    """Share the chance of a wrong decision among checks.
-
-    Parameters
-    ----------
-    alpha : float
-        Chance of promoting wrongly, and of rolling back wrongly.
-    rows : int
-        Checks of one kind.
-
-    Returns
-    -------
-    tuple of (float, float)
-        For ``ok`` and for ``breached``. Nothing is promoted unless every check is ok, so that each may
-        use all of it (intersection-union test); one breach is enough to roll back, so that four kinds and
-        their checks share it (Bonferroni).
-
-    Examples
-    --------
-    >>> alphas(0.05, 2)
-    (0.05, 0.00625)
-    """
-    if not 0 < alpha < 0.5:
-        raise InputError(f"the chance of a wrong decision must be between 0 and 0.5, not {alpha}")
-    return alpha, alpha / _KINDS / max(rows, 1)
-
-
-def verdict(checks: pl.DataFrame, name: str = "the canary") -> tuple[str, str]:
-    """Decide from checks.
-
-    Parameters
-    ----------
-    checks : polars.DataFrame
-        `finops_lab.tradeoffs.checks.CHECKS`.
-    name : str
-        What to call the canary.
-
-    Returns
-    -------
-    tuple of (str, str)
-        ``roll back`` where a check of quality, latency, errors or burn is breached; ``promote`` where
-        all that are required are ok, one of quality among them; else ``hold``. And a sentence.
-
-    Examples
-    --------
-    >>> seen = check("error rate", "errors", "breached", reason="twice as many")
-    >>> verdict(seen, "int8")
-    ('roll back', 'Roll back int8: error rate is breached (twice as many).')
-    """
-    bad = checks.filter(pl.col("status") == "breached", ~pl.col("kind").is_in(["mix", "estimate"]))
-    if bad.height:
-        said = "; ".join(f"{row['check']} is breached ({row['reason']})" for row in bad.iter_rows(named=True))
-        return "roll back", f"Roll back {name}: {said}."
-    needed = checks.filter("required")
-    open_ = needed.filter(pl.col("status") != "ok")
-    if open_.height:
-        said = "; ".join(_waits(row) for row in open_.iter_rows(named=True))
-        return "hold", f"Hold {name}: {said}."
-    if "quality" not in set(needed["kind"]):
-        return "hold", f"Hold {name}: its quality was not checked."
-    return "promote", f"Promote {name}: all {needed.height} checks are ok."
 
 
 def canary_check(
@@ -153,7 +91,7 @@ def canary_check(
         ``latency_ms``, and ``sample_weight`` and the dimensions where known.
     traffic : polars.DataFrame, optional
         Calls whose mix the canary's should have: see `finops_lab.tradeoffs.representative.mix`. Both
-        from `finops_lab.tradeoffs.representative.sliced`.
+        from `finops_lab.tradeoffs.slicing.sliced`.
     baseline, canary : str
         Names of the arms, in `outcomes` and `calls`.
     margin : float
@@ -342,12 +280,3 @@ def _estimate(
         unit="difference",
         n=pairs.height,
     )
-
-
-def _waits(row: dict[str, Any]) -> str:
-    if row["status"] == "breached":
-        return f"the sample is not representative ({row['reason']})"
-    needed = row["n_needed"]
-    more = f", about {needed:,} needed" if needed is not None else ""
-    seen = row["reason"] if row["n"] is None else f"{row['n']:,} seen{more}"
-    return f"{row['check']} is not known yet ({seen})"

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import polars as pl
 
 from finops_lab.errors import InputError, NoDataError
+from finops_lab.tradeoffs.betting import expected_items
 from finops_lab.tradeoffs.guardrails import least_calls
 from finops_lab.tradeoffs.planner import needed, paired_items
-from finops_lab.tradeoffs.representative import DIMENSIONS, mix_needs, slices
-from finops_lab.tradeoffs.sequential import expected_items
+from finops_lab.tradeoffs.representative import DIMENSIONS, mix_needs
+from finops_lab.tradeoffs.slicing import slices
 
 __all__ = ["CanaryPlan", "canary_plan"]
 
@@ -71,7 +72,7 @@ def canary_plan(
     Parameters
     ----------
     calls : polars.DataFrame
-        `inference_requests` of the model, from `finops_lab.tradeoffs.representative.sliced`: whole days.
+        `inference_requests` of the model, from `finops_lab.tradeoffs.slicing.sliced`: whole days.
     days : float
         How many days these calls are of.
     shares : sequence of float
@@ -113,7 +114,7 @@ def canary_plan(
     >>> plan.needs.select("check", "items").rows()
     [('quality', 1476), ('P95 latency', 104), ('error rate', 528), ('mix of region', 64)]
     >>> plan.shares.select("calls_per_day", "decides_last", "advised_days").row(0)
-    (1440.0, 'quality', 7)
+    (1440.0, 'error rate', 7)
     """
     finished = calls.filter(pl.col("status").is_in(_FINISHED))
     if finished.is_empty() or days <= 0:

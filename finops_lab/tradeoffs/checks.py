@@ -22,7 +22,7 @@ CHECKS: dict[str, pl.DataType | type[pl.DataType]] = {
     "limit": pl.Float64,
     "unit": pl.String,  # of the four before
     "n": pl.Int64,  # items, blocks or calls seen
-    "n_needed": pl.Int64,  # in all, were it to go on like this; null where decided or nothing is to be expected
+    "n_needed": pl.Int64,  # in all, were it to go on like this; null where decided or unknown
     "reason": pl.String,
 }
 

@@ -1,4 +1,4 @@
-"""Whether the calls of a canary are a sample of the traffic: which slices are missing, and what it changes."""
+"""Whether the calls of a canary are a sample of the traffic, which slices lack, and what that changes."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ import numpy as np
 import polars as pl
 
 from finops_lab.errors import InputError
+from finops_lab.tradeoffs.slicing import UNKNOWN, slices
 
-__all__ = ["DIMENSIONS", "MIX", "mix", "mix_needs", "reweighted", "sliced", "slices"]
+__all__ = ["DIMENSIONS", "MIX", "mix", "mix_needs", "reweighted"]
 
 DIMENSIONS = ("customer", "feature", "region", "input_tokens", "hour")
-_BINS = 5
 _RARE = "(rare)"
-_UNKNOWN = "(unknown)"
 _LEAST_EXPECTED = 5
 
 MIX: dict[str, pl.DataType | type[pl.DataType]] = {
@@ -34,105 +33,6 @@ MIX: dict[str, pl.DataType | type[pl.DataType]] = {
     "canary_share": pl.Float64,
     "reason": pl.String,
 }
-
-
-def sliced(requests: pl.DataFrame | pl.LazyFrame, *, edges: Sequence[float] | None = None) -> pl.DataFrame:
-    """Add what traffic is sliced by: size of the input and hour of the day.
-
-    Parameters
-    ----------
-    requests : polars.DataFrame or polars.LazyFrame
-        The `inference_requests` contract, or some of its columns with ``ts_start``.
-    edges : sequence of float, optional
-        Limits between sizes of input, in tokens. By default the fifths of these requests: give the
-        traffic's to slice a canary alike.
-
-    Returns
-    -------
-    polars.DataFrame
-        With ``input_tokens`` (String, such as ``101 to 400``; all input, from a cache or not) and
-        ``hour`` (String, UTC), null where unknown.
-
-    Examples
-    --------
-    >>> from datetime import datetime
-    >>> calls = pl.DataFrame({"ts_start": [datetime(2026, 10, 1, 9)] * 2, "input_uncached_tokens": [10, 500]})
-    >>> sliced(calls, edges=[100.0]).select("input_tokens", "hour").rows()
-    [('0 to 100', '09'), ('101 and more', '09')]
-    """
-    frame = requests.lazy().collect()
-    buckets = [
-        n for n in ("input_uncached_tokens", "cache_read_tokens", "cache_write_tokens") if n in frame.columns
-    ]
-    if buckets:
-        known = pl.any_horizontal(pl.col(buckets).is_not_null())
-        frame = frame.with_columns(pl.when(known).then(pl.sum_horizontal(buckets)).alias("_tokens"))
-        edges = token_edges(frame["_tokens"]) if edges is None else edges
-        limits = [math.floor(edge) for edge in sorted(set(edges))]
-        lows = [0, *(limit + 1 for limit in limits)]
-        labels = [f"{low} to {limit}" for low, limit in zip(lows, limits, strict=False)] + [
-            f"{lows[-1]} and more"
-        ]
-        size = pl.lit(labels[0])
-        for limit, label in zip(limits, labels[1:], strict=True):
-            size = pl.when(pl.col("_tokens") > limit).then(pl.lit(label)).otherwise(size)
-        named = pl.when(pl.col("_tokens").is_not_null()).then(size)
-        frame = frame.with_columns(named.alias("input_tokens")).drop("_tokens")
-    return frame.with_columns(pl.col("ts_start").dt.strftime("%H").alias("hour"))
-
-
-def token_edges(requests_tokens: pl.Series) -> list[float]:
-    """Return limits that divide sizes into fifths."""
-    known = requests_tokens.drop_nulls()
-    if known.is_empty():
-        return []
-    fifths = [known.quantile(k / _BINS, "equiprobable") for k in range(1, _BINS)]
-    return sorted({float(edge) for edge in fifths if edge is not None})
-
-
-def slices(
-    canary: pl.DataFrame, traffic: pl.DataFrame, dimension: str, *, unit: str | None = None
-) -> pl.DataFrame:
-    """Count the slices of one dimension in the canary and in the whole traffic.
-
-    Parameters
-    ----------
-    canary, traffic : polars.DataFrame
-        Calls with the dimension's column; the traffic includes the canary's calls or not.
-    dimension : str
-        A column; null is a slice of its own.
-    unit : str, optional
-        Column whose values tell what is independent, such as a session: one with a hundred calls proves
-        as much as one with two, so that only its first call counts.
-
-    Returns
-    -------
-    polars.DataFrame
-        ``slice`` (String), ``canary``, ``traffic`` (Int64), ``canary_share``, ``traffic_share``
-        (Float64), largest of the traffic first.
-
-    Examples
-    --------
-    >>> whole = pl.DataFrame({"region": ["eu", "eu", "us", None]})
-    >>> slices(whole.head(2), whole, "region").rows()[0]
-    ('eu', 2, 2, 1.0, 0.5)
-    """
-    counted = [
-        _units(frame, unit)
-        .select(pl.col(dimension).cast(pl.String).fill_null(_UNKNOWN).alias("slice"))
-        .group_by("slice")
-        .agg(pl.len().cast(pl.Int64).alias(name))
-        for name, frame in (("canary", canary), ("traffic", traffic))
-    ]
-    both = counted[1].join(counted[0], on="slice", how="full", coalesce=True)
-    return (
-        both.select("slice", pl.col("canary", "traffic").fill_null(0))
-        .with_columns(
-            (pl.col(name) / pl.col(name).sum()).fill_nan(0.0).alias(f"{name}_share")
-            for name in ("canary", "traffic")
-        )
-        .sort("traffic", "slice", descending=[True, False])
-    )
 
 
 def mix(
@@ -155,11 +55,12 @@ def mix(
     Parameters
     ----------
     canary, traffic : polars.DataFrame
-        Calls, from `sliced`. The traffic is whole days of all variants, also of before the canary.
+        Calls, from `finops_lab.tradeoffs.slicing.sliced`. The traffic is whole days of all variants, also
+        of before the canary.
     by : sequence of str
         Dimensions. Those that are no column, or of one value in all of the traffic, are left out.
     unit : str, optional
-        As in `slices`.
+        As in `finops_lab.tradeoffs.slicing.slices`.
     max_distance : float
         Share of calls that may be in other slices than they should.
     alpha : float
@@ -265,7 +166,7 @@ def reweighted(
     """
     from scipy.stats import norm
 
-    key = pl.col(by).cast(pl.String).fill_null(_UNKNOWN).alias("slice")
+    key = pl.col(by).cast(pl.String).fill_null(UNKNOWN).alias("slice")
     own = values.select(key, pl.col(value).cast(pl.Float64).alias("value")).drop_nulls("value")
     stats = own.group_by("slice").agg(
         pl.len().alias("n"), pl.col("value").mean().alias("mean"), pl.col("value").var().alias("var")
@@ -297,13 +198,6 @@ def reweighted(
         | dict.fromkeys(("mean", "reweighted", "low", "high", "covered"), pl.Float64)
         | {"missing": pl.List(pl.String)},
     )
-
-
-def _units(frame: pl.DataFrame, unit: str | None) -> pl.DataFrame:
-    if unit is None or unit not in frame.columns:
-        return frame
-    # Calls whose unit is not known are units of their own.
-    return frame.filter(pl.col(unit).is_first_distinct() | pl.col(unit).is_null())
 
 
 def _compared(counts: pl.DataFrame, dimension: str, max_distance: float) -> dict[str, Any]:
