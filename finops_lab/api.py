@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from finops_lab import allocation, bookkeeping, exploring, pricing, tradeoffs
+from finops_lab import allocation, bookkeeping, exploring, pricing
 from finops_lab import doctor as _doctor
-from finops_lab.calendar import parse_month
+from finops_lab.choosing import variants
 from finops_lab.errors import CurrencyError
 from finops_lab.lab import Lab
 
@@ -217,26 +217,3 @@ def price_requests(lab: Lab) -> pl.LazyFrame:
         unpriced), ``price_origin``, ``price_context``, ``price_valid_from`` and ``unpriced_reason``.
     """
     return pricing.price(lab.table("inference_requests"), pricing.price_book(lab.table("prices")))
-
-
-def variants(lab: Lab, first: str | date, last: str | date, *, metric: str = "EffectiveCost") -> pl.DataFrame:
-    """Compare model variants over some months: see `finops_lab.tradeoffs.variants`.
-
-    Parameters
-    ----------
-    lab : Lab
-        An opened lab.
-    first, last : str or datetime.date
-        First and last month, such as ``2026-08``; both included.
-    metric : str
-        The cost column to compare.
-    """
-    months = [m if isinstance(m, date) else parse_month(m) for m in (first, last)]
-    return tradeoffs.variants(
-        allocate(lab).entries.lazy(),
-        lab.table("inference_requests"),
-        lab.table("accuracy_samples"),
-        first=months[0],
-        last=months[1],
-        metric=metric,
-    )

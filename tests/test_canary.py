@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from helpers import write_lab
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
@@ -641,6 +642,49 @@ def test_the_last_deployment_is_where_a_canary_begins(lab: Lab) -> None:
     )
     one, other = (canary_of(lab, model="larch-7b", **ARMS, since=since) for since in (None, newest))
     assert_frame_equal(one.checks, other.checks)
+
+
+def planted(folder: Path, after: float) -> Path:
+    """Write a synthetic lab: int8 deployed on October 5, evaluated before and after, called for a week."""
+    rng = np.random.default_rng(13)
+    n = 3_000
+    moments = BEGIN + pl.Series(np.sort(rng.integers(0, 7 * 86_400, n)) * 1_000_000).cast(pl.Duration("us"))
+    calls = pl.DataFrame(
+        {
+            "ts_start": moments,
+            "model": "m",
+            "operation": "chat",
+            "variant": rng.choice(["bf16", "int8"], n),
+            "region": rng.choice(["eu", "us"], n),
+            "status": rng.choice(["ok", "error"], n, p=[0.995, 0.005]),
+            "latency_ms": rng.lognormal(6, 0.3, n),
+        }
+    )
+    shares = (("bf16", 0.8, 2), ("int8", 0.8, 2), ("bf16", 0.8, 8), ("int8", after, 8))
+    scores = "ts,model,variant,dataset,metric,value,n,higher_is_better\n" + "".join(
+        f"2026-10-{day:02d}T04:00:00Z,m,{variant},exam,accuracy,{value},30000,true\n"
+        for variant, value, day in shares
+    )
+    deploys = "ts,service,model,kind,status\n" + "".join(
+        f"2026-10-{day:02d}T00:00:00Z,chat,m,deploy,{status}\n"
+        for day, status in ((1, "succeeded"), (5, "succeeded"), (6, "failed"))
+    )
+    return write_lab(
+        folder,
+        {"inference_requests.parquet": calls, "accuracy_samples.csv": scores, "deploys.csv": deploys},
+    )
+
+
+@pytest.mark.parametrize(("after", "said"), [(0.8, "promote"), (0.76, "roll back")])
+def test_quality_lost_by_an_optimization_is_found_in_a_labs_evaluations(
+    after: float, said: str, tmp_path: Path
+) -> None:
+    opened = open_lab(planted(tmp_path / "lab", after), progress=False)
+    found = canary_of(opened, model="m", **ARMS, margin=0.01, p95_slack=0.3, max_error_increase=0.02)
+    assert found.verdict == said, found.sentence
+    breached = found.checks.filter(pl.col("status") == "breached")["check"].to_list()
+    both = ["accuracy on exam", "accuracy on exam, before and after"]
+    assert breached == (both if said == "roll back" else [])
 
 
 @pytest.mark.parametrize(

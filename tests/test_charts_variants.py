@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -145,3 +147,62 @@ def test_a_move_that_never_pays_says_so() -> None:
     assert spec["description"] == "Moving from a to b costs $10.00 once and never pays."
     with pytest.raises(InputError, match="nothing to draw"):
         charts.break_even_lines(stay=("a", 1.0), move=("b", 1.5), once=10, title="t")
+
+
+OFFERED = pl.DataFrame(
+    {
+        "model": ["larch"] * 3 + ["alder"] * 2,
+        "variant": ["fp32", "int8", "int4", "bf16", "int8"],
+        "order": [2, 0, 1, 1, 0],
+        "x": [1.0, 0.48, 0.5, 2.2, 1.3],
+        "quality_loss": [0.0, 0.002, 0.016, 0.0, 0.004],
+        "p95_ms": [120.0, 60.0, 30.0, 220.0, 150.0],
+        "reference": [True, False, False, True, False],
+    }
+)
+
+
+def says(spec: dict[str, Any], **values: float | str) -> list[str]:
+    """Return the texts of the picture with sliders moved."""
+    import vl_convert
+
+    moved = [param | {"value": values.get(param["name"], param.get("value"))} for param in spec["params"]]
+    picture = vl_convert.vegalite_to_svg(spec | {"params": moved})
+    return [re.sub(r"<[^>]+>", "", text) for text in re.findall(r"<text[^>]*>.*?</text>", picture)]
+
+
+def test_the_decider_decides_as_brute_force_at_every_place_of_its_sliders() -> None:
+    spec = charts.variant_decider(OFFERED, title="t", monthly_inferences=1e6, once=600).to_dict()
+    draw = random.Random(5)
+    for _ in range(12):
+        model = draw.choice(["larch", "alder"])
+        p95 = draw.choice([0, 30, 60, 75, 120, 150, 220, 300])
+        loss = draw.choice([0, 0.002, 0.003, 0.004, 0.016, 0.02])
+        within = OFFERED.filter(
+            pl.col("model") == model, pl.col("p95_ms") <= p95, pl.col("quality_loss") <= loss
+        ).sort("x")
+        found = says(spec, model=model, max_p95_ms=p95, max_quality_loss=loss)
+        told = [text for text in found if text.startswith(("Run ", "No variant"))]
+        if within.is_empty():
+            assert told == ["No variant is within these limits."]
+        else:
+            best = within.row(0, named=True)
+            assert told[0].startswith(f"Run {best['variant']}: ${best['x'] * 1000:,.0f} a month")
+
+
+def test_the_decider_says_when_the_move_pays() -> None:
+    spec = charts.variant_decider(OFFERED, title="t", monthly_inferences=1e6, once=630).to_dict()
+    found = says(spec, model="alder")
+    assert "Run int8: $1,300 a month, 41% less than bf16" in found
+    assert "The move costs $630 once and pays after 0.7 months." in found
+    assert "It is the reference: nothing to move." in says(spec, model="alder", max_quality_loss=0)
+
+
+def test_a_decider_without_a_reference_or_traffic_is_refused() -> None:
+    with pytest.raises(InputError, match="alder has no reference"):
+        charts.variant_decider(OFFERED.with_columns(reference=pl.col("model") == "larch"), title="t")
+    with pytest.raises(InputError, match="traffic must be above zero"):
+        charts.variant_decider(OFFERED, title="t", monthly_inferences=0)
+    one = OFFERED.with_columns(x=pl.when(pl.col("variant") == "int4").then(None).otherwise("x"))
+    spec = charts.variant_decider(one, title="t").to_dict()
+    assert "1 variant with unknown values not offered." in spec["description"]

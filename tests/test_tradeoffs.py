@@ -16,7 +16,7 @@ from polars.testing import assert_frame_equal
 
 from finops_lab import contracts
 from finops_lab.errors import CurrencyError, InputError
-from finops_lab.tradeoffs import best, pareto, variants
+from finops_lab.tradeoffs import decisions, pareto, variants
 
 OCTOBER = date(2026, 10, 1)
 PERIOD = {"first": OCTOBER, "last": OCTOBER}
@@ -38,7 +38,9 @@ def entry(model: str | None, variant: str | None, cost: str, month: str = "2026-
 def call(model: str, variant: str | None, latency: float | None, **more: Any) -> Row:
     row = {"model": model, "variant": variant, "latency_ms": latency, "status": "ok", "n_requests": 1}
     row |= {"sample_weight": 1.0, "input_uncached_tokens": 10, "output_tokens": 4, "day": date(2026, 10, 5)}
-    return row | more
+    row |= more
+    hour = row.pop("hour", 9)
+    return row | {"ts_start": datetime(*row["day"].timetuple()[:3], hour, tzinfo=UTC)}
 
 
 def grade(model: str, variant: str | None, value: float, dataset: str = "exam", **more: Any) -> Row:
@@ -99,16 +101,27 @@ def test_every_figure_of_a_variant_by_hand() -> None:
     assert found == {
         "model": "chat",
         "variant": "fp16",
+        "region": None,
         "BillingCurrency": "USD",
+        "cost_basis": "EffectiveCost",
         "amount": Decimal("3"),
         "requests": 4.0,  # 1 + 2 + 1 error; 50 pending are not finished
         "successes": 3.0,
+        "last_amount": Decimal("3"),
+        "last_successes": 3.0,
         "per_1000_inferences": 1000.0,
+        "per_1m_tokens": pytest.approx(3 / 52 * 1e6),
+        "quality_metric": "accuracy",
         "quality": 0.92,  # the newest of the data set within the period
         "quality_n": 1000,
         "higher_is_better": True,
-        "p95_ms": 300.0,
         "p50_ms": 300.0,  # 100 covers a third of the weight
+        "p95_ms": 300.0,
+        "p99_ms": 300.0,
+        "worst_p95_ms": None,  # three calls judge no hour
+        "windows": 1,
+        "windows_judged": 0,
+        "throughput_per_s": pytest.approx(3 / 3600),
         "input_tokens": 10.0 + 2 * 15,
         "output_tokens": 4.0 + 2 * 4,
         "error_rate": 0.25,
@@ -204,8 +217,8 @@ def test_a_metric_where_lower_is_better_turns_the_front() -> None:
     found = lab(LEDGER[:3], requests, grades, quality="perplexity")
     assert found["per_1000_inferences"].to_list() == [300.0, 300.0]  # equally fast, too
     assert found["on_front"].to_list() == found["on_model_front"].to_list() == [True, False]
-    assert best(found)["reference"].to_list() == ["fp16"]
-    assert best(found)["quality_loss"].to_list() == [0.0]
+    assert decisions(found)["reference"].to_list() == ["fp16"]
+    assert decisions(found)["quality_loss"].to_list() == [0.0]
     mixed = [grades[0], grade("chat", "int8", 33.0, metric="perplexity")]
     with pytest.raises(InputError, match="disagree on whether a higher 'perplexity' is better"):
         lab(evaluations=mixed, quality="perplexity")
@@ -250,7 +263,7 @@ def test_two_currencies_are_refused() -> None:
 def test_no_data_gives_the_same_columns_and_no_rows() -> None:
     empty = lab([], [], [])
     assert empty.schema == lab().schema
-    assert empty.height == 0 and best(empty).height == 0
+    assert empty.height == 0 and decisions(empty).height == 0
     unevaluated = lab(evaluations=[])
     assert unevaluated["quality"].null_count() == 4 and unevaluated["on_front"].null_count() == 4
 
@@ -346,66 +359,6 @@ def test_front_refuses_what_it_cannot_mean(options: dict[str, Any], message: str
         pareto(pl.DataFrame({"a": [1], "name": ["x"]}), **options)
 
 
-# ---------------------------------------------------------------- best
-
-CANDIDATES = pl.DataFrame(
-    {
-        "model": ["m"] * 4,
-        "variant": ["bf16", "fp8", "int4", "int8"],
-        "per_1000_inferences": [8.0, 6.0, 1.0, 2.0],
-        "quality": [0.9, 0.9, 0.8, 0.895],
-        "p95_ms": [100.0, 70.0, 40.0, 120.0],
-    }
-)
-
-
-@pytest.mark.parametrize(
-    ("limits", "variant", "saving", "loss"),
-    [
-        ({}, "int4", 5 / 6, 0.1),  # against fp8: equal quality to bf16, and cheaper
-        ({"max_quality_loss": 0.005}, "int8", 4 / 6, 0.005),
-        ({"max_quality_loss": 0.005, "max_p95_ms": 100}, "fp8", 0.0, 0.0),
-        ({"max_quality_loss": 0.0}, "fp8", 0.0, 0.0),
-        ({"max_p95_ms": 40}, "int4", 5 / 6, 0.1),
-    ],
-)
-def test_the_cheapest_within_the_limits(
-    limits: dict[str, float], variant: str, saving: float, loss: float
-) -> None:
-    found = best(CANDIDATES.reverse(), **limits).row(0, named=True)
-    assert (found["variant"], found["reference"], found["note"]) == (variant, "fp8", None)
-    assert (found["saving_share"], found["quality_loss"]) == pytest.approx((saving, loss))
-
-
-def test_no_variant_qualifies_and_why() -> None:
-    frame = CANDIDATES.with_columns(
-        per_1000_inferences=pl.Series([None, 6.0, 1.0, 2.0]), p95_ms=pl.Series([None, 70.0, 40.0, math.nan])
-    )
-    found = best(frame, max_p95_ms=50, max_quality_loss=0.01).row(0, named=True)
-    assert found["variant"] is None and found["per_1000_inferences"] is None and found["saving_share"] is None
-    assert found["note"] == (
-        "none of 4 variants qualifies: cost unknown for 1, P95 over 50 ms or unknown for 3, "
-        "quality loss over 0.01 or unknown for 1"
-    )
-
-
-def test_choices_that_cannot_be_compared_say_so() -> None:
-    blind = CANDIDATES.with_columns(quality=pl.lit(None, dtype=pl.Float64))
-    found = best(blind).row(0, named=True)
-    assert (found["variant"], found["reference"], found["quality_loss"]) == ("int4", None, None)
-    assert found["note"] == "quality unknown, nothing to compare with"
-    costs = pl.Series([None, None, 1.0, 2.0])
-    found = best(CANDIDATES.with_columns(per_1000_inferences=costs)).row(0, named=True)
-    assert (found["variant"], found["saving_share"]) == ("int4", None)
-    assert found["note"] == "the reference has no cost to compare with"
-
-
-@pytest.mark.parametrize("limits", [{"max_p95_ms": -1.0}, {"max_quality_loss": math.nan}])
-def test_limits_must_be_numbers_from_zero(limits: dict[str, float]) -> None:
-    with pytest.raises(InputError, match="from 0 up"):
-        best(CANDIDATES, **limits)
-
-
 # ---------------------------------------------------------------- real pairs
 
 
@@ -414,16 +367,18 @@ def worthwhile(pairs: pl.DataFrame, *, down: pl.Expr, relative: bool) -> int:
     unit = pl.col("acc_fp32") / 100 if relative else pl.lit(1.0)
     frame = pl.concat(
         pairs.select(
-            pl.col("row").alias("model"),
+            pl.col("row").cast(pl.String).alias("model"),
             pl.lit(kind).alias("variant"),
             (1 / pl.col(f"tput_{kind}")).alias("per_1000_inferences"),
             (pl.col(f"acc_{kind}") / unit).alias("quality"),
-            pl.lit(None, dtype=pl.Float64).alias("p95_ms"),
+            pl.lit("score").alias("quality_metric"),
             (~down).alias("higher_is_better"),
         )
         for kind in ("fp32", "int8")
     )
-    chosen = best(frame, max_quality_loss=0.5).join(pairs, left_on="model", right_on="row")
+    chosen = decisions(frame, max_quality_loss=0.5).join(
+        pairs.with_columns(pl.col("row").cast(pl.String)), left_on="model", right_on="row"
+    )
     return chosen.filter(pl.col("variant") == "int8", pl.col("cost_cut") >= 0.3).height
 
 

@@ -7,6 +7,7 @@ a chart is drawn, not when this package is.
 
 from finops_lab.charts.break_even import break_even_lines
 from finops_lab.charts.burn_down import burn_down_chart
+from finops_lab.charts.decider import variant_decider
 from finops_lab.charts.disagreement import disagreement_ranges
 from finops_lab.charts.forecast import forecast_fan
 from finops_lab.charts.labels import compact
@@ -35,6 +36,7 @@ __all__ = [
     "tornado_bars",
     "use_report_renderer",
     "variance_bars",
+    "variant_decider",
     "variant_lines",
     "variant_planes",
     "waterfall",

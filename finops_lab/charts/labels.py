@@ -6,7 +6,7 @@ import functools
 import json
 import re
 
-__all__ = ["amount_axis", "compact", "measure", "percent", "plural"]
+__all__ = ["amount_axis", "compact", "currency_symbol", "measure", "percent", "plural"]
 
 _STEPS = ((9, "B"), (6, "M"), (3, "k"))
 
@@ -22,6 +22,17 @@ def _symbol(unit: str) -> str | None:
         return None
     symbol = str(get_currency_symbol(unit, "en_US"))
     return f"{symbol}\u00a0" if symbol[-1].isalpha() else symbol
+
+
+def currency_symbol(unit: str) -> str:
+    """Return what stands before an amount of the currency; nothing when `unit` is no currency.
+
+    Examples
+    --------
+    >>> currency_symbol("EUR"), currency_symbol("GPU hours")
+    ('€', '')
+    """
+    return _symbol(unit) or ""
 
 
 def compact(value: float, unit: str = "USD") -> str:

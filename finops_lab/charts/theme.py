@@ -100,6 +100,28 @@ def finish_beside(
     return chart
 
 
+def finish_above(
+    parts: Sequence[alt.LayerChart | alt.HConcatChart | alt.FacetChart],
+    params: Sequence[alt.Parameter],
+    *,
+    title: str,
+    subtitle: str,
+    description: str,
+) -> alt.VConcatChart:
+    """Put charts above one another under one title, with the parameters that all of them follow."""
+    import altair as alt
+
+    chart = alt.vconcat(*parts, spacing=12).add_params(*params)
+    chart = chart.properties(
+        padding={"left": 4, "top": 4, "bottom": 4, "right": 8},
+        title=alt.TitleParams(title, subtitle=subtitle),
+        description=description,
+    )
+    chart.config = alt.Config(**_config())
+    assert isinstance(chart, alt.VConcatChart)
+    return chart
+
+
 def _config() -> dict[str, Any]:
     return {
         "font": FONT,

@@ -12,12 +12,15 @@ from finops_lab.errors import InputError
 from finops_lab.money import MONEY, one_currency
 from finops_lab.tradeoffs.front import pareto
 
-__all__ = ["variants"]
+__all__ = ["WINDOW_CALLS", "qualities", "variants"]
 
+# The smallest number of calls whose slowest is above P95 with 95 % confidence: ln 0.05 / ln 0.95.
+WINDOW_CALLS = 59
 _KEYS = ["model", "variant"]
 _FAILED = ("error", "timeout")
 # Weights such as 0.1 do not add up exactly; this much of the total decides no percentile.
 _SLACK = 1e-12
+_SHARES = (("p50_ms", 0.5), ("p95_ms", 0.95), ("p99_ms", 0.99))
 
 
 def variants(
@@ -47,16 +50,22 @@ def variants(
     -------
     polars.DataFrame
         One row per model and variant (null: not told apart) on the bill or in the requests, sorted.
-        ``model``, ``variant``, ``BillingCurrency`` (String); ``amount`` (Decimal); ``requests``
-        (finished calls), ``successes`` (status ``ok``), both weighted by ``n_requests`` x
-        ``sample_weight``; ``per_1000_inferences`` (per 1,000 successes); ``quality`` and
-        ``quality_n``: plain mean over the data sets of the newest sample of each before the period's
-        end, and its items; ``higher_is_better``; ``p95_ms``, ``p50_ms`` of successes: the smallest
-        latency that reaches the share of the weight (inverse CDF); ``input_tokens`` (all input
-        buckets) and ``output_tokens`` of the finished calls that report them; ``error_rate`` (errors
-        and timeouts per finished call; a cancelled call is no error); ``on_front`` over all variants and
-        ``on_model_front`` within the model: cost, quality, P95; ``note``: what is unknown and why.
-        Float64 unless said; unknown is null, and null figures never reach a front.
+        ``model``, ``variant``, ``region`` (where all calls were in one), ``BillingCurrency``,
+        ``cost_basis`` (`metric`), ``quality_metric`` (`quality`): String. ``amount`` (Decimal);
+        ``requests`` (finished calls), ``successes`` (status ``ok``), both weighted by ``n_requests`` x
+        ``sample_weight``; ``last_amount`` and ``last_successes``: those of the last month alone;
+        ``per_1000_inferences`` (per 1,000 successes); ``per_1m_tokens`` (per million tokens of input
+        and output); ``quality`` and ``quality_n``: plain mean over the data sets of the newest sample
+        of each before the period's end, and its items; ``higher_is_better``; ``p50_ms``, ``p95_ms``,
+        ``p99_ms`` of successes: the smallest latency that reaches the share of the weight (inverse
+        CDF); ``worst_p95_ms``: the largest P95 of a clock hour (UTC) with at least `WINDOW_CALLS`
+        timed successes, sampling weights not counted; ``windows`` (hours with timed successes) and
+        ``windows_judged`` (those with enough; Int64); ``throughput_per_s``: successes per second of
+        the busiest hour, which is what the variant served, not what it could; ``input_tokens`` (all
+        input buckets) and ``output_tokens`` of the finished calls that report them; ``error_rate``
+        (errors and timeouts per finished call; a cancelled call is no error); ``on_front`` over all
+        variants and ``on_model_front`` within the model: cost, quality, P95; ``note``: what is unknown
+        and why. Float64 unless said; unknown is null, and null figures never reach a front.
 
     Raises
     ------
@@ -78,13 +87,14 @@ def variants(
     ...     "BillingCurrency": ["USD"], "EffectiveCost": [Decimal("0.5")]})
     >>> requests = pl.LazyFrame({"model": ["m"] * 2, "variant": ["int8"] * 2, "status": ["ok", "error"],
     ...     "n_requests": [200, 50], "sample_weight": [1.0, 1.0], "latency_ms": [80.0, None],
-    ...     "input_uncached_tokens": [10, None], "cache_read_tokens": [5, None],
-    ...     "cache_write_tokens": [None, None], "output_tokens": [3, None], "day": [date(2026, 10, 7)] * 2})
+    ...     "input_uncached_tokens": [10, None], "cache_read_tokens": [5, None], "region": ["eu"] * 2,
+    ...     "cache_write_tokens": [None, None], "output_tokens": [3, None], "day": [date(2026, 10, 7)] * 2,
+    ...     "ts_start": [datetime(2026, 10, 7, 9, tzinfo=UTC)] * 2})
     >>> evaluations = pl.LazyFrame({"model": ["m"], "variant": ["int8"], "dataset": ["d"],
     ...     "metric": ["accuracy"], "value": [0.9], "n": [1000], "higher_is_better": [True],
     ...     "ts": [datetime(2026, 9, 1, tzinfo=UTC)], "source_file": ["e"], "source_row": [1]})
     >>> table = variants(ledger, requests, evaluations, first=date(2026, 10, 1), last=date(2026, 10, 1))
-    >>> table.select("per_1000_inferences", "quality", "p95_ms", "error_rate", "on_front").row(0)
+    >>> table.select("per_1000_inferences", "quality", "worst_p95_ms", "error_rate", "on_front").row(0)
     (2.5, 0.9, 80.0, 0.2, True)
     """
     if first.day != 1 or last.day != 1 or last < first:
@@ -93,16 +103,20 @@ def variants(
         raise InputError(f"no cost column {metric!r}", hint=f"known: {', '.join(AMOUNTS)}")
     end = add_months(last, 1)
     spend, currency = _spend(ledger, format_month(first), format_month(last), metric)
-    called, timed = _calls(requests.filter(pl.col("day") >= first, pl.col("day") < end))
+    called, timed = _calls(requests.filter(pl.col("day") >= first, pl.col("day") < end), last)
     table = (
         spend.join(called, on=_KEYS, how="full", coalesce=True, nulls_equal=True)
         .join(timed, on=_KEYS, how="left", nulls_equal=True)
         .join(_quality(evaluations, quality, end), on=_KEYS, how="left", nulls_equal=True)
         .with_columns(
             pl.lit(currency, dtype=pl.String).alias("BillingCurrency"),
-            pl.when(pl.col("successes") > 0)
-            .then(pl.col("amount").cast(pl.Float64) / pl.col("successes") * 1000)
-            .alias("per_1000_inferences"),
+            pl.lit(metric).alias("cost_basis"),
+            pl.lit(quality).alias("quality_metric"),
+            (_each(pl.col("successes")) * 1000).alias("per_1000_inferences"),
+            # A model that writes no tokens, such as an embedding, reports none.
+            (_each(pl.col("input_tokens") + pl.col("output_tokens").fill_null(0)) * 1e6).alias(
+                "per_1m_tokens"
+            ),
             pl.when(pl.col("requests") > 0).then(pl.col("failures") / pl.col("requests")).alias("error_rate"),
             _note(metric, quality),
         )
@@ -113,32 +127,43 @@ def variants(
     low = ["per_1000_inferences", "p95_ms", *([] if high else ["quality"])]
     return table.select(
         *_KEYS,
-        *("BillingCurrency", "amount", "requests", "successes", "per_1000_inferences"),
-        *("quality", "quality_n", "higher_is_better", "p95_ms", "p50_ms"),
-        *("input_tokens", "output_tokens", "error_rate"),
+        *("region", "BillingCurrency", "cost_basis", "amount", "requests", "successes"),
+        *("last_amount", "last_successes", "per_1000_inferences", "per_1m_tokens"),
+        *("quality_metric", "quality", "quality_n", "higher_is_better"),
+        *("p50_ms", "p95_ms", "p99_ms", "worst_p95_ms", "windows", "windows_judged"),
+        *("throughput_per_s", "input_tokens", "output_tokens", "error_rate"),
         pareto(table, minimise=low, maximise=high),
         pareto(table, minimise=low, maximise=high, by=["model"]).alias("on_model_front"),
         "note",
     )
 
 
+def _each(count: pl.Expr) -> pl.Expr:
+    """Divide the amount by what it paid for; credits above the charges are no price of anything."""
+    return pl.when(count > 0, pl.col("amount") >= 0).then(pl.col("amount").cast(pl.Float64) / count)
+
+
 def _spend(ledger: pl.LazyFrame, first: str, last: str, metric: str) -> tuple[pl.DataFrame, str | None]:
-    billed = (
-        ledger.filter(
-            pl.col("x_ChargeMonth").is_between(pl.lit(first), pl.lit(last)), pl.col("x_model").is_not_null()
+    month = pl.col("x_ChargeMonth")
+    # A sum that leaves out charges without an amount would look cheaper than it is.
+    whole = pl.when(~pl.col(metric).has_nulls()).then(pl.col(metric).sum()).cast(MONEY)
+    monthly = (
+        ledger.filter(month.is_between(pl.lit(first), pl.lit(last)), pl.col("x_model").is_not_null())
+        .group_by(
+            pl.col("x_model").alias("model"), pl.col("x_variant").alias("variant"), "BillingCurrency", month
         )
-        .group_by(pl.col("x_model").alias("model"), pl.col("x_variant").alias("variant"), "BillingCurrency")
-        .agg(
-            # A sum that leaves out charges without an amount would look cheaper than it is.
-            pl.when(~pl.col(metric).has_nulls()).then(pl.col(metric).sum()).cast(MONEY).alias("amount"),
-            pl.col("x_ChargeMonth").n_unique().alias("months_billed"),
-        )
+        .agg(whole)
         .collect(engine="streaming")
     )
-    return billed.drop("BillingCurrency"), one_currency(billed["BillingCurrency"])
+    billed = monthly.group_by(_KEYS).agg(
+        whole.alias("amount"),
+        pl.col(metric).filter(month == last).first().alias("last_amount"),
+        month.len().alias("months_billed"),
+    )
+    return billed, one_currency(monthly["BillingCurrency"].unique())
 
 
-def _calls(requests: pl.LazyFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _calls(requests: pl.LazyFrame, last: date) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Count calls and tokens, and take percentiles, per variant.
 
     The scan adds up integers only and keeps weights apart; weights come in afterwards, in one order,
@@ -148,7 +173,9 @@ def _calls(requests: pl.LazyFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     buckets = ("input_uncached_tokens", "cache_read_tokens", "cache_write_tokens")
     # A cache bucket that the source does not report counts as none, beside one that it reports.
     taken = pl.when(~pl.all_horizontal(pl.col(*buckets).is_null())).then(pl.sum_horizontal(*buckets))
-    counts = requests.group_by(*_KEYS, "status", "sample_weight", pl.col("day").dt.month_start()).agg(
+    counts = requests.group_by(
+        *_KEYS, "region", "status", "sample_weight", pl.col("day").dt.month_start()
+    ).agg(
         n.sum(),
         *[
             pl.when(tokens.count() > 0).then((tokens * n).sum()).alias(name)
@@ -156,8 +183,8 @@ def _calls(requests: pl.LazyFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
         ],
     )
     latencies = (
-        requests.filter(ok, pl.col("latency_ms").is_not_null(), pl.col("sample_weight") > 0)
-        .group_by(*_KEYS, "latency_ms", "sample_weight")
+        requests.filter(ok, pl.col("sample_weight") > 0)
+        .group_by(*_KEYS, "latency_ms", "sample_weight", pl.col("ts_start").dt.truncate("1h").alias("hour"))
         .agg(n.sum())
     )
     counted, timed = pl.collect_all([counts, latencies], engine="streaming")
@@ -168,24 +195,45 @@ def _calls(requests: pl.LazyFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
         .agg(
             _total(mass.filter(finished)).fill_null(0.0).alias("requests"),
             _total(mass.filter(ok)).fill_null(0.0).alias("successes"),
+            _total(mass.filter(ok, pl.col("day") == last)).fill_null(0.0).alias("last_successes"),
             _total(mass.filter(pl.col("status").is_in(_FAILED))).fill_null(0.0).alias("failures"),
             *[
                 _total((pl.col(name) * pl.col("sample_weight")).filter(finished)).alias(name)
                 for name in ("input_tokens", "output_tokens")
             ],
             pl.col("day").filter(ok).n_unique().alias("months_called"),
+            pl.when(pl.col("region").n_unique() == 1).then(pl.col("region").first()).alias("region"),
         )
     )
-    reached = mass.cum_sum()
-    percentiles = (
-        timed.sort(pl.all())
+    return called, _latency(timed.sort(pl.all()))
+
+
+def _latency(timed: pl.DataFrame) -> pl.DataFrame:
+    """Take percentiles of the whole and of each hour; rows are sorted by latency and weight."""
+    n, reached = pl.col("n_requests"), (pl.col("n_requests") * pl.col("sample_weight")).cum_sum()
+    percentiles = [
+        pl.col("latency_ms").filter(reached >= share * (1 - _SLACK) * reached.last()).first().alias(name)
+        for name, share in _SHARES
+    ]
+    known = timed.filter(pl.col("latency_ms").is_not_null())
+    whole = known.group_by(_KEYS, maintain_order=True).agg(*percentiles)
+    hours = known.group_by(*_KEYS, "hour", maintain_order=True).agg(percentiles[1], n.sum())
+    enough = n >= WINDOW_CALLS
+    worst = hours.group_by(_KEYS, maintain_order=True).agg(
+        pl.col("p95_ms").filter(enough).max().alias("worst_p95_ms"),
+        pl.len().cast(pl.Int64).alias("windows"),
+        enough.sum().cast(pl.Int64).alias("windows_judged"),
+    )
+    served = (
+        timed.group_by(*_KEYS, "hour", maintain_order=True)
+        .agg(reached.last().alias("mass"))
         .group_by(_KEYS, maintain_order=True)
-        .agg(
-            pl.col("latency_ms").filter(reached >= share * (1 - _SLACK) * reached.last()).first().alias(name)
-            for name, share in (("p95_ms", 0.95), ("p50_ms", 0.5))
-        )
+        .agg((pl.col("mass").max() / 3600).alias("throughput_per_s"))
     )
-    return called, percentiles
+    parts = (whole, worst)
+    for part in parts:
+        served = served.join(part, on=_KEYS, how="left", nulls_equal=True)
+    return served
 
 
 def _total(values: pl.Expr) -> pl.Expr:
@@ -193,26 +241,63 @@ def _total(values: pl.Expr) -> pl.Expr:
     return values.drop_nulls().cum_sum().last()
 
 
-def _quality(evaluations: pl.LazyFrame, quality: str, end: date) -> pl.DataFrame:
-    names = evaluations.select(pl.col("metric").unique().sort()).collect()["metric"].to_list()
-    if names and quality not in names:
-        raise InputError(f"no evaluation measures {quality!r}", hint=f"known: {', '.join(names)}")
-    before = datetime(end.year, end.month, end.day, tzinfo=UTC)
-    samples = evaluations.filter(pl.col("metric") == quality, pl.col("ts") < before).collect()
-    if samples["higher_is_better"].n_unique() > 1:
+def qualities(evaluations: pl.LazyFrame, before: date) -> pl.DataFrame:
+    """Return the newest evaluation of every variant on every data set, one row per metric.
+
+    Parameters
+    ----------
+    evaluations : polars.LazyFrame
+        Rows of the contract `accuracy_samples`.
+    before : datetime.date
+        Evaluations from this day on do not count.
+
+    Returns
+    -------
+    polars.DataFrame
+        ``model``, ``variant``, ``dataset``, ``metric`` (String), ``quality`` (Float64, in the metric's
+        unit), ``n`` (Int64, items), ``higher_is_better`` (Boolean); sorted.
+
+    Raises
+    ------
+    InputError
+        Evaluations that disagree on whether a higher value of a metric is better.
+
+    Examples
+    --------
+    >>> rows = pl.LazyFrame({"model": ["m"], "variant": ["int8"], "dataset": ["d"], "metric": ["f1"],
+    ...     "value": [0.9], "n": [10], "higher_is_better": [True], "ts": [datetime(2026, 9, 1, tzinfo=UTC)],
+    ...     "source_file": ["e"], "source_row": [1]})
+    >>> qualities(rows, date(2026, 10, 1)).select("metric", "quality").row(0)
+    ('f1', 0.9)
+    """
+    until = datetime(before.year, before.month, before.day, tzinfo=UTC)
+    samples = evaluations.filter(pl.col("ts") < until).collect()
+    senses = samples.group_by("metric").agg(pl.col("higher_is_better").n_unique()).sort("metric")
+    if (senses["higher_is_better"] > 1).any():
+        metric = senses.filter(pl.col("higher_is_better") > 1)["metric"][0]
         raise InputError(
-            f"evaluations disagree on whether a higher {quality!r} is better",
+            f"evaluations disagree on whether a higher {metric!r} is better",
             column="higher_is_better",
             hint="give the metrics different names",
         )
     return (
         samples.sort("ts", "source_file", "source_row")
-        .group_by(*_KEYS, "dataset")
+        .group_by(*_KEYS, "dataset", "metric")
         .last()
-        .sort("dataset")
+        .select(*_KEYS, "dataset", "metric", pl.col("value").alias("quality"), "n", "higher_is_better")
+        .sort(*_KEYS, "metric", "dataset")
+    )
+
+
+def _quality(evaluations: pl.LazyFrame, quality: str, end: date) -> pl.DataFrame:
+    names = evaluations.select(pl.col("metric").unique().sort()).collect()["metric"].to_list()
+    if names and quality not in names:
+        raise InputError(f"no evaluation measures {quality!r}", hint=f"known: {', '.join(names)}")
+    return (
+        qualities(evaluations.filter(pl.col("metric") == quality), end)
         .group_by(_KEYS, maintain_order=True)
         .agg(
-            pl.col("value").mean().alias("quality"),
+            pl.col("quality").mean(),
             pl.when(~pl.col("n").has_nulls()).then(pl.col("n").sum()).alias("quality_n"),
             pl.col("higher_is_better").first(),
             pl.col("dataset").alias("datasets"),
@@ -226,6 +311,7 @@ def _note(metric: str, quality: str) -> pl.Expr:
     findings = [
         (billed.is_null(), pl.lit("not on the bill")),
         (billed.is_not_null() & pl.col("amount").is_null(), pl.lit(f"{metric} unknown for some charges")),
+        (pl.col("amount") < 0, pl.lit("credits above the charges")),
         (called.is_null(), pl.lit("no requests in the period")),
         (pl.col("successes") == 0, pl.lit("no successful call")),
         (

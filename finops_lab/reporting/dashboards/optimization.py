@@ -12,6 +12,7 @@ from finops_lab.reporting.dashboards.board import Board
 from finops_lab.reporting.dashboards.compared import teams
 from finops_lab.reporting.dashboards.traffic import traffic
 from finops_lab.reporting.section import Section, foremost, money, of_all, percent
+from finops_lab.reporting.sections import variants
 from finops_lab.tables import Table, money_table
 from finops_lab.unit_economics.activity import activity
 from finops_lab.unit_economics.adoption import adoption
@@ -150,8 +151,8 @@ class Dashboard(Board):
         return Section("load", said + ".", (chart, table), {"fits": found.fits.to_dicts()})
 
     def variants(self) -> Section:
-        """Compare cost, accuracy and latency of model variants."""
-        return self.review.tradeoffs()
+        """Compare cost, accuracy and latency of model variants; which to run, and which to retire."""
+        return variants.build(self.review, detail=True)
 
     def commitments(self) -> Section:
         """Show how much of the commitments was used, month by month."""
