@@ -46,7 +46,7 @@ def world(
     missing: str | None = None,
     slower: float = 1.0,
     failing: float = 0.0,
-    n: int = 2_500,
+    n: int = 2_000,
 ) -> dict[str, Any]:
     """Return a synthetic canary of a week: outcomes by item, calls of both arms, the whole traffic."""
     rng = np.random.default_rng(seed)
@@ -205,6 +205,7 @@ def test_without_any_quality_nothing_is_promoted() -> None:
             "at most 1, not 2",
         ),
         ({"outcomes": pl.DataFrame({"item": [1], "a": [1]})}, "item, bf16 and int8"),
+        ({"calls": pl.DataFrame({"ts_start": [BEGIN], "arm": ["int8"]})}, "calls have no column 'status'"),
         ({"more": [seen("ok")], "traffic": pl.DataFrame({"region": ["eu", "us"]})}, "mix cannot be told"),
     ],
 )
@@ -247,6 +248,7 @@ def test_pairs_come_in_order_of_time_or_drawn_from_the_seed() -> None:
         ({"item": [1, 1], "arm": ["bf16", "int4"], "value": [1, 0]}, "no outcome of 'int8'"),
         ({"item": [1, 1, 1], "arm": ["bf16", "int8", "int8"], "value": [1, 0, 0]}, "item 1 stands twice"),
         ({"id": [1], "value": [1]}, "outcomes have the columns id, value"),
+        ({"item": [1], "bf16": ["right"], "int8": ["wrong"]}, "values are String, not numbers"),
     ],
 )
 def test_outcomes_that_cannot_be_are_refused(rows: dict[str, list[Any]], message: str) -> None:
@@ -259,6 +261,7 @@ def test_one_name_for_both_arms_is_refused() -> None:
         as_outcomes(pl.DataFrame({"item": [1], "x": [1]}), baseline="x", canary="x")
 
 
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 1)), max_size=40))
 def test_blocks_are_pairs_of_runs(rows: list[tuple[bool, int]]) -> None:
     runs: list[list[tuple[bool, int]]] = []

@@ -31,6 +31,7 @@ def wealth(values: list[float], mean: float, planned: float | None = None) -> li
     return seen
 
 
+@settings(max_examples=30)
 @given(st.lists(st.sampled_from([0.0, 0.3, 1.0]), min_size=1, max_size=30), st.sampled_from([0.05, 0.4, 0.9]))
 def test_the_wealth_is_that_of_every_bet_played_on_its_own(values: list[float], mean: float) -> None:
     for planned in (None, 0.5):

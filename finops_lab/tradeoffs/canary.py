@@ -221,6 +221,8 @@ def _guarded(
 ) -> list[pl.DataFrame]:
     """Return the checks of latency and errors."""
     arms = {baseline: "baseline", canary: "canary"}
+    if lacking := [name for name in ("ts_start", "arm", "status", "latency_ms") if name not in calls.columns]:
+        raise InputError(f"calls have no column {lacking[0]!r}", column=lacking[0])
     rows = calls.filter(pl.col("arm").is_in(list(arms)), pl.col("status").is_in(_FINISHED))
     keys = [name for name in ("request_id", "source_file", "source_row") if name in rows.columns]
     rows = rows.with_columns(pl.col("arm").replace_strict(arms, return_dtype=pl.String)).sort(

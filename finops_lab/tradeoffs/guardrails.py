@@ -86,7 +86,7 @@ def latency_guard(
         raise InputError(
             f"a limit above 0 ms and a share between 0 and 1 are needed, not {limit_ms} and {share}"
         )
-    known = latencies.drop_nulls()
+    known = latencies.cast(pl.Float64).fill_nan(None).drop_nulls()
     found = sequential(
         (known > limit_ms).cast(pl.Float64), reference=1 - share, bounds=(0.0, 1.0), alpha=alpha, looks=_LOOKS
     )

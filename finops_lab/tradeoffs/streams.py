@@ -59,6 +59,11 @@ def as_outcomes(
             f"outcomes have the columns {', '.join(outcomes.columns)}",
             hint=f"item, arm and value are needed, or item, {baseline} and {canary}",
         )
+    kind = long.schema["value"]
+    if not (kind.is_numeric() or kind == pl.Boolean):
+        raise InputError(
+            f"values are {kind}, not numbers", column="value", hint="give 1 for right and 0 for wrong"
+        )
     long = long.with_columns(pl.col("value").cast(pl.Float64)).filter(pl.col("value").is_not_null())
     for own, name in arms.items():
         if name not in set(long["arm"]):
