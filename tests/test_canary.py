@@ -123,16 +123,16 @@ def test_planted_faults_are_rolled_back_for_what_was_planted(faults: dict[str, f
 
 
 def test_a_sample_that_lacks_a_customer_is_held_and_the_customer_is_named() -> None:
-    for seed in range(4):
-        found = judged(200 + seed, missing="birch")
+    for seed, customer in enumerate(["birch", "cedar", "delta", "delta"]):
+        found = judged(200 + seed, missing=customer)
         assert found.verdict == "hold", (seed, found.sentence)
-        assert "not representative" in found.sentence and "'birch'" in found.sentence
+        assert "not representative" in found.sentence and f"'{customer}'" in found.sentence
         row = found.mix.filter(dimension="customer").row(0, named=True)
-        assert (row["status"], row["slice"], row["canary_share"]) == ("not representative", "birch", 0.0)
+        assert (row["status"], row["slice"], row["canary_share"]) == ("not representative", customer, 0.0)
         others = found.mix.filter(pl.col("dimension") != "customer")
         assert "not representative" not in set(others["status"])
         (estimate,) = found.checks.filter(kind="estimate").iter_rows(named=True)
-        assert "birch" in estimate["reason"] and not estimate["required"] and estimate["status"] == "unknown"
+        assert customer in estimate["reason"] and not estimate["required"] and estimate["status"] == "unknown"
 
 
 def test_the_same_data_in_another_order_gives_the_same_verdict_and_evidence() -> None:
@@ -397,6 +397,18 @@ def test_a_difference_must_be_both_proven_and_large() -> None:
     assert row["p_value"] < 0.01 and row["status"] == "ok"  # 1.5 % of calls: proven and small
     few = mix(trifle.head(8), whole, by=["region"]).row(0, named=True)
     assert few["status"] == "unknown" and few["n_needed"] == mix_needs(pl.Series([0.5, 0.5])) == 64
+
+
+def test_a_slice_that_is_missing_altogether_matters_where_it_is_a_twentieth_of_the_traffic() -> None:
+    whole = pl.DataFrame({"customer": ["a"] * 900 + ["b"] * 60 + ["c"] * 40})
+    without = whole.filter(pl.col("customer") != "b")
+    row = mix(without, whole, by=["customer"]).row(0, named=True)
+    assert (row["status"], row["slice"], row["distance"]) == ("not representative", "b", pytest.approx(0.06))
+    assert "(missing)" in row["reason"]
+    rare = mix(whole.filter(pl.col("customer") != "c"), whole, by=["customer"]).row(0, named=True)
+    assert rare["status"] == "ok" and rare["p_value"] < 0.05
+    few = mix(without.sample(30, seed=1), whole, by=["customer"])  # by chance, and too few to tell
+    assert few["status"].item() == "unknown"
 
 
 def test_holm_corrects_over_dimensions_and_constant_ones_are_left_out() -> None:

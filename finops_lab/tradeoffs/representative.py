@@ -48,9 +48,10 @@ def mix(
 
     A mix is not representative where it differs by more than chance (G-test of the canary against the
     traffic, Holm over the dimensions; slices of fewer than five expected units are taken together) *and*
-    by enough to matter: a total variation distance of `max_distance`. With many calls the first alone
-    would find every trifle. Where so few units were seen that half that distance is to be expected by
-    chance, the answer is unknown.
+    by enough to matter: a total variation distance of `max_distance`, or a slice of half that share of
+    the traffic of which the canary saw nothing. With many calls the first alone would find every
+    trifle. Where so few units were seen that half that distance is to be expected by chance, the answer
+    is unknown.
 
     Parameters
     ----------
@@ -207,7 +208,9 @@ def _compared(counts: pl.DataFrame, dimension: str, max_distance: float) -> dict
     n = int(counts["canary"].sum())
     share_of_traffic = counts["traffic_share"]
     lacks = pl.col("traffic_share") - pl.col("canary_share")
-    most = counts.sort(lacks, "slice", descending=[True, False]).row(0, named=True)
+    # What is missing altogether before what there is too little of, where it is large enough to matter.
+    absent = (pl.col("canary") == 0) & (pl.col("traffic_share") >= max_distance / 2)
+    most = counts.sort(absent, lacks, "slice", descending=[True, True, False]).row(0, named=True)
     pooled = counts.with_columns(
         pl.when(pl.col("traffic_share") * n < _LEAST_EXPECTED)
         .then(pl.lit(_RARE))
@@ -243,7 +246,8 @@ def _judged(row: dict[str, Any], max_distance: float, alpha: float) -> tuple[str
         return "unknown", "the canary has no calls"
     shares = f"{row['canary_share']:.1%} of the canary and {row['traffic_share']:.1%} of the traffic"
     what = f"{row['dimension']} {row['slice']!r} is {shares}"
-    if distance >= max_distance and row["p_value"] < alpha:
+    absent = row["canary_share"] == 0 and row["traffic_share"] >= max_distance / 2
+    if (distance >= max_distance or absent) and row["p_value"] < alpha:
         missing = " (missing)" if row["canary_share"] == 0 else ""
         return (
             "not representative",
