@@ -128,7 +128,7 @@ def test_the_three_values_on_the_shape_of_a_real_experiment() -> None:
     )
     assert loss["p_value"] == pytest.approx(worse_by(62, 78, 5617, margin=0.005))
     assert "62 gained, 78 lost" in loss["why"] and "do not tell" in loss["why"]
-    assert row(table, "int8", "overall")["why"] == "cost on short_b1 PROVEN, quality on exam NOT PROVEN"
+    assert row(table, "int8", "overall")["why"] == "NOT PROVEN: quality on exam; PROVEN: cost on short_b1"
 
 
 def test_the_n_still_needed_is_the_planners() -> None:
@@ -254,6 +254,30 @@ def test_scores_that_are_no_right_or_wrong_are_compared_by_their_means() -> None
         assert found["estimate"] == pytest.approx(0.02 / (0.9 if claim.relative_loss else 1), rel=0.2)
 
 
+def test_identical_scores_still_need_enough_items() -> None:
+    frames = [answers(v, items=100, right=0, metric="f1").with_columns(value=0.7) for v in ("fp32", "fp16")]
+    found = row(verdicts(measured(frames), Claim(max_quality_loss=0.005), baseline="fp32"), "fp16", "quality")
+    # z^2 (1 - margin) / margin items: as many as right and wrong answers that never differ.
+    assert (found["verdict"], found["estimate"], found["n_needed"]) == ("NOT PROVEN", 0.0, 539)
+    endless = [frame.with_columns(value=31.0, higher_is_better=pl.lit(False)) for frame in frames]
+    endless = [frame.with_columns(metric=pl.lit("perplexity")) for frame in endless]
+    found = row(
+        verdicts(measured(endless), Claim(max_quality_loss=0.005), baseline="fp32"), "fp16", "quality"
+    )
+    assert (found["verdict"], found["low"], found["high"]) == ("NOT PROVEN", None, None)
+    assert "no bound" in found["why"]
+
+
+def test_an_estimate_at_the_limit_has_no_plan() -> None:
+    frames = [
+        answers("fp32", items=1000, right=800),
+        answers("int8", items=1000, right=800, gained=5, lost=10),
+    ]
+    found = row(verdicts(measured(frames), Claim(max_quality_loss=0.005), baseline="fp32"), "int8", "quality")
+    assert (found["verdict"], found["n_needed"]) == ("NOT PROVEN", None)
+    assert found["n_needed_if_equal"] > 1000 and "does not meet the claim" in found["why"]
+
+
 def test_many_variants_are_adjusted_together() -> None:
     # Alone each loss is proven (p about .02); as one of ten not.
     frames = [answers("fp32", items=5000, right=4000)]
@@ -335,6 +359,15 @@ def test_points_prove_quality_unpaired_and_cost_not_at_all() -> None:
     assert_frame_equal(verdicts(curve(points), Claim(0.30, 0.02), baseline="fp32"), verdicts(points, Claim(0.30, 0.02), baseline="fp32"))  # fmt: skip  # noqa: E501
 
 
+def test_points_of_one_variant_are_told_apart() -> None:
+    points = pl.DataFrame(
+        [point(v, quality=0.8, quality_n=900, serving=s, workload="chat")
+         for v in ("fp32", "int8") for s in ("one", "two")]
+    )  # fmt: skip
+    table = verdicts(points, Claim(max_quality_loss=0.05), baseline="fp32")
+    assert table["on"].to_list() == ["one, chat", "two, chat", None]
+
+
 @pytest.mark.parametrize(
     ("metric", "up", "base", "relative", "says"),
     [("rouge", True, 0.4, False, "no share of items"), ("accuracy", True, 74.1, False, "no share of items"),
@@ -380,6 +413,8 @@ def test_what_cannot_be_asked_is_refused() -> None:
         verdicts(MINILM, CLAIM, baseline="fp64")
     with pytest.raises(InputError, match="no dataset 'toefl'"):
         verdicts(MINILM, CLAIM, baseline="fp32", dataset="toefl")
+    with pytest.raises(InputError, match="nothing says which items"):
+        verdicts(Measurement(MINILM.variants, timings=MINILM.timings), CLAIM, baseline="fp32", dataset="exam")
     with pytest.raises(InputError, match="no quality 'bleu'"):
         verdicts(MINILM, CLAIM, baseline="fp32", quality="bleu")
     with pytest.raises(InputError, match="level and power"):

@@ -13,7 +13,13 @@ from finops_lab.errors import InputError
 from finops_lab.tradeoffs.claims import Claim
 from finops_lab.tradeoffs.paired import Interval, mcnemar, paired_difference, worse_by
 from finops_lab.tradeoffs.paired_relative import paired_ratio, relatively_worse_by
-from finops_lab.tradeoffs.paired_scores import paired_mean, paired_mean_ratio, paired_mean_worse_by
+from finops_lab.tradeoffs.paired_scores import (
+    FEW_DIFFER,
+    paired_mean,
+    paired_mean_ratio,
+    paired_mean_worse_by,
+    widest_difference,
+)
 from finops_lab.tradeoffs.planner import needed
 from finops_lab.tradeoffs.ratios import (
     quantile_at_least,
@@ -26,6 +32,8 @@ from finops_lab.tradeoffs.unpaired import unpaired_difference, unpaired_ratio, u
 __all__ = ["Finding", "cost_finding", "latency_finding", "quality_finding", "unpaired_quality_finding"]
 
 _Floats = npt.NDArray[np.float64]
+# A plan of more pairs than this is no plan: the estimate is at the limit.
+_MOST = 1e12
 
 
 @dataclass(frozen=True)
@@ -74,7 +82,7 @@ class Finding:
             Suppose that the two do not differ at all, instead of what is estimated.
         """
         gap, spread = (self.equal_gap, self.equal_spread) if equal else (self.gap, self.spread)
-        if gap is None or spread is None or not gap > 0:
+        if gap is None or spread is None or not gap > 0 or (spread / gap) ** 2 > _MOST:
             return None
         pairs = needed(gap, spread, level=level, power=power)
         if self.least_margin is None:
@@ -176,7 +184,10 @@ def quality_finding(
     inside = better + (margin * np.abs(baseline) if relative else margin)
     gained, lost, items = int((better > 0).sum()), int((better < 0).sum()), better.size
     both = int((candidate * baseline).sum()) if binary else 0
-    note = None
+    # Where hardly any item differs, what was not seen limits what can be proven.
+    coarse = binary or gained + lost < FEW_DIFFER
+    least = allowed / (1.0 if binary else widest_difference(candidate, baseline)) if coarse else 0.0
+    note = f"{gained} items better, {lost} worse"
     if binary and not relative and margin < 1:
         interval = _negative(paired_difference(gained, lost, items, coverage=coverage))
         p_value, method = worse_by(gained, lost, items, margin=margin), "paired items (Tango)"
@@ -207,8 +218,8 @@ def quality_finding(
         spread=float(inside.std()),
         equal_gap=allowed,
         equal_spread=float(np.sqrt((better * better).mean())),
-        least_margin=allowed if binary and 0 < allowed < 1 else None,
-        note=note or f"{gained} items better, {lost} worse",
+        least_margin=least if 0 < least < 1 else None,
+        note=note,
     )
 
 

@@ -11,11 +11,11 @@ from finops_lab.errors import InputError
 from finops_lab.tradeoffs.paired import Interval, tango_limits, two_sided, worse_by
 from finops_lab.tradeoffs.ratios import total_ratio
 
-__all__ = ["paired_mean", "paired_mean_ratio", "paired_mean_worse_by"]
+__all__ = ["FEW_DIFFER", "paired_mean", "paired_mean_ratio", "paired_mean_worse_by", "widest_difference"]
 
 _Floats = npt.NDArray[np.float64]
 # Fewer items that differ say little of how far others might.
-_FEW = 10
+FEW_DIFFER = 10
 
 
 def paired_mean(candidate: npt.ArrayLike, baseline: npt.ArrayLike, *, coverage: float = 0.90) -> Interval:
@@ -57,8 +57,8 @@ def paired_mean(candidate: npt.ArrayLike, baseline: npt.ArrayLike, *, coverage: 
     above = y - x
     estimate = float(above.mean())
     up, down = np.count_nonzero(above > 0), np.count_nonzero(above < 0)
-    if up + down < _FEW:
-        span = _span(y, x)
+    if up + down < FEW_DIFFER:
+        span = widest_difference(y, x)
         low, _ = tango_limits(0, down, above.size, coverage=coverage)
         _, high = tango_limits(up, 0, above.size, coverage=coverage)
         return Interval(estimate, span * float(low), span * float(high))
@@ -94,7 +94,7 @@ def paired_mean_ratio(
     [0.9, 0.879, 0.921]
     """
     y, x = _scores(candidate, baseline)
-    if np.count_nonzero(y != x) >= _FEW:
+    if np.count_nonzero(y != x) >= FEW_DIFFER:
         return total_ratio(y, x, coverage=coverage)
     ratio = total_ratio(y, x, coverage=coverage).estimate
     apart, mean = paired_mean(y, x, coverage=coverage), float(x.mean())
@@ -144,7 +144,7 @@ def paired_mean_worse_by(
     if not 0 <= margin < math.inf:
         raise InputError(f"a margin is a number from 0 up, not {margin}")
     sign = 1.0 if higher_is_better else -1.0
-    if np.count_nonzero(y != x) < _FEW:
+    if np.count_nonzero(y != x) < FEW_DIFFER:
         allowed = margin * abs(float(x.mean())) if relative else margin
         return _few_worse_by(sign * y, sign * x, allowed)
     inside = sign * (y - x) + (margin * np.abs(x) if relative else margin)
@@ -154,9 +154,34 @@ def paired_mean_worse_by(
     return float(stdtr(inside.size - 1, -inside.mean() / spread * math.sqrt(inside.size)))
 
 
+def widest_difference(candidate: npt.ArrayLike, baseline: npt.ArrayLike) -> float:
+    """Return how far two scores can be apart.
+
+    Parameters
+    ----------
+    candidate, baseline : array_like of float
+        As in `paired_mean`; signs may be turned.
+
+    Returns
+    -------
+    float
+        1 for scores from 0 to 1, else the range that was seen; infinite where all scores are one.
+
+    Examples
+    --------
+    >>> widest_difference([0.4, 0.5], [0.4, 0.6]), widest_difference([31.0, 35.5], [30.0, 35.0])
+    (1.0, 5.5)
+    """
+    scores = np.concatenate([np.asarray(side, dtype=np.float64) for side in (candidate, baseline)])
+    least, most = float(scores.min()), float(scores.max())
+    if 0 <= least <= most <= 1 or -1 <= least <= most <= 0:
+        return 1.0
+    return most - least or math.inf
+
+
 def _few_worse_by(y: _Floats, x: _Floats, margin: float) -> float:
     """Test as `paired_mean` estimates: how many items can be lost, times the most that one can lose."""
-    share = margin / _span(y, x)
+    share = margin / widest_difference(y, x)
     return worse_by(0, int(np.count_nonzero(y < x)), y.size, margin=share) if share < 1 else 0.0
 
 
@@ -167,12 +192,3 @@ def _scores(candidate: npt.ArrayLike, baseline: npt.ArrayLike) -> tuple[_Floats,
     if not (np.isfinite(y).all() and np.isfinite(x).all()):
         raise InputError("a score is no number", hint="leave out items that were not scored")
     return y, x
-
-
-def _span(y: _Floats, x: _Floats) -> float:
-    """Return how far two scores can be apart; infinite where nothing tells."""
-    least, most = min(y.min(), x.min()), max(y.max(), x.max())
-    # Signs may have been turned.
-    if 0 <= least <= most <= 1 or -1 <= least <= most <= 0:
-        return 1.0
-    return float(most - least) or math.inf

@@ -252,11 +252,14 @@ def points_tried(
         table = table.filter(pl.col("quality_metric").eq_missing(_metric(table["quality_metric"], quality)))
     values = claim_points(table, claim, baseline=baseline)
     column = {"cost": "saving_share", "quality": "quality_loss", "latency": "latency_ratio"}[part]
-    grouped = {key: values.filter(*_named(key)) for key in pairs}
     trials = []
     for key, base in pairs.items():
-        for row in grouped[key].rows(named=True):
-            trial = Trial(key, part, row["workload"], estimate=row[column])
+        rows = values.filter(*_named(key))
+        # Several points of one variant are told apart by what they differ in.
+        apart = [name for name in _SAME[:-1] if name == "workload" or rows[name].n_unique() > 1]
+        for row in rows.rows(named=True):
+            on = ", ".join(row[name] for name in apart if row[name] is not None) or None
+            trial = Trial(key, part, on, estimate=row[column])
             if part == "quality":
                 same = [pl.col(name).eq_missing(pl.lit(row[name], table.schema[name])) for name in _SAME]
                 sides = [table.filter(*_named(name), *same) for name in (key, base)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -13,7 +14,7 @@ from finops_lab.tradeoffs.matching import Key
 from finops_lab.tradeoffs.measurement import read_measurement
 from finops_lab.tradeoffs.multiple import Adjusted, holm
 from finops_lab.tradeoffs.trials import Trial, candidates, items_tried, points_tried, rounds_tried
-from finops_lab.tradeoffs.wording import MEASURES, because, claimed
+from finops_lab.tradeoffs.wording import MEASURES, because, claimed, in_all
 
 __all__ = ["VERDICTS", "Evidence", "verdicts"]
 
@@ -138,6 +139,8 @@ def verdicts(
         rows if rows.is_empty() or model is None else rows.filter(model=model) for rows in given
     )
     pairs = candidates((points, outcomes, timings), baseline)
+    if dataset is not None and outcomes.is_empty():
+        raise InputError(f"no items of a data set {dataset!r}: nothing says which items were scored")
     coverage = 2 * level - 1
     trials: list[Trial] = []
     for part in claim.parts:
@@ -227,8 +230,9 @@ def _row(
     return row | {
         "verdict": verdict,
         "estimate": finding.interval.estimate,
-        "low": low,
-        "high": high,
+        # No bound is null.
+        "low": low if math.isfinite(low) else None,
+        "high": high if math.isfinite(high) else None,
         "n": finding.n,
         "n_needed": need,
         "n_needed_if_equal": equal,
@@ -252,9 +256,9 @@ def _overall(
         verdict = "REFUTED"
     else:
         verdict = "PROVEN" if p_holm is not None and p_holm <= 1 - level else "NOT PROVEN"
-    named = [f"{row['part']}{' on ' + row['on'] if row['on'] else ''} {row['verdict']}" for row in parts]
+    why = in_all([(row["part"], row["on"], row["verdict"]) for row in parts])
     if verdict == "NOT PROVEN" and set(found) == {"PROVEN"}:
-        named.append("each part is proven, but not all at once for as many variants as were tested")
+        why += "; but not all at once for as many variants as were tested"
     return dict.fromkeys(VERDICTS) | {
         "model": key[0],
         "variant": key[1],
@@ -264,5 +268,5 @@ def _overall(
         "p_value": p_value,
         "p_holm": p_holm,
         "method": "all parts at once (intersection-union), Holm over variants",
-        "why": ", ".join(named),
+        "why": why,
     }

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 from finops_lab.tradeoffs.claims import Claim
 from finops_lab.tradeoffs.findings import Finding
 
-__all__ = ["MEASURES", "because", "claimed"]
+__all__ = ["MEASURES", "because", "claimed", "in_all"]
 
-# Of each part: its measure, how a value of it reads, and what it is counted in.
+# Of each part: its measure, its verb, and what it is counted in.
 MEASURES = {"cost": "saving_share", "quality": "quality_loss", "latency": "latency_ratio"}
 _VERBS = {"cost": "saves", "quality": "loses", "latency": "takes"}
 _PAIRS = {"cost": "rounds", "quality": "items", "latency": "rounds"}
@@ -74,8 +77,10 @@ def because(
     str
         Without a full stop.
     """
-    value, low, high = (_reads(claim, part, end) for end in finding.interval)
-    found = f"{_VERBS[part]} {value} ({low} to {high})"
+    share = part == "cost" or (part == "quality" and claim.relative_loss)
+    value, low, high = (_reads(100 * end if share else end) for end in finding.interval)
+    unit = " %" if share else " times the baseline's" if part == "latency" else ""
+    found = f"{_VERBS[part]} {value}{unit} ({low} to {high}{' %' if share else ''})"
     pairs = _PAIRS[part]
     if verdict == "PROVEN":
         why = f"{finding.n:,} {pairs} are enough"
@@ -84,7 +89,7 @@ def because(
     elif alone:
         why = f"proven if it were tested alone, but not as one of {tests} variants"
     elif need is None:
-        why = f"the estimate misses the claim, yet {finding.n:,} {pairs} are too few to refute it"
+        why = f"the estimate does not meet the claim, yet {finding.n:,} {pairs} are too few to refute it"
     else:
         why = f"{finding.n:,} {pairs} do not tell, about {need:,} would"
         if need_if_equal is not None and need_if_equal < need:
@@ -92,7 +97,29 @@ def because(
     return f"{found}: {why}" + (f"; {finding.note}" if finding.note else "")
 
 
-def _reads(claim: Claim, part: str, value: float) -> str:
-    if part == "cost" or (part == "quality" and claim.relative_loss):
-        return f"{100 * value:.3g} %"
-    return f"{value:.3g}" if part == "quality" else f"{value:.3g} times"
+def in_all(parts: Sequence[tuple[str, str | None, str]]) -> str:
+    """Return how the parts of a claim ended, the worst first.
+
+    Parameters
+    ----------
+    parts : sequence of (part, workload or data set, verdict)
+        What was tested.
+
+    Returns
+    -------
+    str
+        Without a full stop.
+
+    Examples
+    --------
+    >>> in_all([("cost", "short", "PROVEN"), ("cost", "long", "PROVEN"), ("quality", None, "REFUTED")])
+    'REFUTED: quality; PROVEN: cost on short, cost on long'
+    """
+    ended: dict[str, list[str]] = {verdict: [] for verdict in ("REFUTED", "NOT PROVEN", "PROVEN")}
+    for part, on, verdict in parts:
+        ended[verdict].append(part if on is None else f"{part} on {on}")
+    return "; ".join(f"{verdict}: {', '.join(named)}" for verdict, named in ended.items() if named)
+
+
+def _reads(value: float) -> str:
+    return f"{value:.3g}" if math.isfinite(value) else "no bound"
