@@ -78,7 +78,9 @@ ROOMS: dict[str, set[str]] = {
         "foreseeing",
         "tradeoffs",
     },
+    "trying": {"lab", "measuring", "service_levels", "tradeoffs"},  # a lab's canaries
     "printing": {"ingestion", "doctor"},
+    "printing_canary": {"tradeoffs"},
     "printing_ledger": {"allocation", "merging", "printing"},
     "printing_features": {"planning"},
     "printing_tradeoff": {"tradeoffs"},
