@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import importlib
 import sys
+from dataclasses import replace
 
 import _form
 import _tradeoff_front
 
 # The other parts, each with `figures(quick) -> list[Figure]`.
-PARTS = ("_tradeoff_proof",)
+PARTS = ("_tradeoff_proof", "_tradeoff_canary", "_tradeoff_routing")
 
 
 def main() -> int:
@@ -26,7 +27,11 @@ def main() -> int:
     figures = _tradeoff_front.figures(args.quick, args.rounds)
     for part in PARTS:
         figures += importlib.import_module(part).figures(args.quick)
-    _form.report(figures, args.json)
+    named = [
+        figure if figure.name.startswith("tradeoffs/") else replace(figure, name=f"tradeoffs/{figure.name}")
+        for figure in figures
+    ]
+    _form.report(named, args.json)
     return 0
 
 
