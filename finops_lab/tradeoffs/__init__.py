@@ -2,7 +2,8 @@
 
 from finops_lab.tradeoffs.claims import Claim, claim_points
 from finops_lab.tradeoffs.curve import Curve, curve
-from finops_lab.tradeoffs.decide import Decision, decide, decisions
+from finops_lab.tradeoffs.decide import Decision, decide
+from finops_lab.tradeoffs.decisions import decisions
 from finops_lab.tradeoffs.front import pareto
 from finops_lab.tradeoffs.measured import qualities, variants
 from finops_lab.tradeoffs.measurement import Measurement, read_measurement, write_measurement
