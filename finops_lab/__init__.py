@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from finops_lab.lab import Lab, explain_lab, open_lab
     from finops_lab.reconciling import matured, reconcile, restated
     from finops_lab.reporting import check_parameters, dashboard, review
+    from finops_lab.routes import hosting_break_even
+    from finops_lab.trying import canary_of, plan_of
     from finops_lab.valuing import bridge, kpis, levels
 
 # Names are imported when first used, so that `import finops_lab` costs hardly more than nothing.
@@ -42,6 +44,7 @@ _HOMES = {
     "allocate": "api",
     "allocation": "",
     "bridge": "valuing",
+    "canary_of": "trying",
     "budgets": "budgeting.budgets",
     "commitments": "budgeting.commitments",
     "credits_cliff": "budgeting.credits",
@@ -58,9 +61,11 @@ _HOMES = {
     "forecast": "forecasting",
     "forecasting": "",
     "foresee": "foreseeing",
+    "hosting_break_even": "routes",
     "kpis": "valuing",
     "levels": "valuing",
     "open_lab": "lab",
+    "plan_of": "trying",
     "price_requests": "api",
     "chargeback": "",
     "pricing": "",
@@ -81,6 +86,7 @@ __all__ = [
     "allocation",
     "bridge",
     "budgets",
+    "canary_of",
     "chargeback",
     "check_parameters",
     "commitments",
@@ -95,11 +101,13 @@ __all__ = [
     "forecast",
     "forecasting",
     "foresee",
+    "hosting_break_even",
     "kpis",
     "levels",
     "matured",
     "model_lifecycle",
     "open_lab",
+    "plan_of",
     "price_requests",
     "pricing",
     "reconcile",
