@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from finops_lab.budgeting.features import feature_budget
     from finops_lab.budgeting.lifecycle import model_lifecycle
     from finops_lab.budgeting.what_if import what_if
+    from finops_lab.choosing import decide, retire
     from finops_lab.forecasting import forecast
     from finops_lab.foreseeing import foresee
     from finops_lab.lab import Lab, explain_lab, open_lab
@@ -44,6 +45,7 @@ _HOMES = {
     "budgets": "budgeting.budgets",
     "commitments": "budgeting.commitments",
     "credits_cliff": "budgeting.credits",
+    "decide": "choosing",
     "model_lifecycle": "budgeting.lifecycle",
     "what_if": "budgeting.what_if",
     "check_parameters": "reporting",
@@ -65,6 +67,7 @@ _HOMES = {
     "matured": "reconciling",
     "reconcile": "reconciling",
     "restated": "reconciling",
+    "retire": "choosing",
     "review": "reporting",
     "spend": "api",
     "tradeoffs": "",
@@ -83,6 +86,7 @@ __all__ = [
     "commitments",
     "credits_cliff",
     "dashboard",
+    "decide",
     "diagnose",
     "entries",
     "explain_lab",
@@ -100,6 +104,7 @@ __all__ = [
     "pricing",
     "reconcile",
     "restated",
+    "retire",
     "review",
     "spend",
     "trace",

@@ -50,6 +50,8 @@ ROOMS: dict[str, set[str]] = {
     "exploring": {"allocation"},  # views of a ledger
     "anomalies": {"contracts", "unit_economics", "forecasting"},
     "tradeoffs": {"contracts"},
+    "choosing": {"bookkeeping", "tradeoffs"},  # which variant a lab should run
+    "profiling": {"contracts", "tradeoffs"},  # measuring variants for real
     "forecasting": {"calendar", "config"},  # config: labelled events
     "planning": {"config", "contracts", "forecasting", "money", "pricing", "allocation"},
     "optimization": ANALYSIS,

@@ -149,7 +149,7 @@ def variant_decider(
     limits = (
         alt.Chart(alt.Data(values=[{}]))
         .transform_calculate(fast="max_p95_ms", good="max_quality_loss", none="0", least=f"{lowest}")
-        .mark_rect(color=PALETTE[2], opacity=0.1, clip=True)
+        .mark_rect(color=PALETTE[2], opacity=0.1)
         .encode(x=alt.X("none:Q"), x2="fast:Q", y=alt.Y("least:Q"), y2="good:Q")
     )
     spots = base.encode(x=across, y=up)

@@ -13,7 +13,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from finops_lab.cli import books, budgets, exports, features, forecasts, plans, profile, tradeoffs, value
+from finops_lab.cli import (
+    books,
+    budgets,
+    exports,
+    features,
+    forecasts,
+    plans,
+    profile,
+    routes,
+    tradeoffs,
+    value,
+)
 from finops_lab.cli._app import LabOption, Metric, app, day, spinner
 from finops_lab.errors import FinopsError, InputError
 
@@ -214,6 +225,7 @@ features.register()
 plans.register()
 profile.register()
 tradeoffs.register()
+routes.register()
 books.register()
 exports.register()
 

@@ -155,14 +155,14 @@ def _curve(
         return curve(file, workload=workload, quality=quality, rate_usd_per_hour=rate)
     if workload is not None or rate is not None:
         raise InputError("--workload and --rate are for files", hint="name a measurement file")
-    from finops_lab.api import variants
+    from finops_lab import choosing
     from finops_lab.calendar import add_months, format_month, parse_month
     from finops_lab.lab import open_lab
 
     last = parse_month(month)
     opened = open_lab(lab, progress=sys.stderr.isatty())
     first = format_month(add_months(last, 1 - months))
-    return curve(variants(opened, first, month, quality=quality or "accuracy"))
+    return choosing.curve(opened, first, month, quality=quality or "accuracy")
 
 
 def _of_one_model(found: Curve, model: str | None) -> Curve:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import polars as pl
 
 from finops_lab.charts.decided import decision_lines, decision_planes, decision_sliders, payback_lines
-from finops_lab.charts.renderer import CHART_MIME
+from finops_lab.charts.renderer import bundled
 from finops_lab.errors import InputError
 from finops_lab.reporting.render import to_html
 from finops_lab.tables import money_table
@@ -155,11 +154,7 @@ def _text(source: str) -> Any:
 
 
 def _shown(chart: Any) -> Any:
-    import vl_convert
-
-    spec = chart.to_dict()
-    name = html.escape(str(spec["description"]))
-    return _output({CHART_MIME: spec, "image/svg+xml": vl_convert.vegalite_to_svg(spec), "text/plain": name})
+    return _output(bundled(chart.to_dict()))
 
 
 def _html(text: str) -> Any:

@@ -74,9 +74,9 @@ class DecisionSliders:
         models = points["model"].drop_nulls().unique().sort().to_list()
         self.controls: dict[str, Any] = {
             "model": w.Dropdown(options=models or ["all"], description="Model"),
-            "max_p95_ms": _slider("P95 at most (ms)"),
-            "max_quality_loss": _slider("Quality lost at most"),
-            "monthly_inferences": _slider("Inferences a month"),
+            "max_p95_ms": _slider("P95 at most (ms)", ",.1f"),
+            "max_quality_loss": _slider("Quality lost at most", ".4f"),
+            "monthly_inferences": _slider("Inferences a month", ",.0f"),
             "reset": w.Button(description="As at the start", icon="undo"),
         }
         self._begin = {
@@ -118,7 +118,7 @@ class DecisionSliders:
             base = decide(self._curve, model=self._model, objective=self._objective)
             largest = {
                 "max_p95_ms": base.table["slo_ms"].max(),
-                "max_quality_loss": max(0.0, base.table["quality_loss"].max() or 0.0),  # type: ignore[type-var]
+                "max_quality_loss": max(0.0, base.table["quality_loss"].max() or 0.0),
                 "monthly_inferences": 10 * (self._begin["monthly_inferences"] or 1e6),
             }
             for name, most in largest.items():
@@ -183,7 +183,7 @@ class DecisionSliders:
         ).html
 
 
-def _slider(name: str) -> Any:
+def _slider(name: str, readout: str) -> Any:
     import ipywidgets as w
 
-    return w.FloatSlider(description=name, continuous_update=False, readout_format=",.4~g")
+    return w.FloatSlider(description=name, continuous_update=False, readout_format=readout)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from finops_lab.charts.renderer import picture_of
 from finops_lab.tables import readable
 
 if TYPE_CHECKING:
@@ -72,16 +73,14 @@ SCRIPT = """if (!window.finopsExplorer) {
 }"""
 
 
-def picture(chart: alt.LayerChart, width: int | None = None) -> str:
+def picture(chart: alt.LayerChart | alt.HConcatChart, width: int | None = None) -> str:
     """Draw a chart as a picture with its alt text: nothing is asked of any server."""
-    import vl_convert
-
     spec = chart.to_dict(validate=False)
     if width is not None:
         spec["width"] = width
         spec["padding"]["right"] += 16  # the longest bar's amount takes more of a narrow picture
     name = html.escape(str(spec.get("description", "")), quote=True)
-    drawing = re.sub(r"^<svg ", '<svg aria-hidden="true" ', vl_convert.vegalite_to_svg(spec))
+    drawing = re.sub(r"^<svg ", '<svg aria-hidden="true" ', picture_of(spec))
     return f'<div class="finops-picture mathjax_ignore" role="img" aria-label="{name}">{drawing}</div>'
 
 
