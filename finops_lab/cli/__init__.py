@@ -16,6 +16,7 @@ import typer
 from finops_lab.cli import (
     books,
     budgets,
+    canary,
     exports,
     features,
     forecasts,
@@ -226,6 +227,7 @@ plans.register()
 profile.register()
 tradeoffs.register()
 routes.register()
+canary.register()
 books.register()
 exports.register()
 
