@@ -1,24 +1,337 @@
 """Volume, price, mix, retries or cache: what changed the spend of a slice, in terms that add up exactly.
 
-Calls tell most: they go through the bridge between two months, the event's span as the later one and
-the mean of the spans before as the earlier. Without calls the bill's own quantities tell volume, mix and
-price. Where nothing is measured the whole change says so.
+Calls tell most: they go through the bridge of the unit economics, the event as its later month and the
+mean of the spans before as the earlier one. Without calls the bill's own quantities, or any counted use,
+tell volume, mix and price. Where nothing is measured the whole change says so.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
 import polars as pl
 
-from finops_lab.anomalies.attribution import DIMENSIONS
-from finops_lab.errors import InputError, NoDataError
-from finops_lab.money import MONEY, exact_sum
+from finops_lab.anomalies.attribution import MARK, SPAN, in_spans
+from finops_lab.errors import InputError
+from finops_lab.money import MONEY, SCALE, exact_sum
 from finops_lab.unit_economics.bridge import bridge
 from finops_lab.unit_economics.bridge_cells import CALLS
-from finops_lab.unit_economics.bridge_terms import rounded
+from finops_lab.unit_economics.bridge_terms import TERMS, rounded
+
+__all__ = ["BRIDGE", "Side", "bridge_by_calls", "bridge_by_use", "not_measured"]
+
+BRIDGE: dict[str, pl.DataType | type[pl.DataType]] = {
+    "order": pl.Int64,
+    "term": pl.String,
+    "label": pl.String,
+    "words": pl.String,
+    "amount": MONEY,
+    "share": pl.Float64,
+    "basis": pl.String,
+}
+USE_TERMS: dict[str, tuple[str, str]] = {
+    "volume": ("Volume", "more or less use, at the mix and the prices before"),
+    "mix": ("Mix", "use moved to dearer or cheaper kinds"),
+    "price": ("Price", "what a unit of use cost, at the volume and mix of the event"),
+    "new": ("New use", "kinds of use that were not there before"),
+    "vanished": ("Vanished use", "kinds of use that are no longer there"),
+    "not_measured": TERMS["not_measured"],
+}
+# What tells kinds of use apart on a bill.
+_KINDS = ("SkuId", "SkuMeter", "x_InstanceType", "RegionId", "PricingCategory", "CommitmentDiscountStatus")
+_ZERO = Fraction(0)
+# The bridge leads from month to month; these two, equally long, stand for before and event.
+_BEFORE, _EVENT = date(2001, 7, 1), date(2001, 8, 1)
+_TOO_FEW = 0.1  # standard error of sampled calls, as a share of them, above which they tell no volume
+_ENTRY = {
+    "ChargeCategory": "Usage",
+    "ChargeClass": None,
+    "CommitmentDiscountStatus": None,
+    "x_AllocationMethod": None,
+    "x_model": None,
+    "x_variant": None,
+}
+
+
+@dataclass(frozen=True)
+class Side:
+    """A slice's money in the event and before, and how many spans the mean is of.
+
+    Attributes
+    ----------
+    actual, expected : Decimal
+        Of the slice.
+    spans : tuple of int
+        Spans of the baseline.
+    """
+
+    actual: Decimal
+    expected: Decimal
+    spans: tuple[int, ...]
+
+    @property
+    def excess(self) -> Decimal:
+        """Actual less expected."""
+        return exact_sum([self.actual, self.expected.copy_negate()])
+
+
+def not_measured(side: Side) -> pl.DataFrame:
+    """Return the bridge of a slice of which nothing but money is known.
+
+    Examples
+    --------
+    >>> not_measured(Side(Decimal(5), Decimal(2), (1,))).select("term", "share").rows()
+    [('not_measured', 1.0)]
+    """
+    return _frame({"not_measured": side.excess}, USE_TERMS, side.excess, "nothing")
+
+
+def _frame(
+    terms: Mapping[str, Decimal], words: Mapping[str, tuple[str, str]], change: Decimal, basis: str
+) -> pl.DataFrame:
+    rows = [
+        (n, name, *words[name], amount, float(amount / change) if change else None, basis)
+        for n, (name, amount) in enumerate(terms.items(), 1)
+    ]
+    return pl.DataFrame(rows, schema=BRIDGE, orient="row")
+
+
+def bridge_by_use(
+    rows: pl.DataFrame | pl.LazyFrame,
+    side: Side,
+    *,
+    amount: str | None,
+    quantity: str = "ConsumedQuantity",
+    unit: str = "ConsumedUnit",
+    kinds: Sequence[str] = _KINDS,
+    basis: str = "quantities of the bill",
+) -> pl.DataFrame | None:
+    """Split a slice's change into volume, mix and price by counted use.
+
+    Parameters
+    ----------
+    rows : polars.DataFrame or polars.LazyFrame
+        Entries of the slice with ``_span``, `quantity` and `unit`.
+    side : Side
+        Of the slice.
+    amount : str, optional
+        Column of their money; without it all of the slice's money is paid for all of the use.
+    quantity, unit : str
+        How much was used, and of what.
+    kinds : sequence of str
+        Columns, as far as there are any, that tell kinds of use apart.
+    basis : str
+        What the frame says of where the use is from.
+
+    Returns
+    -------
+    polars.DataFrame or None
+        `BRIDGE`, terms that are zero left out; amounts add up to the slice's excess exactly. None
+        where no use is known in the event or before.
+
+    Raises
+    ------
+    InputError
+        Without `amount`, use in several units.
+
+    Notes
+    -----
+    A kind's spend is quantity x price. With Q the use of all kinds of one unit, volume is what the
+    kind would cost had its use changed as Q did, mix is the rest of its change of use at the price
+    before, price the rest (Laspeyres volume, Paasche price). Exact fractions, rounded once.
+
+    Examples
+    --------
+    >>> rows = pl.DataFrame({"_span": [1, 0], "SkuId": "gpu", "ConsumedUnit": "Hours",
+    ...     "ConsumedQuantity": [10, 30], "EffectiveCost": [20, 75]})
+    >>> found = bridge_by_use(rows, Side(Decimal(75), Decimal(20), (1,)), amount="EffectiveCost")
+    >>> found.select("term", pl.col("amount").cast(pl.Int64)).rows()
+    [('volume', 40), ('price', 15)]
+    """
+    frame = rows.lazy()
+    names = frame.collect_schema().names()
+    if quantity not in names or unit not in names or not side.spans:
+        return None
+    keys = [unit, *(name for name in kinds if name in names and amount is not None)]
+    money = pl.col(amount).cast(MONEY) if amount else pl.lit(0).cast(MONEY)
+    sums = (
+        frame.filter(pl.col(SPAN).is_in([0, *side.spans]))
+        .group_by((pl.col(SPAN) == 0).alias("now"), *keys)
+        .agg(money.sum().alias("money"), pl.col(quantity).cast(MONEY).sum(), pl.col(quantity).count().alias("told"))
+        .collect()
+    )
+    cells: dict[tuple[Any, ...], dict[bool, tuple[Fraction, Fraction]]] = {}
+    for now, *key, spent, used, told in sums.iter_rows():
+        cells.setdefault(tuple(key), {})[now] = (Fraction(spent), Fraction(used) if told else _ZERO)
+    if amount is None:
+        if len(cells) > 1:
+            raise InputError("use without money must be of one unit", column=unit)
+        cells = {key: _all_money(sides, side) for key, sides in cells.items()}
+    known = {now: any(sides.get(now, (_ZERO, _ZERO))[1] for sides in cells.values()) for now in (True, False)}
+    scale = _scale(side, [sides.get(False, (_ZERO, _ZERO))[0] for sides in cells.values()])
+    if not known[True] or not known[False] or scale is None:
+        return None
+    terms = _use_terms(cells, scale)
+    exact = rounded(list(terms.values()), side.excess)
+    return _frame(
+        {name: one for name, one in zip(terms, exact, strict=True) if one}, USE_TERMS, side.excess, basis
+    )
+
+
+def _all_money(sides: Mapping[bool, tuple[Fraction, Fraction]], side: Side) -> dict[bool, tuple[Fraction, Fraction]]:
+    paid = {True: Fraction(side.actual), False: Fraction(side.expected) * len(side.spans)}
+    return {now: (paid[now], sides.get(now, (_ZERO, _ZERO))[1]) for now in (True, False)}
+
+
+def _scale(side: Side, sums: Sequence[Fraction]) -> Fraction | None:
+    """Return what makes the sums of all spans the slice's expectation; None where nothing can."""
+    whole = sum(sums, _ZERO)
+    if not whole:
+        return None if side.expected else Fraction(1, len(side.spans))
+    return Fraction(side.expected) / whole
+
+
+def _use_terms(
+    cells: Mapping[tuple[Any, ...], Mapping[bool, tuple[Fraction, Fraction]]], scale: Fraction
+) -> dict[str, Fraction]:
+    terms = dict.fromkeys(USE_TERMS, _ZERO)
+    both: list[tuple[str, Fraction, Fraction, Fraction, Fraction]] = []
+    for key, sides in cells.items():
+        (before, used), (now, uses) = (sides.get(at, (_ZERO, _ZERO)) for at in (False, True))
+        before, used = before * scale, used * scale
+        if used and uses:
+            both.append((str(key[0]), before, used, now, uses))
+        elif uses and not before:
+            terms["new"] += now
+        elif used and not now:
+            terms["vanished"] -= before
+        else:
+            terms["not_measured"] += now - before
+    for unit in {one[0] for one in both}:
+        of_unit = [one for one in both if one[0] == unit]
+        factor = sum((one[4] for one in of_unit), _ZERO) / sum((one[2] for one in of_unit), _ZERO)
+        for _, before, used, now, uses in of_unit:
+            at_price = before / used * uses
+            terms["volume"] += before * (factor - 1)
+            terms["mix"] += at_price - before * factor
+            terms["price"] += now - at_price
+    return terms
+
+
+def bridge_by_calls(
+    event: Mapping[str, Any],
+    rows: pl.DataFrame | pl.LazyFrame,
+    requests: pl.DataFrame | pl.LazyFrame,
+    side: Side,
+    where: Mapping[str, Sequence[str]],
+    *,
+    amount: str,
+    strict: bool = True,
+) -> pl.DataFrame | None:
+    """Split a slice's change into requests, mix, retries, tokens, cache and price.
+
+    Parameters
+    ----------
+    event : mapping
+        A row of the events frame.
+    rows : polars.DataFrame or polars.LazyFrame
+        Entries of the slice with ``_span``.
+    requests : polars.DataFrame or polars.LazyFrame
+        Calls by day: `finops_lab.unit_economics.schemas.REQUEST_DAYS`.
+    side : Side
+        Of the slice.
+    where : mapping
+        What calls of the slice are, by `finops_lab.anomalies.attribution.DIMENSIONS`; what calls do
+        not tell is not looked at.
+    amount : str
+        Money column of the entries.
+    strict : bool
+        Leave calls alone that were sampled so thinly that their number is uncertain by 10 % or more.
+
+    Returns
+    -------
+    polars.DataFrame or None
+        `BRIDGE`, terms that are zero left out; amounts add up to the slice's excess exactly. None
+        where there are no calls in the event or before, or too few.
+
+    Notes
+    -----
+    Terms are those of `finops_lab.unit_economics.bridge.bridge`.
+    """
+    counted = in_spans({**event, "dimension": "total", "value": None, **_NO_SCOPE}, requests, categories=None)
+    known = counted.collect_schema().names()
+    if missing := [name for name in ("model", "variant", *CALLS) if name not in known]:
+        raise InputError(f"a bridge needs calls by day; missing: {', '.join(missing)}")
+    picked = [pl.col(f"{MARK}{n}").is_in(list(values)) for n, values in where.items() if f"{MARK}{n}" in known]
+    errors = [name for name in ("variance_ok", "variance_failed", "variance_cancelled") if name in known]
+    calls = (
+        counted.filter(pl.col(SPAN).is_in([0, *side.spans]), *picked)
+        .group_by((pl.col(SPAN) == 0).alias("now"), "model", "variant")
+        .agg(pl.col(*CALLS, *errors).sum())
+        .collect()
+    )
+    totals = {now: frame for (now,), frame in calls.partition_by("now", as_dict=True).items()}
+    if not side.spans or len(totals) < 2 or any(not frame["calls"].sum() for frame in totals.values()):
+        return None
+    if strict and any(_uncertain(frame, errors) for frame in totals.values()):
+        return None
+    entries = _entries(rows, side, amount)
+    if entries is None:
+        return None
+    parts = Fraction(1, len(side.spans))
+    months = calls.with_columns(
+        pl.when("now").then(pl.lit(_EVENT)).otherwise(pl.lit(_BEFORE)).alias("month"),
+        *(
+            pl.when("now")
+            .then(pl.col(name).cast(pl.Float64))
+            .otherwise(pl.col(name).cast(pl.Float64) * float(parts))
+            .round(3)
+            .cast(pl.Decimal(38, 3))
+            .alias(name)
+            for name in CALLS
+        ),
+    )
+    found = bridge(entries, months, _BEFORE, _EVENT, metric=amount)
+    terms = {str(term): one for term, one in found.terms.select("term", "amount").iter_rows() if one}
+    return _frame(terms, TERMS, side.excess, "calls")
+
+
+_NO_SCOPE = dict.fromkeys(
+    ("x_provider", "x_service", "x_team", "x_model", "x_feature", "BillingCurrency"), None
+)
+
+
+def _uncertain(frame: pl.DataFrame, errors: Sequence[str]) -> bool:
+    variance = sum(float(frame[name].sum()) for name in errors)
+    return variance**0.5 > _TOO_FEW * float(frame["calls"].sum())
+
+
+def _entries(rows: pl.DataFrame | pl.LazyFrame, side: Side, amount: str) -> pl.DataFrame | None:
+    """Add the slice's entries up to two months whose sums are what the slice says, exactly."""
+    frame = rows.lazy()
+    names = frame.collect_schema().names()
+    told = [pl.col(n) if n in names else pl.lit(value, pl.String).alias(n) for n, value in _ENTRY.items()]
+    sums = (
+        frame.filter(pl.col(SPAN).is_in([0, *side.spans]))
+        .group_by((pl.col(SPAN) == 0).alias("now"), *told)
+        .agg(pl.col(amount).cast(MONEY).sum())
+        .sort("now", *_ENTRY, nulls_last=True)
+        .collect()
+    )
+    before, now = (sums.filter(pl.col("now") == at) for at in (False, True))
+    scale = _scale(side, [Fraction(one) for one in before[amount]])
+    if scale is None or before.is_empty() or now.is_empty():
+        return None
+    scaled = rounded([Fraction(one) * scale for one in before[amount]], side.expected)
+    before = before.with_columns(pl.Series(amount, scaled, MONEY))
+    return pl.concat([before, now]).select(
+        pl.when("now").then(pl.lit(f"{_EVENT:%Y-%m}")).otherwise(pl.lit(f"{_BEFORE:%Y-%m}")).alias("x_ChargeMonth"),
+        pl.lit("XXX").alias("BillingCurrency"),  # one currency, whichever: ISO 4217's code of none
+        *_ENTRY,
+        amount,
+    )
