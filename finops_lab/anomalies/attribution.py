@@ -13,6 +13,7 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from finops_lab.anomalies.event import SCOPES
@@ -20,7 +21,7 @@ from finops_lab.anomalies.panel import DIMENSIONS as OF_PANEL
 from finops_lab.errors import InputError, NoDataError
 from finops_lab.money import MONEY, exact_sum, one_currency
 
-__all__ = ["DIMENSIONS", "MARK", "SPAN", "Leaves", "in_spans", "leaves", "span_of"]
+__all__ = ["DIMENSIONS", "GROUP", "MARK", "SPAN", "Leaves", "in_spans", "leaves", "span_of"]
 
 # What an explanation may name, the broad before the narrow, with the columns that say it: the first
 # that the entries have. Telemetry says some of it in snake_case.
@@ -37,20 +38,26 @@ DIMENSIONS: dict[str, tuple[str, ...]] = {
     "model": (OF_PANEL["model"], "model"),
     "variant": ("x_variant", "variant"),
     "pool": ("x_PoolId", "pool_id"),
-    "resource group": (),
     "resource": ("ResourceName", "ResourceId"),
     "machine type": ("x_InstanceType", "instance_type"),
     "SKU": ("SkuId", "SkuMeter"),
     "category": (OF_PANEL["category"],),
     "allocation": ("x_AllocationMethod",),
 }
-# Columns that `in_spans` adds: the number of the span, and dimensions behind a mark of their own.
-SPAN, MARK = "_span", "_at_"
+# Columns that `in_spans` adds: the number of the span, dimensions behind a mark of their own, and what
+# the resource's name has in common with those of its kind.
+SPAN, MARK, GROUP = "_span", "_at_", "_group"
 _MOMENTS = ("x_ChargeDate", "ChargePeriodStart", "day", "ts", "ts_start")
 _GRAINS = {"day": timedelta(days=1), "hour": timedelta(hours=1), "5m": timedelta(minutes=5)}
 _WEEK, _UNIT = timedelta(days=7), timedelta(microseconds=1)
 _NEAR = (2 / 3, 3 / 2)  # a detector's expectation this near to the weeks' mean is taken for the level
 _PARTS = 10**6
+_LEVELS = (0.8, 1.25)  # a trend of the weeks before is followed no further
+_WEEKS_OF_TREND = 4
+_AGREED = 0.8  # of the pairs of weeks, for it to be a trend
+_PASSING = 0.5  # of a group's past money in names of one span: names are made anew
+# Dates and long numbers, hashes of pods and the like, and a count at the end.
+_NUMBERS = r"\d{4,}|\b[a-f]*\d[0-9a-f]{5,}\b|\d+$"
 _Frame = pl.LazyFrame | pl.DataFrame
 
 
@@ -63,6 +70,8 @@ class Leaves:
     frame : polars.DataFrame
         One row per leaf, sorted: a column (String) per dimension, ``actual`` and ``expected``
         (Decimal(38, 18)), ``before`` (list of Float64: each span of the baseline, the newest first).
+        Resources whose names are made anew each time are called by what their names have in common,
+        such as ``retrain-*``; ``_resource`` keeps the full name.
     dimensions : tuple of str
         Names of `DIMENSIONS` that the entries tell, the broad before the narrow.
     currency : str, optional
@@ -132,7 +141,8 @@ def in_spans(
     -------
     polars.LazyFrame
         The rows with ``_span`` (Int32: 0 the event, 1 the same weekdays before it and so on, null in
-        between) and ``_at_<dimension>`` (String) for every dimension that the entries tell.
+        between), ``_at_<dimension>`` (String) for every dimension that the entries tell, and ``_group``
+        (String), the resource's name with ``*`` for its numbers.
 
     Raises
     ------
@@ -156,6 +166,7 @@ def in_spans(
     offset = (at.dt.replace_time_zone(None) - begin).dt.total_microseconds()
     number = pl.when(offset % step < length).then(-(offset // step)).cast(pl.Int32)
     told = [expr.alias(f"{MARK}{name}") for name, expr in columns.items()]
+    told += [columns["resource"].str.replace_all(_NUMBERS, "*").alias(GROUP)] if "resource" in columns else []
     return (frame.filter(*conditions) if conditions else frame).with_columns(number.alias(SPAN), *told)
 
 
@@ -164,16 +175,8 @@ def _zoned(kind: pl.DataType) -> bool:
 
 
 def _named(dimension: str, schema: pl.Schema) -> pl.Expr | None:
-    """Return what tells a dimension; resources whose names differ in numbers alone are one group."""
-    columns = DIMENSIONS["resource" if dimension == "resource group" else dimension]
-    column = next((name for name in columns if name in schema), None)
-    if column is None:
-        return None
-    value = pl.col(column).cast(pl.String)
-    if dimension == "resource group":
-        # Dates and long numbers, hashes of pods and the like, and a count at the end.
-        return value.str.replace_all(r"\d{4,}|\b[a-f]*\d[0-9a-f]{5,}\b|\d+$", "*")
-    return value
+    column = next((name for name in DIMENSIONS[dimension] if name in schema), None)
+    return None if column is None else pl.col(column).cast(pl.String)
 
 
 def _scope(event: Mapping[str, Any], columns: Mapping[str, pl.Expr], schema: pl.Schema) -> list[pl.Expr]:
@@ -240,7 +243,8 @@ def leaves(
     -----
     An event of less than a week is held against the same weekdays of the weeks before, a longer one
     against spans of whole weeks. Where the detector's expectation of the whole is near to that mean
-    (a third off at most), all leaves are brought to its level: growth has no slice.
+    (a third off at most), all leaves are brought to its level: growth has no slice. Without one, a
+    trend that the weeks agree on is followed (median of pairwise slopes, Theil-Sen).
 
     Examples
     --------
@@ -260,7 +264,7 @@ def leaves(
                 "the entries have no such column", column=column, hint="say which column by `metric`"
             )
     rows = in_spans(event, entries, categories=categories)
-    marked = [column for column in rows.collect_schema() if column.startswith(MARK)]
+    marked = [column for column in rows.collect_schema() if column.startswith(MARK) or column == GROUP]
     currency = ["BillingCurrency"] if "BillingCurrency" in schema else []
     sums = [pl.col(name).cast(MONEY).sum().alias("amount")]
     sums += [pl.col(expected).cast(MONEY).sum().alias("forecast")] if expected else []
@@ -276,8 +280,8 @@ def leaves(
         raise NoDataError("no entries of the event's slice, neither in its time nor before")
     code = one_currency(found["BillingCurrency"]) if currency else None
     found = found.rename({column: column.removeprefix(MARK) for column in marked})
-    names = [column.removeprefix(MARK) for column in marked]
-    by: list[str | pl.Expr] = [*names] or [pl.lit(0).alias("_all")]
+    names = [column.removeprefix(MARK) for column in marked if column != GROUP]
+    by = [column.removeprefix(MARK) for column in marked] or [pl.lit(0).alias("_all")]
     if expected:
         both = found.group_by(by).agg(
             pl.col("amount").sum().alias("actual"), pl.col("forecast").sum().alias("expected")
@@ -299,11 +303,13 @@ def leaves(
 
 
 def _levelled(both: pl.DataFrame, spans: int, event: Mapping[str, Any]) -> pl.DataFrame:
-    """Divide the sums of the baseline by its spans, at the level that the detector expected."""
-    level, mean = _PARTS, float(exact_sum(both["sum"].to_list())) / spans
+    """Divide the sums of the baseline by its spans, at the level that was to be expected."""
+    mean = float(exact_sum(both["sum"].to_list())) / spans
     wanted = event.get("expected")
     if wanted and mean > 0 and _NEAR[0] <= wanted / mean <= _NEAR[1]:
         level = round(wanted / mean * _PARTS)
+    else:
+        level = round(_trend(both["before"]) * _PARTS)
     # Whole numbers of the last decimal: the same on every machine, and no leaf is off by more than one.
     units = both.select(pl.col("sum").to_physical().cast(pl.Int128) * level // (spans * _PARTS))["sum"]
     return both.with_columns(
@@ -312,10 +318,51 @@ def _levelled(both: pl.DataFrame, spans: int, event: Mapping[str, Any]) -> pl.Da
     )
 
 
+def _trend(before: pl.Series) -> float:
+    """Return where the weeks lead to, as a share of their mean; 1 where they do not agree."""
+    weeks = np.array(before.to_list(), dtype=np.float64).sum(axis=0)
+    if weeks.size < _WEEKS_OF_TREND or (weeks <= 0).any():
+        return 1.0
+    logs, ago = np.log(weeks), np.arange(1, weeks.size + 1)
+    one, other = np.triu_indices(weeks.size, 1)
+    slopes = (logs[one] - logs[other]) / (other - one)
+    slope = float(np.median(slopes))
+    if slope == 0 or (np.sign(slopes) == np.sign(slope)).mean() < _AGREED:
+        return 1.0
+    level = float(np.exp(np.median(logs + slope * ago)) / weeks.mean())
+    return min(max(level, _LEVELS[0]), _LEVELS[1])
+
+
+def _called(both: pl.DataFrame, spans: int) -> pl.DataFrame:
+    """Call resources by their group where their names pass: none of last week's is there again."""
+    if GROUP not in both.columns:
+        return both
+    weeks = [pl.col("before").list.get(n).sum() for n in range(spans)]
+    each = both.group_by(GROUP, "resource").agg([one.alias(f"_{n}") for n, one in enumerate(weeks)])
+    seen = pl.sum_horizontal(pl.lit(0), *[(pl.col(f"_{n}") != 0).cast(pl.Int64) for n in range(spans)])
+    money = pl.sum_horizontal(pl.lit(0.0), *[pl.col(f"_{n}").abs() for n in range(spans)])
+    groups = (
+        each.select(GROUP, seen.alias("seen"), money.alias("money"))
+        .group_by(GROUP)
+        .agg(
+            pl.col("money").filter(pl.col("seen") == 1).sum().alias("once"),
+            pl.col("money").sum(),
+            pl.len().alias("names"),
+        )
+    )
+    passing = groups.filter(
+        pl.col("names") > 1, pl.col("once") >= _PASSING * pl.col("money"), pl.lit(spans > 1)
+    )[GROUP]
+    name = pl.when(pl.col(GROUP).is_in(passing.to_list())).then(pl.col(GROUP)).otherwise(pl.col("resource"))
+    return both.with_columns(pl.col("resource").alias("_resource"), name.alias("resource"))
+
+
 def _leaves(
     both: pl.DataFrame, names: Sequence[str], currency: str | None, spans: tuple[int, ...]
 ) -> Leaves:
     kept = both.filter((pl.col("actual") != 0) | (pl.col("expected") != 0))
+    kept = _called(kept, len(spans))
     told = tuple(name for name in names if kept[name].null_count() < kept.height)
-    frame = kept.select(*told, "actual", "expected", "before")
-    return Leaves(frame.sort(*told, nulls_last=True) if told else frame, told, currency, spans)
+    full = ["_resource"] if "_resource" in kept.columns else []
+    frame = kept.select(*told, *full, "actual", "expected", "before")
+    return Leaves(frame.sort(*told, *full, nulls_last=True) if told else frame, told, currency, spans)

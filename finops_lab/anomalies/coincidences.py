@@ -83,7 +83,7 @@ def coincidences(
     >>> found.select("what", "hours_before", pl.col("score").round(2)).rows()
     [('deploy of chat', 12.0, 0.71)]
     """
-    begin, _ = span_of(event)
+    begin, over = span_of(event)
     end = span_of({**event, "last": event["first"]})[1]
     readers: tuple[tuple[str, _Frame | None, Callable[[pl.LazyFrame, datetime, datetime], list[_Row]]], ...] = (
         ("deploy", deploys, _deploys),
@@ -96,7 +96,9 @@ def coincidences(
     for kind, frame, read in readers:
         if frame is None:
             continue
-        for ts, what, said in read(frame.lazy(), begin - before, end):
+        for ts, what, said in read(frame.lazy(), begin - before, over):
+            if ts >= end:
+                continue
             match, matched = _match(said, scope)
             if match <= 0:
                 continue

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from finops_lab.anomalies.adtributor import SLICES, slices
-from finops_lab.anomalies.attribution import DIMENSIONS, MARK, Leaves, in_spans, leaves
+from finops_lab.anomalies.attribution import DIMENSIONS, GROUP, MARK, Leaves, in_spans, leaves
 from finops_lab.anomalies.coincidences import CAUSES, coincidences
 from finops_lab.anomalies.explain_bridge import (
     BRIDGE,
@@ -44,7 +44,8 @@ PATH: _Schema = {
 }
 _ENOUGH = 0.67  # of the change: Bhagwan et al.
 _MOST_OF_SLICE = 0.9  # of its change in one value: worth a word
-_TOLD = ("resource", "resource group", "pool", "model", "machine type")  # the first that holds is told
+# What is worth a word beside a slice that says no resource, and beside one that does: the first that holds.
+_NARROW, _BROAD = ("resource", "pool", "model", "machine type"), ("account", "team", "service")
 _OF_CALLS = ("team", "feature", "customer", "environment", "region", "model", "variant", "pool")
 _NOBODY = "unallocated"
 _RANKS = 5
@@ -298,20 +299,23 @@ def _held(path: pl.DataFrame) -> dict[str, str | None]:
         return {}
     pinned = set(path.filter("narrows")["dimension"])
     beside = dict(path.filter(~pl.col("narrows")).select("dimension", "value").iter_rows())
-    told = next((name for name in _TOLD if name in beside), None)
-    if told is None or pinned & {"resource", "resource group"}:
-        return {}
-    return {told: beside[told]}
+    if not pinned.isdisjoint(_NARROW):
+        names = () if pinned & set(_BROAD) else _BROAD
+    else:
+        names = _NARROW if pinned else ()
+    return {name: beside[name] for name in [name for name in names if name in beside][:1]}
 
 
 def _conditions(of: Leaves, one: Found) -> pl.Expr:
-    elements = [
-        pl.all_horizontal(
-            pl.lit(True),
-            *(pl.col(f"{MARK}{n}").eq_missing(pl.lit(value, pl.String)) for n, value in _pinned(of, one, m).items()),
-        )
-        for m in one.members
-    ]
+    """Return what holds of the entries of an explanation."""
+    elements = []
+    for member in one.members:
+        holds = [pl.lit(True)]
+        for name, value in _pinned(of, one, member).items():
+            equal = pl.col(f"{MARK}{name}").eq_missing(pl.lit(value, pl.String))
+            # Resources may be called by their group.
+            holds.append(equal | pl.col(GROUP).eq_missing(pl.lit(value)) if name == "resource" else equal)
+        elements.append(pl.all_horizontal(holds))
     return pl.any_horizontal(elements)
 
 
@@ -368,7 +372,8 @@ def _shares(event: Mapping[str, Any], of: Leaves | None, member: Bools) -> dict[
     part = of.frame.filter(pl.Series(member))
     shares = {}
     for name in of.dimensions:
-        sums = part.group_by(name).agg((pl.col("actual") - pl.col("expected")).sum().alias("excess")).sort(name)
+        by = pl.col("_resource" if name == "resource" else name)
+        sums = part.group_by(by).agg((pl.col("actual") - pl.col("expected")).sum().alias("excess")).sort(by)
         told = {value: float(one) for value, one in sums.iter_rows() if value not in (None, _NOBODY)}
         whole = float(exact_sum(sums["excess"].to_list()))
         if whole and told:

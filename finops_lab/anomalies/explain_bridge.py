@@ -47,7 +47,7 @@ _KINDS = ("SkuId", "SkuMeter", "x_InstanceType", "RegionId", "PricingCategory", 
 _ZERO = Fraction(0)
 # The bridge leads from month to month; these two, equally long, stand for before and event.
 _BEFORE, _EVENT = date(2001, 7, 1), date(2001, 8, 1)
-_TOO_FEW = 0.1  # standard error of sampled calls, as a share of them, above which they tell no volume
+_TOO_FEW = 0.03  # standard error of sampled calls, as a share of them, above which they tell no volume
 _ENTRY = {
     "ChargeCategory": "Usage",
     "ChargeClass": None,
@@ -132,7 +132,7 @@ def bridge_by_use(
     -------
     polars.DataFrame or None
         `BRIDGE`, terms that are zero left out; amounts add up to the slice's excess exactly. None
-        where no use is known in the event or before.
+        where no use is known.
 
     Raises
     ------
@@ -174,7 +174,7 @@ def bridge_by_use(
         cells = {key: _all_money(sides, side) for key, sides in cells.items()}
     known = {now: any(sides.get(now, (_ZERO, _ZERO))[1] for sides in cells.values()) for now in (True, False)}
     scale = _scale(side, [sides.get(False, (_ZERO, _ZERO))[0] for sides in cells.values()])
-    if not known[True] or not known[False] or scale is None:
+    if not any(known.values()) or scale is None:
         return None
     terms = _use_terms(cells, scale)
     exact = rounded(list(terms.values()), side.excess)
@@ -251,7 +251,7 @@ def bridge_by_calls(
     amount : str
         Money column of the entries.
     strict : bool
-        Leave calls alone that were sampled so thinly that their number is uncertain by 10 % or more.
+        Leave calls alone that were sampled so thinly that their number is uncertain by 3 % or more.
 
     Returns
     -------

@@ -17,7 +17,8 @@ __all__ = ["Found", "lasting", "search"]
 
 _Codes = NDArray[np.int64]
 # What a condition more and an element more must explain of the change to be worth their words.
-_CONDITION, _ELEMENT = 0.03, 0.1
+_CONDITION, _ELEMENT = 0.03, 0.15
+_NAMELESS = 0.06  # more, where a condition is that nothing is named
 _LEAST_SHARE = 0.05  # of the change, of an element that is named
 _FEW_WEEKS, _GUESSED_NOISE = 3, 0.1
 _MOST_FACTOR = 10.0  # noise is not taken to grow with the factor for ever
@@ -119,7 +120,8 @@ def search(found: Leaves, *, most_conditions: int = 3, most_elements: int = 4) -
     tried: dict[tuple[str, ...], Found] = {}
 
     def attempt(some: tuple[str, ...]) -> None:
-        if some not in tried and (best := cells.best(some, [columns[n] for n in some], most_elements)):
+        chosen = [columns[n] for n in some]
+        if some not in tried and (best := cells.best(some, chosen, compared, most_elements)):
             tried[some] = best
 
     for size in range(min(2, most_conditions) + 1):
@@ -215,7 +217,11 @@ class _Cells:
         return noise
 
     def best(
-        self, names: tuple[str, ...], columns: Sequence[tuple[_Codes, int]], most: int
+        self,
+        names: tuple[str, ...],
+        columns: Sequence[tuple[_Codes, int]],
+        frame: pl.DataFrame,
+        most: int,
     ) -> Found | None:
         """Return the best set of elements of a set of dimensions, none where no element helps."""
         codes = np.zeros(self.actual.size, dtype=np.int64)
@@ -230,7 +236,11 @@ class _Cells:
         off[(expected == 0)[codes]] = 0.0  # what was never there is explained by being new
         gain = (np.bincount(codes, self.off) - np.bincount(codes, off)) / abs(self.change)
         share = (actual - expected) / self.change
-        gain = np.where(share >= _LEAST_SHARE, gain, -1.0)
+        nameless = np.zeros(actual.size)
+        for name in names:
+            if frame[name].null_count():
+                nameless[np.unique(codes[frame[name].is_null().to_numpy()])] += _NAMELESS
+        gain = np.where(share >= _LEAST_SHARE, gain - nameless, -1.0)
         order = np.argsort(-np.round(gain, 12), kind="stable")[:most]
         scores = np.cumsum(gain[order]) - _CONDITION * len(names) - _ELEMENT * np.arange(order.size)
         number = int(np.argmax(np.round(scores, 12)))

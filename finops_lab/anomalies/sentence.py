@@ -141,7 +141,7 @@ def causes_words(causes: pl.DataFrame, asked: Sequence[str], before: timedelta) 
     if told.is_empty():
         days = round(before / timedelta(days=1))
         when = "the day before" if days == 1 else f"the {days} days before"
-        return f"no {' or '.join(asked)} in {when}"
+        return f"no {' or '.join([*([', '.join(asked[:-1])] if asked[1:] else []), asked[-1]])} in {when}"
     one = told.row(0, named=True)
     hours = one["hours_before"]
     when = f", {hours:.0f} hours before" if hours >= 1 else ""
