@@ -4,19 +4,18 @@ Every incident has a ledger of its own: a few hundred kinds of charges over eigh
 on each other as real ones do (accounts belong to a team, features too, services to a provider), with
 weekdays, growth and noise that goes day by day, leaf by leaf and team by team. What is planted is one
 value of a dimension, a conjunction of two or three, two values of one dimension, a resource that is
-new, or a fall; every charge of the slice gets its own factor around the planted one. An answer is right
-when it holds just the charges that were touched: by whatever names, as names may be alike in what they
-hold (an account with one resource), but not a charge more or less.
+new, or a fall; every charge of the slice gets its own factor around the planted one, by use or by price. An
+answer is right when it holds just the charges that were touched: by whatever names, as names may be alike
+in what they hold (an account with one resource), but not a charge more or less.
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
-from decimal import Decimal
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -29,9 +28,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from _form import Figure
 
+from finops_lab.anomalies.adtributor import slices
+from finops_lab.anomalies.attribution import leaves
+from finops_lab.anomalies.explain import Explanation, explain
 from finops_lab.money import MONEY, exact_sum
 
-SEED, INCIDENTS, QUICK = 20_000, 200, 20
+SEED, CONFIRMED, INCIDENTS, QUICK = 20_000, 70_000, 200, 20
 RIGHT = 0.95
 KINDS = ("one", "one", "pair", "pair", "triple", "two", "new", "fall")
 COLUMNS = {
@@ -58,6 +60,89 @@ class Incident:
     ledger: pl.DataFrame
     event: dict[str, Any]
     guilty: frozenset[str]  # names of resources, which tell all charges apart
+    by: str  # what changed: use or price
+
+
+def figures(quick: bool) -> list[Figure]:
+    """Measure how often the top explanation is right, and whether all parts add up."""
+    number = QUICK if quick else INCIDENTS
+    print(f"incidents with seeds {SEED} and {CONFIRMED} on, {number} each")
+    found = []
+    for begin, name in ((SEED, "incidents"), (CONFIRMED, "incidents of other seeds")):
+        right = theirs = terms = off = 0
+        seconds = 0.0
+        for seed in range(begin, begin + number):
+            one = incident(seed)
+            start = time.process_time()
+            told = explain(one.event, one.ledger)
+            seconds += time.process_time() - start
+            good = answer(told, one.ledger) == one.guilty
+            if not good:
+                print(f"  seed {seed}: {one.said}; told: {told.sentence}")
+            right += good
+            terms += top_term(told) == {"use": "volume", "price": "price", "new": "new"}[one.by]
+            off += not adds_up(told)
+            theirs += by_adtributor(one) == one.guilty
+        found += [
+            Figure(f"top explanation right, {name}", right / number, "share", "higher", RIGHT),
+            Figure(f"volume or price right, {name}", terms / number, "share", "higher", RIGHT),
+            Figure(f"parts that do not add up, {name}", off, "incidents", "lower", 0),
+            Figure(f"Adtributor alone right, {name}", theirs / number, "share", "higher", peer="Adtributor"),
+            Figure(f"time of an explanation, {name}", 1000 * seconds / number, "CPU ms", "lower"),
+        ]
+    return found
+
+
+def answer(told: Explanation, ledger: pl.DataFrame) -> frozenset[str]:
+    """Return the charges of the top explanation, by what it says of itself: the steps of its path."""
+    steps = told.path.filter("narrows")
+    if told.found.filter(rank=1)["slice"].to_list() == [""]:  # the whole changed alike
+        return frozenset(_in_scope(ledger, told.event)["ResourceName"])
+    found: set[str] = set()
+    for part in steps.partition_by("element"):
+        rows = ledger
+        for name, value in part.select("dimension", "value").iter_rows():
+            rows = rows.filter(pl.col(COLUMNS[name]).eq_missing(pl.lit(value, pl.String)))
+        found |= set(_in_scope(rows, told.event)["ResourceName"])
+    return frozenset(found)
+
+
+def _in_scope(rows: pl.DataFrame, event: Mapping[str, Any]) -> pl.DataFrame:
+    if event["value"] is None:
+        return rows
+    return rows.filter(pl.col(COLUMNS[event["dimension"]]) == event["value"])
+
+
+def top_term(told: Explanation) -> str:
+    """Return the largest term of the bridge."""
+    return str(told.bridge.sort(pl.col("amount").abs(), descending=True)["term"][0])
+
+
+def adds_up(told: Explanation) -> bool:
+    """Say whether the parts of every dimension, and the terms of the bridge, are the whole exactly."""
+    wholes = {exact_sum(part["excess"].to_list()) for part in told.slices.partition_by("dimension")}
+    top = told.found.filter(rank=1)
+    part = exact_sum(top["excess"].to_list()) if top["share"].sum() >= 0.67 else told.excess
+    rows = told.found.filter(pl.col("excess") != pl.col("actual") - pl.col("expected"))
+    return wholes == {told.excess} and exact_sum(told.bridge["amount"].to_list()) == part and rows.is_empty()
+
+
+def by_adtributor(one: Incident) -> frozenset[str]:
+    """Return the charges of the dimension that Adtributor ranks first."""
+    picked = slices(leaves(one.event, one.ledger), most=None).filter("picked")
+    if picked.is_empty():
+        return frozenset()
+    best = (
+        picked.group_by("dimension")
+        .agg(pl.col("surprise").sum())
+        .sort("surprise", "dimension")["dimension"][-1]
+    )
+    values = picked.filter(dimension=best)["value"]
+    column = pl.col(COLUMNS.get(best, "SkuMeter"))
+    rows = one.ledger.filter(
+        column.is_in(values.drop_nulls().to_list()) | (column.is_null() & (values.null_count() > 0))
+    )
+    return frozenset(_in_scope(rows, one.event)["ResourceName"])
 
 
 def incident(seed: int) -> Incident:
@@ -88,8 +173,13 @@ def _drawn(generator: np.random.Generator) -> Incident | None:
         amounts[guilty, _HISTORY:] = size * generator.lognormal(0, 0.05, length)
     else:
         factor = generator.uniform(0.05, 0.5) if kind == "fall" else generator.uniform(1.6, 6.0)
-        each = factor * generator.lognormal(0, 0.1, int(guilty.sum()))
+        each = factor * generator.lognormal(0, 0.2, int(guilty.sum()))
         amounts[guilty, _HISTORY:] *= each[:, None]
+    # What is new is use; prices change by a slice as well.
+    by = "new" if kind == "new" else str(generator.choice(["use", "use", "price"]))
+    use = amounts.copy()
+    if by == "price":
+        use[:, _HISTORY:] = expected
     excess = abs((amounts[:, _HISTORY:] - expected).sum())
     history = weeks[scope].sum(axis=0)
     # A detector sees no less, and where nothing can be seen nothing can be explained.
@@ -109,7 +199,8 @@ def _drawn(generator: np.random.Generator) -> Incident | None:
     }
     names = leaves["ResourceName"].to_list()
     touched = frozenset(name for name, one in zip(names, guilty, strict=True) if one)
-    return Incident(kind, f"{said}, in {scope_name} {value or ''}", _ledger(leaves, days, amounts), event, touched)
+    said = f"{kind} {said}, by {by}, in {scope_name} {value or ''}".rstrip()
+    return Incident(kind, said, _ledger(leaves, days, amounts, use), event, touched, by)
 
 
 def _leaves(generator: np.random.Generator) -> pl.DataFrame:
@@ -123,7 +214,9 @@ def _leaves(generator: np.random.Generator) -> pl.DataFrame:
         feature = f"{team}-feature-{generator.integers(3)}"
         environment = str(generator.choice(["prod", "staging", "dev"], p=[0.6, 0.2, 0.2]))
         region = f"region-{generator.choice(4, p=_falling(4))}"
-        model = f"model-{generator.integers(5)}" if service in ("service-0", "service-4", "models-api") else ""
+        model = (
+            f"model-{generator.integers(5)}" if service in ("service-0", "service-4", "models-api") else ""
+        )
         rows[provider, service, f"{team}-{environment}", team, feature, environment, region, model] = None
     names = [*list(COLUMNS.values())[:-1]]
     frame = pl.DataFrame(list(rows), schema=names, orient="row")
@@ -168,7 +261,9 @@ def _guilty(
     inside = np.flatnonzero(scope)
     row = leaves.row(int(generator.choice(inside)), named=True)
     number = {"pair": 2, "triple": 3, "fall": int(generator.integers(1, 3))}.get(kind, 1)
-    names = ["resource"] if kind == "new" else sorted(generator.choice(list(COLUMNS)[:-1], number, replace=False))
+    names = (
+        ["resource"] if kind == "new" else sorted(generator.choice(list(COLUMNS)[:-1], number, replace=False))
+    )
     guilty = scope.copy()
     for name in names:
         guilty &= _is(leaves, name, row[COLUMNS[name]])
@@ -188,7 +283,9 @@ def _is(leaves: pl.DataFrame, name: str, value: str | None) -> _Bools:
     return np.array([one == value for one in leaves[COLUMNS[name]].to_list()])
 
 
-def _told_apart(leaves: pl.DataFrame, scope: _Bools, guilty: _Bools, expected: npt.NDArray[np.float64]) -> bool:
+def _told_apart(
+    leaves: pl.DataFrame, scope: _Bools, guilty: _Bools, expected: npt.NDArray[np.float64]
+) -> bool:
     """Say whether no simple slice holds nearly the same money: then no method could tell them apart."""
     whole = expected[guilty].sum()
     for size in (1, 2):
@@ -203,11 +300,31 @@ def _told_apart(leaves: pl.DataFrame, scope: _Bools, guilty: _Bools, expected: n
     return True
 
 
-def _ledger(leaves: pl.DataFrame, days: list[date], amounts: npt.NDArray[np.float64]) -> pl.DataFrame:
+def _ledger(
+    leaves: pl.DataFrame,
+    days: list[date],
+    amounts: npt.NDArray[np.float64],
+    use: npt.NDArray[np.float64],
+) -> pl.DataFrame:
     at = np.repeat(np.arange(leaves.height), len(days))
-    return leaves[at].with_columns(
-        pl.Series("x_ChargeDate", days * leaves.height),
-        pl.Series("EffectiveCost", amounts.ravel().round(6)).cast(pl.Decimal(38, 6)).cast(MONEY),
-        pl.lit("USD").alias("BillingCurrency"),
-        pl.lit("Usage").alias("ChargeCategory"),
-    ).filter(pl.col("EffectiveCost") != 0)
+    prices = 1.0 + leaves["ServiceName"].rank("dense").to_numpy()[:, None]
+    return (
+        leaves[at]
+        .with_columns(
+            pl.Series("x_ChargeDate", days * leaves.height),
+            pl.Series("EffectiveCost", amounts.ravel().round(6)).cast(pl.Decimal(38, 6)).cast(MONEY),
+            pl.Series("ConsumedQuantity", (use / prices).ravel().round(6))
+            .cast(pl.Decimal(38, 6))
+            .cast(MONEY),
+            pl.lit("Hours").alias("ConsumedUnit"),
+            pl.format("{} hours", "ServiceName").alias("SkuMeter"),
+            pl.lit("USD").alias("BillingCurrency"),
+            pl.lit("Usage").alias("ChargeCategory"),
+        )
+        .filter(pl.col("EffectiveCost") != 0)
+    )
+
+
+if __name__ == "__main__":
+    for figure in figures(quick="--quick" in sys.argv):
+        print(figure.record())

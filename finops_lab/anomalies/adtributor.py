@@ -76,7 +76,9 @@ def _of_dimension(
             pl.lit(table.height - most, pl.Int64).alias("elements"),
             pl.col("actual", "expected", "excess").sum(),
         )
-        table = pl.concat([table[:most].with_columns(pl.lit(1, pl.Int64).alias("elements")), rest], how="diagonal")
+        table = pl.concat(
+            [table[:most].with_columns(pl.lit(1, pl.Int64).alias("elements")), rest], how="diagonal"
+        )
     else:
         table = table.with_columns(pl.lit(1, pl.Int64).alias("elements"))
     floats = table.select(pl.col("actual", "expected", "excess").cast(pl.Float64))

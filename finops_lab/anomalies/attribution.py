@@ -281,7 +281,8 @@ def leaves(
     code = one_currency(found["BillingCurrency"]) if currency else None
     found = found.rename({column: column.removeprefix(MARK) for column in marked})
     names = [column.removeprefix(MARK) for column in marked if column != GROUP]
-    by = [column.removeprefix(MARK) for column in marked] or [pl.lit(0).alias("_all")]
+    by: list[str | pl.Expr] = [column.removeprefix(MARK) for column in marked]
+    by = by or [pl.lit(0).alias("_all")]
     if expected:
         both = found.group_by(by).agg(
             pl.col("amount").sum().alias("actual"), pl.col("forecast").sum().alias("expected")
@@ -357,9 +358,7 @@ def _called(both: pl.DataFrame, spans: int) -> pl.DataFrame:
     return both.with_columns(pl.col("resource").alias("_resource"), name.alias("resource"))
 
 
-def _leaves(
-    both: pl.DataFrame, names: Sequence[str], currency: str | None, spans: tuple[int, ...]
-) -> Leaves:
+def _leaves(both: pl.DataFrame, names: Sequence[str], currency: str | None, spans: tuple[int, ...]) -> Leaves:
     kept = both.filter((pl.col("actual") != 0) | (pl.col("expected") != 0))
     kept = _called(kept, len(spans))
     told = tuple(name for name in names if kept[name].null_count() < kept.height)

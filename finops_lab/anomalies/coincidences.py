@@ -85,7 +85,9 @@ def coincidences(
     """
     begin, over = span_of(event)
     end = span_of({**event, "last": event["first"]})[1]
-    readers: tuple[tuple[str, _Frame | None, Callable[[pl.LazyFrame, datetime, datetime], list[_Row]]], ...] = (
+    readers: tuple[
+        tuple[str, _Frame | None, Callable[[pl.LazyFrame, datetime, datetime], list[_Row]]], ...
+    ] = (
         ("deploy", deploys, _deploys),
         ("job", jobs, _jobs),
         ("scale events", scale_events, _scale_events),
@@ -120,7 +122,8 @@ def _match(said: Mapping[str, str | None], scope: _Scope) -> tuple[float, str]:
         if value is None or not known:
             continue
         # A job's machines carry its name and a number.
-        alike = [share for one, share in known.items() if one == value or (name == "resource" and one.startswith(value))]
+        prefix = name == "resource"
+        alike = [share for one, share in known.items() if one == value or (prefix and one.startswith(value))]
         if alike or name not in _LOOSE:
             shares[name] = min(max(sum(alike), 0.0), 1.0)
     firm = [share for name, share in shares.items() if name not in _LOOSE]
@@ -135,8 +138,8 @@ def _within(frame: pl.LazyFrame, moment: str, begin: datetime, end: datetime) ->
     schema = frame.collect_schema()
     kind = schema[moment]
     ts = pl.col(moment).cast(pl.Datetime("us", kind.time_zone if isinstance(kind, pl.Datetime) else None))
-    texts = ("service", "pool_id", "environment", "model", "model_version", "team", "kind", "status", "state")
-    texts += ("unit", "job_id", "instance_type", "region", "provider")
+    told = "service pool_id environment model model_version team kind status state unit job_id instance_type"
+    texts = [*told.split(), "region", "provider"]
     return frame.with_columns(
         ts.dt.replace_time_zone(None).alias("_ts"),
         *[pl.lit(None, pl.String).alias(name) for name in texts if name not in schema],
@@ -147,11 +150,19 @@ def _deploys(frame: pl.LazyFrame, begin: datetime, end: datetime) -> list[_Row]:
     rows = _within(frame, "ts", begin, end)
     names = ("_ts", "kind", "service", "model_version", "status", "model", "pool_id", "environment")
     found: list[_Row] = []
-    for ts, kind, service, version, status, model, pool, environment in rows.select(names).collect().iter_rows():
+    for ts, kind, service, version, status, model, pool, environment in (
+        rows.select(names).collect().iter_rows()
+    ):
         what = "change of configuration" if kind == "config" else str(kind)
         what += f" of {service}" + (f" ({version})" if version else "")
-        what += f", which {'failed' if status == 'failed' else 'still ran'}" if status in ("failed", "running") else ""
-        found.append((ts, what, {"feature": service, "model": model, "pool": pool, "environment": environment}))
+        what += (
+            f", which {'failed' if status == 'failed' else 'still ran'}"
+            if status in ("failed", "running")
+            else ""
+        )
+        found.append(
+            (ts, what, {"feature": service, "model": model, "pool": pool, "environment": environment})
+        )
     return found
 
 
@@ -216,7 +227,9 @@ def _evictions(frame: pl.LazyFrame, begin: datetime, end: datetime) -> list[_Row
 def _prices(frame: pl.LazyFrame, begin: datetime, end: datetime) -> list[_Row]:
     keys = [name for name in _PRICED if name in frame.collect_schema()]
     rate = pl.col("rate_usd_per_unit")
-    ordered = frame.sort(*keys, "valid_from", nulls_last=False).with_columns(rate.shift().over(keys).alias("_before"))
+    ordered = frame.sort(*keys, "valid_from", nulls_last=False).with_columns(
+        rate.shift().over(keys).alias("_before")
+    )
     rows = _within(ordered.filter(pl.col("_before") != rate), "valid_from", begin, end)
     names = ("_ts", "model", "unit", "_before", "rate_usd_per_unit", "provider")
     found: list[_Row] = []

@@ -45,7 +45,8 @@ PATH: _Schema = {
 _ENOUGH = 0.67  # of the change: Bhagwan et al.
 _MOST_OF_SLICE = 0.9  # of its change in one value: worth a word
 # What is worth a word beside a slice that says no resource, and beside one that does: the first that holds.
-_NARROW, _BROAD = ("resource", "pool", "model", "machine type"), ("account", "team", "service")
+_NARROW: tuple[str, ...] = ("resource", "pool", "model", "machine type")
+_BROAD = ("account", "team", "service")
 _OF_CALLS = ("team", "feature", "customer", "environment", "region", "model", "variant", "pool")
 _NOBODY = "unallocated"
 _RANKS = 5
@@ -207,7 +208,8 @@ def explain(
     ) if told else pl.DataFrame(schema=CAUSES)  # fmt: skip
     similar = similar_events(row, past) if past is not None else pl.DataFrame(schema=SIMILAR)
     actual, wanted = (of.actual, of.expected) if of else (None, None)
-    currency = of.currency if of else row.get("BillingCurrency") if row.get("unit") == row.get("BillingCurrency") else None
+    unit = row.get("BillingCurrency") if row.get("unit") == row.get("BillingCurrency") else None
+    currency = of.currency if of else unit
     first = found.filter(rank=1)
     text = sentence(
         row,
@@ -216,7 +218,7 @@ def explain(
         currency=currency,
         found=[_pinned(of, ranked[0], member) for member in ranked[0].members] if of and ranked else [],
         held=_held(path),
-        share=(first["share"].sum() if ranked else 0.0) if of else None,
+        share=float(first["share"].sum()) if of else None,
         enough=enough,
         bridge=bridge_words(bridged) if bridged.height else None,
         causes=causes_words(causes, told, before),
@@ -284,7 +286,9 @@ def _path(of: Leaves, one: Found) -> pl.DataFrame:
 
 def _common(of: Leaves, member: Bools, name: str) -> tuple[str, Bools] | None:
     """Return the value that nearly all of a slice's change has, where not all entries have it."""
-    parts = of.frame.filter(pl.Series(member)).group_by(name).agg((pl.col("actual") - pl.col("expected")).sum())
+    parts = (
+        of.frame.filter(pl.Series(member)).group_by(name).agg((pl.col("actual") - pl.col("expected")).sum())
+    )
     sums = {value: float(excess) for value, excess in parts.iter_rows()}
     whole = sum(sums.values())
     value = min(sums, key=lambda one: (-sums[one] / whole if whole else 0.0, one is None, one or ""))
@@ -299,10 +303,9 @@ def _held(path: pl.DataFrame) -> dict[str, str | None]:
         return {}
     pinned = set(path.filter("narrows")["dimension"])
     beside = dict(path.filter(~pl.col("narrows")).select("dimension", "value").iter_rows())
+    names = _NARROW if pinned else ()
     if not pinned.isdisjoint(_NARROW):
-        names = () if pinned & set(_BROAD) else _BROAD
-    else:
-        names = _NARROW if pinned else ()
+        names = _BROAD if pinned.isdisjoint(_BROAD) else ()
     return {name: beside[name] for name in [name for name in names if name in beside][:1]}
 
 
@@ -342,7 +345,9 @@ def _bridge(
         known = counted.collect_schema().names()
         picked = [pl.col(f"{MARK}{n}").is_in(values) for n, values in where.items() if f"{MARK}{n}" in known]
         counted = counted.filter(*picked) if picked else counted
-        found = bridge_by_use(counted, side, amount=None, quantity="quantity", unit="unit", basis="counted use")
+        found = bridge_by_use(
+            counted, side, amount=None, quantity="quantity", unit="unit", basis="counted use"
+        )
     if found is None and requests is not None:
         found = bridge_by_calls(event, rows, requests, side, where, amount=metric, strict=False)
     return not_measured(side) if found is None else found

@@ -18,7 +18,7 @@ import polars as pl
 
 from finops_lab.anomalies.attribution import MARK, SPAN, in_spans
 from finops_lab.errors import InputError
-from finops_lab.money import MONEY, SCALE, exact_sum
+from finops_lab.money import MONEY, exact_sum
 from finops_lab.unit_economics.bridge import bridge
 from finops_lab.unit_economics.bridge_cells import CALLS
 from finops_lab.unit_economics.bridge_terms import TERMS, rounded
@@ -162,7 +162,11 @@ def bridge_by_use(
     sums = (
         frame.filter(pl.col(SPAN).is_in([0, *side.spans]))
         .group_by((pl.col(SPAN) == 0).alias("now"), *keys)
-        .agg(money.sum().alias("money"), pl.col(quantity).cast(MONEY).sum(), pl.col(quantity).count().alias("told"))
+        .agg(
+            money.sum().alias("money"),
+            pl.col(quantity).cast(MONEY).sum(),
+            pl.col(quantity).count().alias("told"),
+        )
         .collect()
     )
     cells: dict[tuple[Any, ...], dict[bool, tuple[Fraction, Fraction]]] = {}
@@ -183,7 +187,9 @@ def bridge_by_use(
     )
 
 
-def _all_money(sides: Mapping[bool, tuple[Fraction, Fraction]], side: Side) -> dict[bool, tuple[Fraction, Fraction]]:
+def _all_money(
+    sides: Mapping[bool, tuple[Fraction, Fraction]], side: Side
+) -> dict[bool, tuple[Fraction, Fraction]]:
     paid = {True: Fraction(side.actual), False: Fraction(side.expected) * len(side.spans)}
     return {now: (paid[now], sides.get(now, (_ZERO, _ZERO))[1]) for now in (True, False)}
 
@@ -267,7 +273,9 @@ def bridge_by_calls(
     known = counted.collect_schema().names()
     if missing := [name for name in ("model", "variant", *CALLS) if name not in known]:
         raise InputError(f"a bridge needs calls by day; missing: {', '.join(missing)}")
-    picked = [pl.col(f"{MARK}{n}").is_in(list(values)) for n, values in where.items() if f"{MARK}{n}" in known]
+    picked = [
+        pl.col(f"{MARK}{n}").is_in(list(values)) for n, values in where.items() if f"{MARK}{n}" in known
+    ]
     errors = [name for name in ("variance_ok", "variance_failed", "variance_cancelled") if name in known]
     calls = (
         counted.filter(pl.col(SPAN).is_in([0, *side.spans]), *picked)
@@ -308,7 +316,7 @@ _NO_SCOPE = dict.fromkeys(
 
 def _uncertain(frame: pl.DataFrame, errors: Sequence[str]) -> bool:
     variance = sum(float(frame[name].sum()) for name in errors)
-    return variance**0.5 > _TOO_FEW * float(frame["calls"].sum())
+    return bool(variance**0.5 > _TOO_FEW * float(frame["calls"].sum()))
 
 
 def _entries(rows: pl.DataFrame | pl.LazyFrame, side: Side, amount: str) -> pl.DataFrame | None:
@@ -330,7 +338,10 @@ def _entries(rows: pl.DataFrame | pl.LazyFrame, side: Side, amount: str) -> pl.D
     scaled = rounded([Fraction(one) * scale for one in before[amount]], side.expected)
     before = before.with_columns(pl.Series(amount, scaled, MONEY))
     return pl.concat([before, now]).select(
-        pl.when("now").then(pl.lit(f"{_EVENT:%Y-%m}")).otherwise(pl.lit(f"{_BEFORE:%Y-%m}")).alias("x_ChargeMonth"),
+        pl.when("now")
+        .then(pl.lit(f"{_EVENT:%Y-%m}"))
+        .otherwise(pl.lit(f"{_BEFORE:%Y-%m}"))
+        .alias("x_ChargeMonth"),
         pl.lit("XXX").alias("BillingCurrency"),  # one currency, whichever: ISO 4217's code of none
         *_ENTRY,
         amount,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -17,7 +17,7 @@ __all__ = ["Found", "lasting", "search"]
 
 _Codes = NDArray[np.int64]
 # What a condition more and an element more must explain of the change to be worth their words.
-_CONDITION, _ELEMENT = 0.03, 0.15
+_CONDITION, _ELEMENT = 0.03, 0.1
 _NAMELESS = 0.06  # more, where a condition is that nothing is named
 _LEAST_SHARE = 0.05  # of the change, of an element that is named
 _FEW_WEEKS, _GUESSED_NOISE = 3, 0.1
@@ -139,7 +139,7 @@ def search(found: Leaves, *, most_conditions: int = 3, most_elements: int = 4) -
     ]
 
 
-def _ranked(found: Sequence[Found] | object, order: Sequence[str]) -> list[Found]:
+def _ranked(found: Iterable[Found], order: Sequence[str]) -> list[Found]:
     def key(one: Found) -> tuple[float, int, int, list[int]]:
         # Equal to nine digits is equal: sums of floats may differ in the last.
         return (
@@ -149,7 +149,7 @@ def _ranked(found: Sequence[Found] | object, order: Sequence[str]) -> list[Found
             [order.index(name) for name in one.dimensions],
         )
 
-    return sorted(found, key=key)  # type: ignore[call-overload,no-any-return]
+    return sorted(found, key=key)
 
 
 def _compared(found: Leaves, names: Sequence[str]) -> tuple[pl.DataFrame, _Codes]:
@@ -171,7 +171,8 @@ def _compared(found: Leaves, names: Sequence[str]) -> tuple[pl.DataFrame, _Codes
 def _before(frame: pl.DataFrame, weeks: int) -> Floats:
     if not weeks:
         return np.zeros((frame.height, 0))
-    return np.array(frame["before"].to_list(), dtype=np.float64).reshape(frame.height, weeks)
+    told: Floats = np.array(frame["before"].to_list(), dtype=np.float64).reshape(frame.height, weeks)
+    return told
 
 
 def _codes(column: pl.Series) -> tuple[_Codes, int]:
@@ -242,9 +243,11 @@ class _Cells:
                 nameless[np.unique(codes[frame[name].is_null().to_numpy()])] += _NAMELESS
         gain = np.where(share >= _LEAST_SHARE, gain - nameless, -1.0)
         order = np.argsort(-np.round(gain, 12), kind="stable")[:most]
-        scores = np.cumsum(gain[order]) - _CONDITION * len(names) - _ELEMENT * np.arange(order.size)
+        # More than the whole change is explained by one element alone: two that do so are partly chance.
+        gains = np.minimum(np.cumsum(gain[order]), max(1.0, float(gain[order[0]])))
+        scores = gains - _CONDITION * len(names) - _ELEMENT * np.arange(order.size)
         number = int(np.argmax(np.round(scores, 12)))
         if gain[order[number]] <= 0:
             return None
-        members = sorted(order[: number + 1].tolist(), key=lambda g: (-round(share[g], 12), g))
+        members = sorted(order[: number + 1].tolist(), key=lambda g: (-round(float(share[g]), 12), g))
         return Found(names, tuple(codes == g for g in members), float(scores[number]))

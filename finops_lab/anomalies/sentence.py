@@ -44,8 +44,8 @@ def amount_words(amount: Decimal | float, currency: str | None, unit: str | None
 
     Examples
     --------
-    >>> amount_words(Decimal("9470.4"), "USD"), amount_words(Decimal("12.5"), "USD"), amount_words(1234.5, None, "hours")
-    ('$9,470', '$12.50', '1,230 hours')
+    >>> amount_words(Decimal("9470.4"), "USD"), amount_words(1234.5, None, "hours")
+    ('$9,470', '1,230 hours')
     """
     if currency:
         exact = amount if isinstance(amount, Decimal) else Decimal(repr(amount))
@@ -116,7 +116,9 @@ def bridge_words(bridge: pl.DataFrame) -> str | None:
     if shares[top] >= _MOST:
         others = [name for name in ranked[1:] if abs(shares[name]) >= _TOLD]
         if others:
-            return f"{_percent(shares[top])} {top}, " + ", ".join(f"{_percent(shares[n])} {n}" for n in others)
+            return f"{_percent(shares[top])} {top}, " + ", ".join(
+                f"{_percent(shares[n])} {n}" for n in others
+            )
         other = {"volume": "price", "price": "volume"}.get(top)
         return f"{top}, not {other}" if other and abs(shares.get(other, 0.0)) < _LITTLE else top
     return ", ".join(f"{_percent(shares[n])} {n}" for n in ranked if abs(shares[n]) >= _TOLD)
@@ -185,7 +187,7 @@ def sentence(
     causes: str | None,
     similar: pl.DataFrame,
 ) -> str:
-    """Put an explanation into a sentence.
+    r"""Put an explanation into a sentence.
 
     Parameters
     ----------
@@ -213,10 +215,15 @@ def sentence(
     >>> from finops_lab.anomalies.similar import SIMILAR
     >>> event = {"metric": "EffectiveCost", "dimension": "team", "value": "growth", "grain": "day",
     ...     "first": datetime(2026, 9, 19), "last": datetime(2026, 9, 23)}
-    >>> print(sentence(event, actual=Decimal(11780), expected=Decimal(2310), currency="USD",
+    >>> text = sentence(
+    ...     event, actual=Decimal(11780), expected=Decimal(2310), currency="USD",
     ...     found=[{"account": "growth-dev"}], held={"resource": "dev-nodes"}, share=0.98, enough=True,
-    ...     bridge="volume, not price", causes="no deploy in the day before", similar=pl.DataFrame(schema=SIMILAR)))
-    Effective cost of growth was $9,470 above the $2,310 expected from 19 to 23 September 2026: 98 % is sub-account growth-dev, resource dev-nodes; volume, not price; no deploy in the day before.
+    ...     bridge="volume, not price", causes="no deploy in the day before", similar=pl.DataFrame(schema=SIMILAR))
+    >>> print(text.replace(": ", ":\n").replace("; ", "\n"))
+    Effective cost of growth was $9,470 above the $2,310 expected from 19 to 23 September 2026:
+    98 % is sub-account growth-dev, resource dev-nodes
+    volume, not price
+    no deploy in the day before.
     """
     begin = f"{_metric_words(str(event['metric']))}{_scope_words(event)} was "
     when = span_words(event)
@@ -227,15 +234,18 @@ def sentence(
         begin += f"{amount_words(actual, currency, unit)} {when}, where none was expected"
     else:
         off = actual - expected  # type: ignore[operator]
-        size = amount_words(abs(off), currency, unit)
-        begin += f"{size} {'above' if off >= 0 else 'below'} the {amount_words(expected, currency, unit)} expected {when}"
+        size, wanted = (amount_words(one, currency, unit) for one in (abs(off), expected))
+        begin += f"{size} {'above' if off >= 0 else 'below'} the {wanted} expected {when}"
     parts = [_found_words(found, held, share, enough), bridge, causes, _similar_words(similar)]
     told = [part for part in parts if part]
     return (f"{begin}: {'; '.join(told)}" if told else begin) + "."
 
 
 def _found_words(
-    found: Sequence[Mapping[str, str | None]], held: Mapping[str, str | None], share: float | None, enough: bool
+    found: Sequence[Mapping[str, str | None]],
+    held: Mapping[str, str | None],
+    share: float | None,
+    enough: bool,
 ) -> str | None:
     if share is None:
         return None

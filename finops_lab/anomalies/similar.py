@@ -85,7 +85,9 @@ def similar_events(
         length = _nearness((last - first) / (end - begin))
         strength = _nearness(_strength(one) / _strength(event))
         same = [one.get(name) == event.get(name) for name in ("kind", "failure_mode", "metric")]
-        score = _KIND * sum(same) / len(same) + _SCOPE * _overlap(one, event) + _SHAPE * (length + strength) / 2
+        score = (
+            _KIND * sum(same) / len(same) + _SCOPE * _overlap(one, event) + _SHAPE * (length + strength) / 2
+        )
         if score >= least:
             rows.append({**{name: one.get(name) for name in SIMILAR}, "similarity": round(score, 9)})
     found = pl.DataFrame(rows, schema=SIMILAR, orient="row")
