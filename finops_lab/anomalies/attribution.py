@@ -13,10 +13,10 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from finops_lab.anomalies.event import SCOPES
+from finops_lab.anomalies.explain_baseline import GROUP, called, levelled
 from finops_lab.anomalies.panel import DIMENSIONS as OF_PANEL
 from finops_lab.errors import InputError, NoDataError
 from finops_lab.money import MONEY, exact_sum, one_currency
@@ -46,16 +46,10 @@ DIMENSIONS: dict[str, tuple[str, ...]] = {
 }
 # Columns that `in_spans` adds: the number of the span, dimensions behind a mark of their own, and what
 # the resource's name has in common with those of its kind.
-SPAN, MARK, GROUP = "_span", "_at_", "_group"
+SPAN, MARK = "_span", "_at_"
 _MOMENTS = ("x_ChargeDate", "ChargePeriodStart", "day", "ts", "ts_start")
 _GRAINS = {"day": timedelta(days=1), "hour": timedelta(hours=1), "5m": timedelta(minutes=5)}
 _WEEK, _UNIT = timedelta(days=7), timedelta(microseconds=1)
-_NEAR = (2 / 3, 3 / 2)  # a detector's expectation this near to the weeks' mean is taken for the level
-_PARTS = 10**6
-_LEVELS = (0.8, 1.25)  # a trend of the weeks before is followed no further
-_WEEKS_OF_TREND = 4
-_AGREED = 0.8  # of the pairs of weeks, for it to be a trend
-_PASSING = 0.5  # of a group's past money in names of one span: names are made anew
 # Dates and long numbers, hashes of pods and the like, and a count at the end.
 _NUMBERS = r"\d{4,}|\b[a-f]*\d[0-9a-f]{5,}\b|\d+$"
 _Frame = pl.LazyFrame | pl.DataFrame
@@ -300,67 +294,12 @@ def leaves(
         pl.col("amount").filter(pl.col(SPAN) > 0).sum().alias("sum"),
         pl.concat_list([one.cast(pl.Float64) for one in each]).alias("before"),
     )
-    return _leaves(_levelled(both, len(used), event), names, code, used)
-
-
-def _levelled(both: pl.DataFrame, spans: int, event: Mapping[str, Any]) -> pl.DataFrame:
-    """Divide the sums of the baseline by its spans, at the level that was to be expected."""
-    mean = float(exact_sum(both["sum"].to_list())) / spans
-    wanted = event.get("expected")
-    if wanted and mean > 0 and _NEAR[0] <= wanted / mean <= _NEAR[1]:
-        level = round(wanted / mean * _PARTS)
-    else:
-        level = round(_trend(both["before"]) * _PARTS)
-    # Whole numbers of the last decimal: the same on every machine, and no leaf is off by more than one.
-    units = both.select(pl.col("sum").to_physical().cast(pl.Int128) * level // (spans * _PARTS))["sum"]
-    return both.with_columns(
-        units.cast(pl.Int128).reinterpret(dtype=MONEY).alias("expected"),
-        pl.col("before").list.eval(pl.element() * (level / _PARTS)),
-    )
-
-
-def _trend(before: pl.Series) -> float:
-    """Return where the weeks lead to, as a share of their mean; 1 where they do not agree."""
-    weeks = np.array(before.to_list(), dtype=np.float64).sum(axis=0)
-    if weeks.size < _WEEKS_OF_TREND or (weeks <= 0).any():
-        return 1.0
-    logs, ago = np.log(weeks), np.arange(1, weeks.size + 1)
-    one, other = np.triu_indices(weeks.size, 1)
-    slopes = (logs[one] - logs[other]) / (other - one)
-    slope = float(np.median(slopes))
-    if slope == 0 or (np.sign(slopes) == np.sign(slope)).mean() < _AGREED:
-        return 1.0
-    level = float(np.exp(np.median(logs + slope * ago)) / weeks.mean())
-    return min(max(level, _LEVELS[0]), _LEVELS[1])
-
-
-def _called(both: pl.DataFrame, spans: int) -> pl.DataFrame:
-    """Call resources by their group where their names pass: none of last week's is there again."""
-    if GROUP not in both.columns:
-        return both
-    weeks = [pl.col("before").list.get(n).sum() for n in range(spans)]
-    each = both.group_by(GROUP, "resource").agg([one.alias(f"_{n}") for n, one in enumerate(weeks)])
-    seen = pl.sum_horizontal(pl.lit(0), *[(pl.col(f"_{n}") != 0).cast(pl.Int64) for n in range(spans)])
-    money = pl.sum_horizontal(pl.lit(0.0), *[pl.col(f"_{n}").abs() for n in range(spans)])
-    groups = (
-        each.select(GROUP, seen.alias("seen"), money.alias("money"))
-        .group_by(GROUP)
-        .agg(
-            pl.col("money").filter(pl.col("seen") == 1).sum().alias("once"),
-            pl.col("money").sum(),
-            pl.len().alias("names"),
-        )
-    )
-    passing = groups.filter(
-        pl.col("names") > 1, pl.col("once") >= _PASSING * pl.col("money"), pl.lit(spans > 1)
-    )[GROUP]
-    name = pl.when(pl.col(GROUP).is_in(passing.to_list())).then(pl.col(GROUP)).otherwise(pl.col("resource"))
-    return both.with_columns(pl.col("resource").alias("_resource"), name.alias("resource"))
+    return _leaves(levelled(both, len(used), event), names, code, used)
 
 
 def _leaves(both: pl.DataFrame, names: Sequence[str], currency: str | None, spans: tuple[int, ...]) -> Leaves:
     kept = both.filter((pl.col("actual") != 0) | (pl.col("expected") != 0))
-    kept = _called(kept, len(spans))
+    kept = called(kept, len(spans))
     told = tuple(name for name in names if kept[name].null_count() < kept.height)
     full = ["_resource"] if "_resource" in kept.columns else []
     frame = kept.select(*told, *full, "actual", "expected", "before")

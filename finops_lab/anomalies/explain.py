@@ -12,43 +12,39 @@ import numpy as np
 import polars as pl
 
 from finops_lab.anomalies.adtributor import SLICES, slices
-from finops_lab.anomalies.attribution import DIMENSIONS, GROUP, MARK, Leaves, in_spans, leaves
+from finops_lab.anomalies.attribution import MARK, Leaves, in_spans, leaves
 from finops_lab.anomalies.coincidences import CAUSES, coincidences
 from finops_lab.anomalies.explain_bridge import (
     BRIDGE,
     Side,
-    bridge_by_calls,
     bridge_by_use,
     not_measured,
 )
+from finops_lab.anomalies.explain_calls import bridge_by_calls
+from finops_lab.anomalies.explain_frames import (
+    PATH,
+    conditions,
+    found_frame,
+    path_frame,
+    pinned,
+    shares_of,
+    sums_of,
+    where_of,
+)
 from finops_lab.anomalies.explain_search import Found, search
 from finops_lab.anomalies.panel import Bools
-from finops_lab.anomalies.sentence import bridge_words, causes_words, sentence, slice_words
+from finops_lab.anomalies.sentence import bridge_words, causes_words, sentence
 from finops_lab.anomalies.similar import SIMILAR, similar_events
 from finops_lab.errors import InputError
-from finops_lab.money import MONEY, exact_sum
+from finops_lab.money import exact_sum
 
-__all__ = ["FOUND", "PATH", "Explanation", "explain"]
+__all__ = ["Explanation", "explain"]
 
 _Frame = pl.LazyFrame | pl.DataFrame
-_Schema = dict[str, pl.DataType | type[pl.DataType]]
-_SUMS: _Schema = {"actual": MONEY, "expected": MONEY, "excess": MONEY, "share": pl.Float64}
-FOUND: _Schema = {"rank": pl.Int64, "element": pl.Int64, "slice": pl.String, **_SUMS, "score": pl.Float64}
-PATH: _Schema = {
-    "element": pl.Int64,
-    "step": pl.Int64,
-    "dimension": pl.String,
-    "value": pl.String,
-    "narrows": pl.Boolean,
-    **_SUMS,
-}
 _ENOUGH = 0.67  # of the change: Bhagwan et al.
-_MOST_OF_SLICE = 0.9  # of its change in one value: worth a word
 # What is worth a word beside a slice that says no resource, and beside one that does: the first that holds.
 _NARROW: tuple[str, ...] = ("resource", "pool", "model", "machine type")
 _BROAD = ("account", "team", "service")
-_OF_CALLS = ("team", "feature", "customer", "environment", "region", "model", "variant", "pool")
-_NOBODY = "unallocated"
 _RANKS = 5
 
 
@@ -67,11 +63,12 @@ class Explanation:
     slices : polars.DataFrame
         `finops_lab.anomalies.adtributor.SLICES`: every dimension's elements with their parts.
     found : polars.DataFrame
-        `FOUND`: explanations, ``rank`` 1 is the one told; a row per ``element``, with its part and
-        share of the change. A slice without words is the whole: all of it changed alike.
+        `finops_lab.anomalies.explain_frames.FOUND`: explanations, ``rank`` 1 is the one told; a row
+        per ``element``, with its part and share of the change. A slice without words is the whole:
+        all of it changed alike.
     path : polars.DataFrame
-        `PATH`: how each element of the explanation narrows the event down, step by step; then, where
-        not ``narrows``, what nearly all of its change has in common beside.
+        `finops_lab.anomalies.explain_frames.PATH`: how each element of the explanation narrows the
+        event down, step by step; then, where not ``narrows``, what nearly all of its change has in common beside.
     bridge : polars.DataFrame
         `finops_lab.anomalies.explain_bridge.BRIDGE` of the explaining slice, or of the whole where
         none explains it; the amounts add up to its excess.
@@ -194,16 +191,16 @@ def explain(
     if entries is not None:
         of = leaves(row, entries, metric=metric, expected=expected, weeks=weeks, categories=categories)
     ranked = search(of, most_conditions=most_conditions)[:_RANKS] if of else []
-    found = _found(of, ranked)
+    found = found_frame(of, ranked)
     top, enough = _top(of, ranked, found)
-    path = _path(of, ranked[0]) if of and ranked else pl.DataFrame(schema=PATH)
+    path = path_frame(of, ranked[0]) if of and ranked else pl.DataFrame(schema=PATH)
     bridged = pl.DataFrame(schema=BRIDGE)
     if of is not None and entries is not None:
         rows = in_spans(row, entries, categories=categories)
-        rows = rows.filter(_conditions(of, ranked[0])) if enough else rows
+        rows = rows.filter(conditions(of, ranked[0])) if enough else rows
         bridged = _bridge(row, rows, of, top, requests, use, metric or str(row["metric"]))
     causes = coincidences(
-        row, _shares(row, of, top), deploys=deploys, jobs=jobs, scale_events=scale_events,
+        row, shares_of(row, of, top), deploys=deploys, jobs=jobs, scale_events=scale_events,
         evictions=evictions, prices=prices, before=before,
     ) if told else pl.DataFrame(schema=CAUSES)  # fmt: skip
     similar = similar_events(row, past) if past is not None else pl.DataFrame(schema=SIMILAR)
@@ -216,7 +213,7 @@ def explain(
         actual=actual if of else row.get("actual"),
         expected=wanted if of else row.get("expected"),
         currency=currency,
-        found=[_pinned(of, ranked[0], member) for member in ranked[0].members] if of and ranked else [],
+        found=[pinned(of, ranked[0], member) for member in ranked[0].members] if of and ranked else [],
         held=_held(path),
         share=float(first["share"].sum()) if of else None,
         enough=enough,
@@ -236,28 +233,6 @@ def _row(event: Mapping[str, Any] | pl.DataFrame) -> Mapping[str, Any]:
     return event.row(0, named=True)
 
 
-def _pinned(of: Leaves, one: Found, member: Bools) -> dict[str, str | None]:
-    at = int(np.argmax(member))
-    return {name: of.frame[name][at] for name in one.dimensions}
-
-
-def _sums(of: Leaves, member: Bools) -> tuple[Decimal, Decimal, Decimal, float | None]:
-    part = of.frame.filter(pl.Series(member)).select("actual", "expected")
-    actual, expected = (exact_sum(part[name].to_list()) for name in ("actual", "expected"))
-    excess, whole = exact_sum([actual, expected.copy_negate()]), of.excess
-    return actual, expected, excess, float(excess / whole) if whole else None
-
-
-def _found(of: Leaves | None, ranked: Sequence[Found]) -> pl.DataFrame:
-    rows = [
-        (rank, n, slice_words(_pinned(of, one, member)), *_sums(of, member), one.score)
-        for rank, one in enumerate(ranked, 1)
-        for n, member in enumerate(one.members, 1)
-        if of is not None
-    ]
-    return pl.DataFrame(rows, schema=FOUND, orient="row")
-
-
 def _top(of: Leaves | None, ranked: Sequence[Found], found: pl.DataFrame) -> tuple[Bools, bool]:
     """Return the leaves that explain the event, all of them where no slice does."""
     if of is None:
@@ -266,35 +241,6 @@ def _top(of: Leaves | None, ranked: Sequence[Found], found: pl.DataFrame) -> tup
     if not ranked or found.filter(rank=1)["share"].sum() < _ENOUGH:
         return everything, False
     return np.logical_or.reduce(ranked[0].members), True
-
-
-def _path(of: Leaves, one: Found) -> pl.DataFrame:
-    rows = []
-    for n, member in enumerate(one.members, 1):
-        inside: Bools = np.ones(of.frame.height, dtype=np.bool_)
-        pinned = _pinned(of, one, member)
-        step = 0
-        for step, name in enumerate(sorted(pinned, key=list(DIMENSIONS).index), 1):
-            inside = inside & of.frame[name].eq_missing(pl.Series([pinned[name]], dtype=pl.String)).to_numpy()
-            rows.append((n, step, name, pinned[name], True, *_sums(of, inside)))
-        for name in of.dimensions:
-            if name not in pinned and (held := _common(of, member, name)) is not None:
-                step += 1
-                rows.append((n, step, name, held[0], False, *_sums(of, held[1])))
-    return pl.DataFrame(rows, schema=PATH, orient="row")
-
-
-def _common(of: Leaves, member: Bools, name: str) -> tuple[str, Bools] | None:
-    """Return the value that nearly all of a slice's change has, where not all entries have it."""
-    parts = (
-        of.frame.filter(pl.Series(member)).group_by(name).agg((pl.col("actual") - pl.col("expected")).sum())
-    )
-    sums = {value: float(excess) for value, excess in parts.iter_rows()}
-    whole = sum(sums.values())
-    value = min(sums, key=lambda one: (-sums[one] / whole if whole else 0.0, one is None, one or ""))
-    if value is None or not whole or sums[value] / whole < _MOST_OF_SLICE or of.frame[name].n_unique() == 1:
-        return None
-    return value, member & of.frame[name].eq_missing(pl.Series([value], dtype=pl.String)).to_numpy()
 
 
 def _held(path: pl.DataFrame) -> dict[str, str | None]:
@@ -309,19 +255,6 @@ def _held(path: pl.DataFrame) -> dict[str, str | None]:
     return {name: beside[name] for name in [name for name in names if name in beside][:1]}
 
 
-def _conditions(of: Leaves, one: Found) -> pl.Expr:
-    """Return what holds of the entries of an explanation."""
-    elements = []
-    for member in one.members:
-        holds = [pl.lit(True)]
-        for name, value in _pinned(of, one, member).items():
-            equal = pl.col(f"{MARK}{name}").eq_missing(pl.lit(value, pl.String))
-            # Resources may be called by their group.
-            holds.append(equal | pl.col(GROUP).eq_missing(pl.lit(value)) if name == "resource" else equal)
-        elements.append(pl.all_horizontal(holds))
-    return pl.any_horizontal(elements)
-
-
 def _bridge(
     event: Mapping[str, Any],
     rows: pl.LazyFrame,
@@ -331,8 +264,8 @@ def _bridge(
     use: _Frame | None,
     metric: str,
 ) -> pl.DataFrame:
-    side = Side(*_sums(of, member)[:2], of.spans)
-    where = _where(of, member)
+    side = Side(*sums_of(of, member)[:2], of.spans)
+    where = where_of(of, member)
     found = None
     if requests is not None:
         found = bridge_by_calls(event, rows, requests, side, where, amount=metric)
@@ -351,36 +284,3 @@ def _bridge(
     if found is None and requests is not None:
         found = bridge_by_calls(event, rows, requests, side, where, amount=metric, strict=False)
     return not_measured(side) if found is None else found
-
-
-def _where(of: Leaves, member: Bools) -> dict[str, list[str]]:
-    """Return what telemetry of a slice says of itself: dimensions of which all of it has few values."""
-    part = of.frame.filter(pl.Series(member))
-    found = {}
-    for name in _OF_CALLS:
-        if name not in of.dimensions:
-            continue
-        values = part[name].unique().sort()
-        narrow = values.len() == 1 or values.len() < of.frame[name].n_unique() or name == "model"
-        if narrow and not values.null_count() and _NOBODY not in values:
-            found[name] = values.to_list()
-    return found
-
-
-def _shares(event: Mapping[str, Any], of: Leaves | None, member: Bools) -> dict[str, dict[str, float]]:
-    """Return which values the change of a slice is of, by dimension."""
-    if of is None:
-        pinned = {name.removeprefix("x_"): event[name] for name in event if name.startswith("x_")}
-        if event.get("value") is not None:
-            pinned[str(event.get("dimension"))] = event["value"]
-        return {name: {str(value): 1.0} for name, value in pinned.items() if value is not None}
-    part = of.frame.filter(pl.Series(member))
-    shares = {}
-    for name in of.dimensions:
-        by = pl.col("_resource" if name == "resource" else name)
-        sums = part.group_by(by).agg((pl.col("actual") - pl.col("expected")).sum().alias("excess")).sort(by)
-        told = {value: float(one) for value, one in sums.iter_rows() if value not in (None, _NOBODY)}
-        whole = float(exact_sum(sums["excess"].to_list()))
-        if whole and told:
-            shares[name] = {value: one / whole for value, one in told.items()}
-    return shares

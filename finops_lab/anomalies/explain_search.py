@@ -207,7 +207,7 @@ class _Cells:
     def _noise(self, before: Floats) -> Floats:
         size = np.abs(self.expected)
         if before.shape[1] < _FEW_WEEKS or not size.any():
-            return _GUESSED_NOISE * size
+            return np.asarray(_GUESSED_NOISE * size)
         own = before.std(axis=1, ddof=1)
         relative = np.divide(own, size, out=np.zeros_like(own), where=size > 0)
         order = np.argsort(relative, kind="stable")
