@@ -73,7 +73,7 @@ def score_of_chance(chance: Floats) -> Floats:
     from scipy.special import ndtri
 
     with np.errstate(divide="ignore"):
-        return np.clip(-ndtri(chance), -_CAP, _CAP)
+        return np.asarray(np.clip(-ndtri(chance), -_CAP, _CAP))
 
 
 def robust_spread(values: Floats) -> Floats:

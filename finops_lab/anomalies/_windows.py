@@ -93,11 +93,11 @@ def judged(values: Floats, evidence: Floats, base: Floats, kind: str, reach: int
         poisson = np.zeros_like(off) if kind == "level" else 1 / wanted
     many = np.isfinite(off) & ((wanted >= 5) | (kind == "level"))
     for day in range(reach, days):
-        past = slice(max(0, day - NOISE_DAYS), day)
-        kept = many[:, past].reshape(rows, -1)
+        lately = slice(max(0, day - NOISE_DAYS), day)
+        kept = many[:, lately].reshape(rows, -1)
         count = kept.sum(axis=1)
-        spread = robust_spread(np.where(kept, off[:, past].reshape(rows, -1), np.nan))
-        chance = np.where(kept, poisson[:, past].reshape(rows, -1), 0.0).sum(axis=1) / np.maximum(count, 1)
+        spread = robust_spread(np.where(kept, off[:, lately].reshape(rows, -1), np.nan))
+        chance = np.where(kept, poisson[:, lately].reshape(rows, -1), 0.0).sum(axis=1) / np.maximum(count, 1)
         own = np.sqrt(np.maximum(spread**2 - chance, _LEAST_NOISE**2))
         noise[:, day] = np.where(count >= 100, own, _USUAL_NOISE)
     flat = (rows, days * windows)
