@@ -1,0 +1,191 @@
+"""Tests of windows against what was expected of them, and thresholds that keep the false-alarm budget."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from finops_lab.anomalies._seasons import WEEK
+from finops_lab.anomalies._tails import count_scores, level_scores, nanmedian, robust_spread, thresholds
+from finops_lab.anomalies.panel import Bools, Floats
+
+__all__ = ["Found", "Judged", "alarms", "judged"]
+
+NOISE_DAYS, TAIL_DAYS = 14, 28
+LONG = 6  # windows that the slower test adds up
+_DAYS_PER_MONTH = 30.4375
+# Relative noise that no series is credited with being below, and that of one not known yet.
+_LEAST_NOISE, _USUAL_NOISE = 0.05, 0.2
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What series of one kind are tested on; arrays are series x windows.
+
+    Attributes
+    ----------
+    kind : str
+        ``count``, ``ratio`` or ``level``.
+    seen, expected : numpy.ndarray
+        Independent events; of a level the level itself.
+    events : numpy.ndarray
+        How many events one of the series' unit is.
+    noise : numpy.ndarray
+        Relative spread beyond that of counting.
+    """
+
+    kind: str
+    seen: Floats
+    expected: Floats
+    events: Floats
+    noise: Floats
+
+    def spread(self) -> Floats:
+        """Return the spread of an event count around its expectation."""
+        poisson = 0.0 if self.kind == "level" else self.expected
+        return np.asarray(np.sqrt(poisson + (self.noise * self.expected) ** 2))
+
+
+@dataclass(frozen=True)
+class Found:
+    """The most unlikely test of each window; arrays are series x windows."""
+
+    score: Floats
+    threshold: Floats
+    alarm: Bools
+    up: Bools
+
+
+def judged(values: Floats, evidence: Floats, base: Floats, kind: str, reach: int) -> Judged:
+    """Turn values into independent events, and learn their noise from the days before each.
+
+    Parameters
+    ----------
+    values, evidence, base : numpy.ndarray
+        Series x days x windows: `Series.values`, `Series.evidence`, and what was expected.
+    kind : str
+        ``count``, ``ratio`` or ``level``.
+    reach : int
+        First day that is asked for.
+
+    Returns
+    -------
+    Judged
+    """
+    rows, days, windows = values.shape
+    events = np.ones_like(values)
+    if kind == "ratio":
+        events = evidence
+    elif kind == "count":
+        for day in range(reach, days):
+            past = evidence[:, max(0, day - TAIL_DAYS) : day].reshape(rows, -1)
+            each = nanmedian(np.where(past > 0, past, np.nan))
+            events[:, day] = (1 / np.where(np.isfinite(each), each, 1.0))[:, None]
+    seen, wanted = values * events, base * events
+    if kind == "count":
+        # An hour in which no day had a row is not impossible: half a row in all of them.
+        wanted = np.maximum(wanted, 0.5 / (windows // 24 * TAIL_DAYS))
+    noise = np.full((rows, days), _USUAL_NOISE)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        off = np.log(seen / wanted) if kind == "level" else seen / wanted - 1
+        poisson = np.zeros_like(off) if kind == "level" else 1 / wanted
+    many = np.isfinite(off) & ((wanted >= 5) | (kind == "level"))
+    for day in range(reach, days):
+        lately = slice(max(0, day - NOISE_DAYS), day)
+        kept = many[:, lately].reshape(rows, -1)
+        count = kept.sum(axis=1)
+        spread = robust_spread(np.where(kept, off[:, lately].reshape(rows, -1), np.nan))
+        chance = np.where(kept, poisson[:, lately].reshape(rows, -1), 0.0).sum(axis=1) / np.maximum(count, 1)
+        own = np.sqrt(np.maximum(spread**2 - chance, _LEAST_NOISE**2))
+        noise[:, day] = np.where(count >= 100, own, _USUAL_NOISE)
+    flat = (rows, days * windows)
+    seen, wanted, events = (one.reshape(flat) for one in (seen, wanted, events))
+    return Judged(kind, seen, wanted, events, np.repeat(noise, windows, axis=1))
+
+
+def alarms(
+    what: Judged,
+    sides: Sequence[bool],
+    *,
+    first: int,
+    begin: int,
+    windows: int,
+    budget: float,
+    smallest: float,
+) -> Found:
+    """Score each window by each test, and compare with thresholds learned on the days before.
+
+    Parameters
+    ----------
+    what : Judged
+        The series.
+    sides : sequence of bool
+        True for more, False for less: what may be an alarm.
+    first, begin : int
+        First day to score, and first to say alarms of.
+    windows : int
+        Windows of a day.
+    budget : float
+        False alarms per series and month.
+    smallest : float
+        Smallest relative change that may be an alarm.
+
+    Returns
+    -------
+    Found
+    """
+    lengths = (1,) if what.kind == "level" else (1, LONG)
+    tests = [(length, up) for length in lengths for up in sides]
+    chance = budget / (_DAYS_PER_MONTH * windows * len(tests))
+    shape = what.seen.shape
+    found = Found(
+        np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape, np.bool_), np.ones(shape, np.bool_)
+    )
+    for length, up in tests:
+        seen, wanted = (trailing(one, length) for one in (what.seen, what.expected))
+        score = np.full(shape, np.nan)
+        scorer = level_scores if what.kind == "level" else count_scores
+        at = slice(first * windows, None)
+        score[:, at] = scorer(seen[:, at], wanted[:, at], what.noise[:, at], up=up)
+        changed = seen >= wanted * (1 + smallest) if up else seen <= wanted * (1 - smallest)
+        limit = _limits(score, changed, chance, first, begin, windows)
+        over = (score > limit) & changed
+        over[:, : begin * windows] = False
+        found.alarm[:] |= over
+        margin, held = score - limit, found.score - found.threshold
+        better = np.isfinite(margin) & ~(held >= margin)
+        found.score[better], found.threshold[better], found.up[better] = score[better], limit[better], up
+    return found
+
+
+def _limits(score: Floats, changed: Bools, chance: float, first: int, begin: int, windows: int) -> Floats:
+    """Learn a threshold each week, from the scores of the four weeks before that were no alarm."""
+    limits = np.full(score.shape, np.nan)
+    over = np.zeros(score.shape, dtype=np.bool_)
+    limit = np.full(len(score), np.nan)
+    for day in range(first, score.shape[1] // windows):
+        now = slice(day * windows, (day + 1) * windows)
+        if day == first or (day - begin) % WEEK == 0:
+            past = slice(max(first, day - TAIL_DAYS) * windows, day * windows)
+            limit = thresholds(score[:, past], ~over[:, past], chance)
+        limits[:, now] = limit[:, None]
+        over[:, now] = (score[:, now] > limits[:, now]) & changed[:, now]
+    return limits
+
+
+def trailing(values: Floats, length: int) -> Floats:
+    """Add up each window and those before it; NaN where one of them is not known.
+
+    Examples
+    --------
+    >>> trailing(np.array([[1.0, 2.0, 3.0]]), 2).tolist()
+    [[nan, 3.0, 5.0]]
+    """
+    if length == 1:
+        return values
+    sums = np.full(values.shape, np.nan)
+    parts = np.lib.stride_tricks.sliding_window_view(values, length, axis=1)
+    sums[:, length - 1 :] = parts.sum(axis=2)
+    return sums
