@@ -1,0 +1,6 @@
+"""A lab watched: its anomalies, kept in the lake, with what people said of them and why they happened."""
+
+from finops_lab.watching.spend import DAYS, spend
+from finops_lab.watching.watched import Watched, anomalies
+
+__all__ = ["DAYS", "Watched", "anomalies", "spend"]

@@ -1,0 +1,133 @@
+"""Telemetry of a lab, looked at hour by hour, job by job and ratio by ratio: no bill is waited for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
+
+import numpy as np
+import polars as pl
+
+from finops_lab import bookkeeping, measuring
+from finops_lab.anomalies.drifts import drifts
+from finops_lab.anomalies.event import EVENTS, as_events
+from finops_lab.anomalies.hourly import hourly_events, score_series
+from finops_lab.anomalies.ratios import coverage_ratios, idle_ratios, request_ratios
+from finops_lab.anomalies.runaway import runaways
+from finops_lab.anomalies.series import Series, request_series
+from finops_lab.errors import NoDataError
+from finops_lab.ingestion import lake
+from finops_lab.lab import Lab
+from finops_lab.watching.spend import closed_before
+from finops_lab.watching.store import keep, kept, place_of
+
+__all__ = ["BUDGETS", "telemetry"]
+
+# False alarms of one series and month, by detector.
+BUDGETS = {"hour of week": 0.1, "cusum of ratio": 0.5 / 12}
+_TABLES = ("inference_requests", "gpu_samples", "training_jobs")
+# Tokens and reported money lean on single large calls: day by day the bill tells them better.
+_HOURLY = ("requests", "error_rate", "retry_share", "p95_ms")
+_SCHEMAS = {"events": EVENTS}
+
+
+def telemetry(
+    lab: Lab,
+    *,
+    budgets: Mapping[str, float] | None = None,
+    at: datetime | date | None = None,
+    store: bool = True,
+) -> pl.DataFrame:
+    """Look for surges, failures, runaway jobs and drifts in a lab's telemetry.
+
+    Parameters
+    ----------
+    lab : Lab
+        An opened lab.
+    budgets : mapping, optional
+        False alarms per series and month by detector, in place of `BUDGETS`.
+    at : datetime.datetime or datetime.date, optional
+        What came later is not known yet; a moment without a zone is in UTC. By default the lab's
+        `as_of`, else the midnight after the last day that telemetry tells of.
+    store : bool
+        As in `finops_lab.watching.spend.spend`.
+
+    Returns
+    -------
+    polars.DataFrame
+        `EVENTS`, empty where the lab has no telemetry: calls, errors, retries and P95 by the hour of the
+        week; training jobs that run away; drifts of cost per inference, tokens per request, cache hits,
+        idle share and coverage.
+    """
+    allowed = BUDGETS | {name: one for name, one in (budgets or {}).items() if name in BUDGETS}
+    until = _until(lab, at)
+    if until is None:
+        return pl.DataFrame(schema=EVENTS)
+    place = place_of(lab, "telemetry", [sorted(allowed.items()), repr(EVENTS)], _inputs(lab, until))
+    keeps = store and lab.as_of is None
+    if keeps and (found := kept(place, _SCHEMAS)) is not None:
+        return found["events"]
+    parts = [
+        _hours(lab, until, allowed["hour of week"]),
+        runaways(lab.table("training_jobs"), until=until, grain="5m"),
+        _drifts(lab, until, allowed["cusum of ratio"], store),
+    ]
+    events = as_events(pl.concat(parts))
+    if keeps:
+        keep(place, {"events": events})
+    return events
+
+
+def _until(lab: Lab, at: datetime | date | None) -> datetime | None:
+    """Return the moment that telemetry is looked at, None where there is none."""
+    if isinstance(at, datetime):
+        return at if at.tzinfo else at.replace(tzinfo=UTC)
+    if (day := closed_before(lab, at)) is not None:
+        return datetime(day.year, day.month, day.day, tzinfo=UTC)
+    jobs = lab.table("training_jobs").select(pl.max_horizontal(pl.col("ts_start").max(), pl.col("ts_end").max()))
+    days = [frame.select(pl.col("day").max()) for frame in (measuring.request_days(lab), measuring.gpu_days(lab))]
+    found = [one.item() for one in pl.collect_all([jobs.select(pl.all().dt.date()), *days])]
+    last = max((day for day in found if day is not None), default=None)
+    return None if last is None else datetime(last.year, last.month, last.day, tzinfo=UTC) + timedelta(days=1)
+
+
+def _inputs(lab: Lab, until: datetime) -> list[object]:
+    """Return what the events are made of, beside settings and release."""
+    home, versions = lab.folder / "lake", lab.versions()
+    tables = [(name, versions.get(name), lake.identity(home, name)) for name in _TABLES]
+    try:
+        books = bookkeeping.ledger(lab).inputs_sha256
+    except NoDataError:
+        books = None
+    rules = [repr(lab.config.dimensions), repr(lab.config.accounts), repr(lab.config.coverage)]
+    return [tables, books, rules, until.isoformat()]
+
+
+def _hours(lab: Lab, until: datetime, budget: float) -> pl.DataFrame:
+    calls = lab.table("inference_requests").filter(pl.col("ts_start") < until)
+    try:
+        whole = request_series(calls, grain="hour")
+    except NoDataError:
+        return pl.DataFrame(schema=EVENTS)
+    wanted = whole.names["metric"].is_in(list(_HOURLY)).to_numpy()
+    names = whole.names.filter(pl.Series(wanted)).with_columns(
+        pl.Series("series", np.arange(int(wanted.sum())), pl.Int64)
+    )
+    series = Series(whole.start, whole.grain, names, whole.values[wanted], whole.evidence[wanted])
+    return hourly_events(score_series(series, false_alarms_per_month=budget))
+
+
+def _drifts(lab: Lab, until: datetime, budget: float, store: bool) -> pl.DataFrame:
+    before = pl.col("day") < until.date()
+    ratios = [
+        request_ratios(measuring.request_days(lab, store=store).filter(before)),
+        idle_ratios(measuring.gpu_days(lab, store=store).filter(before)),
+    ]
+    try:
+        entries = bookkeeping.ledger(lab, store=store).entries
+    except NoDataError:
+        pass
+    else:
+        if entries["BillingCurrency"].n_unique() == 1:  # shares of money in two currencies are none
+            ratios.append(coverage_ratios(entries.filter(pl.col("x_ChargeDate") < until.date())))
+    return drifts(pl.concat(ratios), false_alarms_per_year=12 * budget)
