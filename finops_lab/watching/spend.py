@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 
 import polars as pl
 
@@ -17,7 +18,9 @@ from finops_lab.lab import Lab
 from finops_lab.money import MONEY
 from finops_lab.watching.store import keep, kept, place_of
 
-__all__ = ["DAYS", "closed_before", "spend"]
+__all__ = ["DAYS", "STATISTIC", "closed_before", "spend"]
+
+STATISTIC = "daily spend"  # the detector, as events call it
 
 DAYS: dict[str, pl.DataType] = {
     "slice": pl.Int64(),
@@ -44,6 +47,7 @@ def spend(
     budget: float = 1.0,
     by: Sequence[str] = BY,
     metric: str = "EffectiveCost",
+    min_amount: Decimal | int = 0,
     at: datetime | date | None = None,
     store: bool = True,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -59,6 +63,8 @@ def spend(
         ``total`` and names of `finops_lab.anomalies.panel.DIMENSIONS`.
     metric : str
         The cost column. Amounts are in the currencies of the bills: an exchange rate is no anomaly.
+    min_amount : decimal.Decimal or int
+        Least money at stake of an event, in its own currency.
     at : datetime.datetime or datetime.date, optional
         Its day and later ones are not closed. By default the lab's `as_of`, else every day with charges is.
     store : bool
@@ -87,7 +93,7 @@ def spend(
     place = place_of(
         lab,
         "spend",
-        [budget, list(by), metric, repr(EVENTS), repr(DAYS)],
+        [budget, list(by), metric, min_amount, repr(EVENTS), repr(DAYS)],
         [books.inputs_sha256, today.isoformat()],
     )
     keeps = store and lab.as_of is None and books.inputs_sha256 is not None
@@ -99,7 +105,7 @@ def spend(
         return empty
     days = detect(panel, false_alarms_per_month=budget)
     days = days.select(pl.col(name).cast(kind) for name, kind in DAYS.items())
-    events = events_of(days, panel=panel)
+    events = events_of(days, panel=panel, min_amount=min_amount)
     if keeps:
         keep(place, {"events": events, "days": days})
     return events, days

@@ -84,8 +84,12 @@ def _until(lab: Lab, at: datetime | date | None) -> datetime | None:
         return at if at.tzinfo else at.replace(tzinfo=UTC)
     if (day := closed_before(lab, at)) is not None:
         return datetime(day.year, day.month, day.day, tzinfo=UTC)
-    jobs = lab.table("training_jobs").select(pl.max_horizontal(pl.col("ts_start").max(), pl.col("ts_end").max()))
-    days = [frame.select(pl.col("day").max()) for frame in (measuring.request_days(lab), measuring.gpu_days(lab))]
+    jobs = lab.table("training_jobs").select(
+        pl.max_horizontal(pl.col("ts_start").max(), pl.col("ts_end").max())
+    )
+    days = [
+        frame.select(pl.col("day").max()) for frame in (measuring.request_days(lab), measuring.gpu_days(lab))
+    ]
     found = [one.item() for one in pl.collect_all([jobs.select(pl.all().dt.date()), *days])]
     last = max((day for day in found if day is not None), default=None)
     return None if last is None else datetime(last.year, last.month, last.day, tzinfo=UTC) + timedelta(days=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import cached_property
 from typing import Any
 
@@ -14,10 +14,9 @@ from finops_lab import bookkeeping, measuring
 from finops_lab.alerting.feedback import judged, read_feedback
 from finops_lab.allocation import assign
 from finops_lab.anomalies.explain import Explanation, explain
-from finops_lab.anomalies.panel import BY
 from finops_lab.errors import FinopsError, InputError, NoDataError
 from finops_lab.lab import Lab
-from finops_lab.watching.spend import spend
+from finops_lab.watching.spend import STATISTIC, spend
 from finops_lab.watching.telemetry import telemetry
 
 __all__ = ["FEEDBACK_FILE", "Watched", "anomalies"]
@@ -50,7 +49,8 @@ class Watched:
     _explained: dict[str, Explanation] = field(default_factory=dict, repr=False, compare=False)
 
     def __repr__(self) -> str:
-        span = f"{self.days['day'].min()} to {self.days['day'].max()}, " if self.days.height else ""
+        days = self.days["day"].unique().sort().to_list()
+        span = f"{days[0]} to {days[-1]}, " if days else ""
         return f"Watched({span}{self.events.height} events, {self.roots.height} of them roots)"
 
     @property
@@ -156,8 +156,8 @@ def anomalies(
     since: date | str | None = None,
     until: date | str | None = None,
     at: datetime | date | None = None,
-    budget: float = 1.0,
-    by: Sequence[str] = BY,
+    budget: float | None = None,
+    by: Sequence[str] | None = None,
     metric: str = "EffectiveCost",
     with_telemetry: bool = True,
     store: bool = True,
@@ -173,10 +173,12 @@ def anomalies(
     at : datetime.datetime or datetime.date, optional
         When it is looked: its day and later ones are not closed. No clock is asked: by default every
         day with charges is closed, and a last day that is charged in part looks like a fall.
-    budget : float
-        False alarms per slice and month of daily spend.
-    by : sequence of str
-        What daily spend is cut by: ``total`` and names of `finops_lab.anomalies.panel.DIMENSIONS`.
+    budget : float, optional
+        False alarms per slice and month of daily spend. By default as ``[anomalies]`` of `finops.toml` says,
+        else 1; its ``budgets`` speak of single detectors.
+    by : sequence of str, optional
+        What daily spend is cut by: ``total`` and names of `finops_lab.anomalies.panel.DIMENSIONS`. By
+        default as ``[anomalies]`` says, beside the total.
     metric : str
         The cost column.
     with_telemetry : bool
@@ -203,11 +205,16 @@ def anomalies(
     first, last = _day(since, "since"), _day(until, "until")
     if first is not None and last is not None and last < first:
         raise InputError(f"until {last} lies before since {first}")
-    events, days = spend(lab, budget=budget, by=by, metric=metric, at=at, store=store)
+    asked = lab.config.anomalies
+    if budget is None:
+        budget = asked.budgets.get(STATISTIC, asked.false_alarms_per_month)
+    cuts = ("total", *asked.by) if by is None else by
+    events, days = spend(
+        lab, budget=budget, by=cuts, metric=metric, min_amount=asked.least_amount, at=at, store=store
+    )
     if with_telemetry:
-        events = pl.concat([events, telemetry(lab, at=at, store=store)]).sort(
-            "first", "dimension", "value", "metric", "kind", "id"
-        )
+        found = telemetry(lab, budgets=asked.budgets, at=at, store=store)
+        events = pl.concat([events, found]).sort("first", "dimension", "value", "metric", "kind", "id")
     events = judged(events, read_feedback(lab.folder / FEEDBACK_FILE))
     touched = [pl.col("last").dt.date() >= first] if first else []
     touched += [pl.col("first").dt.date() <= last] if last else []
@@ -236,5 +243,3 @@ def _month_after(day: date) -> date:
 
 def _near(one: float, other: float | None) -> bool:
     return other is not None and abs(one - other) <= _SAME * max(abs(other), 1.0)
-
-

@@ -1,0 +1,178 @@
+"""A lab watched: what is found, kept, judged by people, told apart by month, and explained."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import polars as pl
+import pytest
+from helpers import cost_row, put, write_lab
+
+from finops_lab.errors import InputError
+from finops_lab.lab import Lab, open_lab
+from finops_lab.watching import DAYS, Watched, anomalies, spend
+
+TRUTH = json.loads((Path(__file__).parents[1] / "data/samples/truth.json").read_text(encoding="utf-8"))
+PLANTED = [*TRUTH["anomalies"], TRUTH["runaway_retrain"]]
+
+
+@pytest.fixture(scope="module")
+def sample(sample_copy: Path) -> Watched:
+    return anomalies(open_lab(sample_copy, progress=False))
+
+
+def small_lab(folder: Path, *, days: int = 90, spike: int = 80) -> Lab:
+    """Write a lab of two services that cost about the same every day, and one that leaps once."""
+    first, rows = date(2026, 6, 1), []
+    for n in range(days):
+        begin, end = first + timedelta(days=n), first + timedelta(days=n + 1)
+        for service, amount in (("Compute", 100 + n % 3), ("Storage", 20 + n % 2)):
+            amount *= 5 if service == "Compute" and n == spike else 1
+            rows.append(
+                cost_row(
+                    str(amount),
+                    ServiceName=service,
+                    ChargePeriodStart=f"{begin}T00:00:00Z",
+                    ChargePeriodEnd=f"{end}T00:00:00Z",
+                    BillingPeriodStart=f"{begin:%Y-%m}-01T00:00:00Z",
+                    BillingPeriodEnd=f"{(begin.replace(day=1) + timedelta(days=32)).replace(day=1)}T00:00:00Z",
+                )
+            )
+    write_lab(folder, {"bills.csv": rows})
+    return open_lab(folder, progress=False)
+
+
+@pytest.mark.parametrize("planted", PLANTED, ids=lambda one: one["id"])
+def test_what_was_planted_in_the_sample_is_found_on_its_days_with_its_money(
+    sample: Watched, planted: dict[str, str]
+) -> None:
+    first = datetime.fromisoformat(planted["first_day"]).replace(tzinfo=UTC)
+    last = datetime.fromisoformat(planted["last_day"]).replace(tzinfo=UTC)
+    spent = sample.events.filter(
+        pl.col("kind") == "spend",
+        pl.col("first").is_between(first - timedelta(days=1), last),
+        pl.any_horizontal(
+            pl.col(f"x_{name}") == planted[name] for name in ("service", "team") if planted[name]
+        ),
+    )
+    truth = float(planted["excess_effective_cost"])
+    near = spent.filter((pl.col("excess_amount").cast(pl.Float64) / truth).is_between(0.75, 1.3))
+    assert near.height
+
+
+def test_the_runaway_retrain_is_seen_in_telemetry_within_half_an_hour_and_named(sample: Watched) -> None:
+    planted = TRUTH["runaway_retrain"]
+    (job,) = sample.events.filter(detector="runaway job", value=planted["job_id"]).rows(named=True)
+    assert job["detected"] - job["first"] <= timedelta(minutes=30)
+    (team,) = sample.events.filter(
+        pl.col("first") == datetime(2026, 10, 12, tzinfo=UTC), dimension="team", value="research"
+    ).rows(named=True)
+    why = sample.explain(team)
+    assert "retrain-larch-70b-*-v2-*" in why.sentence
+    assert planted["job_id"] in why.sentence
+    assert why is sample.explain(team["id"])
+    # Parts and the bridge add up to the whole, to the last decimal.
+    assert why.excess is not None
+    assert sum(why.bridge["amount"], Decimal(0)) == sum(why.found.filter(rank=1)["excess"], Decimal(0))
+
+
+def test_days_and_events_of_a_span_only(sample: Watched) -> None:
+    lab = sample.lab
+    october = anomalies(lab, since="2026-10-01", until="2026-10-31", with_telemetry=False)
+    assert set(october.days["day"].dt.month()) == {10}
+    assert october.days.schema == pl.Schema(DAYS)
+    assert october.events["last"].min() >= datetime(2026, 10, 1, tzinfo=UTC)
+    # One that began in September and goes on is told; what explains may lie outside.
+    assert october.events["first"].min() < datetime(2026, 10, 1, tzinfo=UTC)
+    assert october.every.height > october.events.height
+    amounts = october.roots["excess_amount"].abs().to_list()
+    assert amounts == sorted(amounts, reverse=True)
+
+
+def test_a_rerun_reads_what_is_kept_and_new_data_is_looked_at(tmp_path: Path) -> None:
+    lab = small_lab(tmp_path)
+    one = anomalies(lab)
+    kept = tmp_path / "lake" / "anomalies"
+    before = {path.name: path.stat().st_mtime_ns for path in kept.iterdir()}
+    again = anomalies(lab)
+    assert again.events.equals(one.events)
+    assert again.days.equals(one.days)
+    assert {path.name: path.stat().st_mtime_ns for path in kept.iterdir()} == before
+    assert anomalies(lab, store=False).events.equals(one.events)
+    # Another budget is kept beside it; what is broken is worked out again.
+    anomalies(lab, budget=0.05)
+    assert len(list(kept.glob("spend-*.days.parquet"))) == 2
+    for path in kept.iterdir():
+        path.write_bytes(b"torn")
+    assert anomalies(lab).events.equals(one.events)
+    text = (tmp_path / "exports/bills.csv").read_text(encoding="utf-8")
+    (tmp_path / "exports/bills.csv").write_text(text.replace("101,", "102,"), encoding="utf-8")
+    anomalies(open_lab(tmp_path, progress=False))
+    assert len(list(kept.glob("spend-*.days.parquet"))) == 2, "what was kept of older data is gone"
+
+
+def test_the_spike_is_one_event_with_its_money_and_feedback_judges_it(tmp_path: Path) -> None:
+    lab = small_lab(tmp_path)
+    found = anomalies(lab)
+    (root,) = found.roots.rows(named=True)
+    assert (root["first"], root["last"]) == (datetime(2026, 8, 20, tzinfo=UTC),) * 2
+    assert root["excess_amount"] == pytest.approx(Decimal(408), abs=10)
+    assert found.explain(root).sentence.startswith(
+        "Effective cost in Compute was $409 above the $101 expected"
+    )
+    put(
+        tmp_path / "feedback.csv",
+        f"id,verdict,by,on,comment\n{root['id']},Expected,ana,2026-09-01,load test\n",
+    )
+    judged = anomalies(lab)
+    assert set(judged.events["status"]) == {"expected"}, "the parts of an event share its verdict"
+    put(tmp_path / "feedback.csv", f"id,verdict\n{root['id']},perhaps\n")
+    with pytest.raises(InputError, match="perhaps"):
+        anomalies(lab)
+
+
+def test_days_that_are_not_over_are_not_judged(tmp_path: Path) -> None:
+    lab = small_lab(tmp_path, days=81, spike=80)
+    assert anomalies(lab).events.height
+    early = anomalies(lab, at=datetime(2026, 8, 20, 23, 59, tzinfo=UTC))
+    assert early.events.is_empty()
+    assert early.days["day"].max() == date(2026, 8, 19)
+
+
+def test_months_are_looked_at_from_the_first_whole_one_that_could_be_judged(tmp_path: Path) -> None:
+    found = anomalies(small_lab(tmp_path))
+    judged = found.days.filter(state="judged")["day"].min()
+    assert date(2026, 6, 1) < judged < date(2026, 7, 31)
+    assert found.looked_at[-1] == date(2026, 8, 1)
+    assert all(month >= judged for month in found.looked_at)
+
+
+def test_a_lab_without_bills_has_no_anomalies_and_no_days(tmp_path: Path) -> None:
+    write_lab(tmp_path, {})
+    found = anomalies(open_lab(tmp_path, progress=False))
+    assert found.events.is_empty()
+    assert found.days.schema == pl.Schema(DAYS)
+    assert found.looked_at == []
+    assert not (tmp_path / "lake" / "anomalies").exists()
+
+
+def test_a_lab_of_a_date_keeps_nothing(tmp_path: Path) -> None:
+    small_lab(tmp_path)
+    lab = open_lab(tmp_path, progress=False, as_of="2999-01-01")
+    events, days = spend(lab)
+    assert (events.height > 0, days.height > 0) == (True, True)
+    assert not (tmp_path / "lake" / "anomalies").exists()
+    with pytest.raises(InputError):
+        spend(lab, budget=0)
+
+
+def test_what_is_asked_must_make_sense(sample: Watched) -> None:
+    with pytest.raises(InputError, match="until 2026-09-01 lies before"):
+        anomalies(sample.lab, since="2026-10-01", until="2026-09-01")
+    with pytest.raises(InputError, match="since must be written like"):
+        anomalies(sample.lab, since="October")
+    with pytest.raises(InputError, match="no event 'x'"):
+        sample.explain("x")
