@@ -11,7 +11,7 @@ import polars as pl
 from finops_lab.alerting.grouping import LENGTHS, end_of, groups_of
 from finops_lab.alerting.measuring import measured
 from finops_lab.alerting.rules import Planned, Rules
-from finops_lab.alerting.schemas import ALERTS, NEEDED
+from finops_lab.alerting.schemas import ALERTS, NEEDED, Schema
 from finops_lab.alerting.service_levels import burn_events
 from finops_lab.alerting.wording import amount_words, lasted_words, moment_words, reason, sentence
 from finops_lab.config import AlertRule, Quiet, holds
@@ -23,7 +23,7 @@ _JUDGED_OFF = ("false alarm", "expected")
 _SEVERITIES = ("page", "ticket", "none")
 # How late data may be before what it last said counts as over: bills come a day or two after the day.
 _LATE = {"day": timedelta(days=2), "hour": timedelta(hours=3), "5m": timedelta(minutes=30)}
-_ADDED: dict[str, pl.DataType | type[pl.DataType]] = {"severity": pl.String, "running": pl.Boolean}
+_ADDED: Schema = {"severity": pl.String, "running": pl.Boolean}
 
 
 def alerts(
