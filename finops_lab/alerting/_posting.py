@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Mapping
 from email.message import Message
+from pathlib import Path
 from typing import IO, Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
@@ -21,11 +22,27 @@ __all__ = ["Address", "NotDelivered", "address_of", "post"]
 
 _SAID = 200  # bytes of a server's words that an error repeats
 _LONGEST_PAUSE_S = 30.0
+# What a server does not like about one message.
+_THIS_ONE = frozenset({400, 413, 414, 415, 422})
 _AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 class NotDelivered(FinopsError):
-    """A sink did not take an alert; nothing in the message is secret."""
+    """A sink did not take an alert; nothing in the message is secret.
+
+    Parameters
+    ----------
+    message, file, hint
+        As of `FinopsError`.
+    others : bool
+        Whether the sink may take other alerts.
+    """
+
+    def __init__(
+        self, message: str, *, file: str | Path | None = None, hint: str | None = None, others: bool = False
+    ) -> None:
+        super().__init__(message, file=file, hint=hint)
+        self.others = others
 
 
 class Address:
@@ -94,6 +111,7 @@ def post(sink: Sink, address: Address, body: Any, key: str, pause_s: float = 1.0
     data = json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
     sent = {"Content-Type": "application/json", "User-Agent": "finops-lab", "Idempotency-Key": key}
     request = Request(address.url, data=data, headers=sent | address.headers, method="POST")
+    others = False
     opener, pause = _opener(address.url), pause_s
     for attempt in range(sink.retries + 1):
         if attempt:
@@ -108,16 +126,17 @@ def post(sink: Sink, address: Address, body: Any, key: str, pause_s: float = 1.0
             asked = error.headers.get("Retry-After") or ""
             pause = float(asked) if asked.isdecimal() else pause
             said, again = _refusal(error.code, told, address), error.code in _AGAIN
+            others = error.code in _THIS_ONE
         except (OSError, http.client.HTTPException, ValueError) as error:
             reason = error.reason if isinstance(error, URLError) else error
             late = isinstance(reason, TimeoutError)
             words = getattr(reason, "strerror", None) or type(reason).__name__
             said = f"no answer in {sink.timeout_s:g} s" if late else f"cannot be reached: {words}"
-            again = True
+            again, others = True, False
         if not again:
             break
     tries = f" ({attempt + 1} tries)" if attempt else ""
-    raise NotDelivered(f"{said}{tries}")
+    raise NotDelivered(f"{said}{tries}", others=others)
 
 
 def _words(error: HTTPError) -> bytes:

@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 
 from finops_lab.alerting.grouping import end_of
+from finops_lab.alerting.schemas import Schema
 from finops_lab.errors import InputError
 from finops_lab.money import MONEY, divided
 
@@ -21,6 +22,7 @@ _A_DAY_US = 86_400_000_000
 _BUDGETS = ("month", "dimension", "key", "amount", "currency")
 # Whose budget an event draws on, besides that of its own slice.
 _SCOPED = {"team": "x_team", "model": "x_model", "feature": "x_feature"}
+_ADDED: Schema = {"per_day": MONEY, "times": pl.Float64, "budget_share": pl.Float64}
 _Budgets = Mapping[tuple[str, str | None, str | None], Mapping[str, Decimal]]
 
 
@@ -51,12 +53,7 @@ def measured(events: pl.DataFrame, budgets: pl.DataFrame | None = None) -> pl.Da
     """
     planned = _planned(budgets)
     rows = [_figures(row, planned) for row in events.rows(named=True)]
-    schema: dict[str, pl.DataType | type[pl.DataType]] = {
-        "per_day": MONEY,
-        "times": pl.Float64,
-        "budget_share": pl.Float64,
-    }
-    added = pl.DataFrame(rows, schema=schema)
+    added = pl.DataFrame(rows, schema=_ADDED)
     known = pl.when(pl.col("budget_share").is_null()).then(pl.lit("unknown")).otherwise(pl.lit("known"))
     return pl.concat([events, added.with_columns(known.alias("budget"))], how="horizontal")
 

@@ -11,7 +11,7 @@ import polars as pl
 from finops_lab.alerting.grouping import LENGTHS, end_of, groups_of
 from finops_lab.alerting.measuring import measured
 from finops_lab.alerting.rules import Planned, Rules
-from finops_lab.alerting.schemas import ALERTS, NEEDED
+from finops_lab.alerting.schemas import ALERTS, NEEDED, Schema
 from finops_lab.alerting.service_levels import burn_events
 from finops_lab.alerting.wording import amount_words, lasted_words, moment_words, reason, sentence
 from finops_lab.config import AlertRule, Quiet, holds
@@ -23,7 +23,7 @@ _JUDGED_OFF = ("false alarm", "expected")
 _SEVERITIES = ("page", "ticket", "none")
 # How late data may be before what it last said counts as over: bills come a day or two after the day.
 _LATE = {"day": timedelta(days=2), "hour": timedelta(hours=3), "5m": timedelta(minutes=30)}
-_ADDED: dict[str, pl.DataType | type[pl.DataType]] = {"severity": pl.String, "running": pl.Boolean}
+_ADDED: Schema = {"severity": pl.String, "running": pl.Boolean}
 
 
 def alerts(
@@ -90,8 +90,8 @@ def alerts(
         raise InputError(f"two events have the id {twice!r}", column="id")
     frame = measured(frame, budgets)
     rows = frame.rows(named=True)
-    fits = [frame.select(holds(rule.where)).to_series().to_list() for rule in rules.alerts]
-    plans = [frame.select(holds(plan.where)).to_series().to_list() for plan in rules.planned]
+    fits = [_holding(frame, rule.where) for rule in rules.alerts]
+    plans = [_holding(frame, plan.where) for plan in rules.planned]
     for n, row in enumerate(rows):
         row |= _routed(row, rules, [fit[n] for fit in fits], [plan[n] for plan in plans])
     wait = quiet_until(now, rules.waits)
@@ -132,6 +132,11 @@ def quiet_until(now: datetime, windows: Iterable[Quiet]) -> tuple[datetime, str]
         f"tickets would wait for a year and more ({', '.join(names)})",
         hint="leave hours in which they are told",
     )
+
+
+def _holding(frame: pl.DataFrame, where: Mapping[str, tuple[str, ...]]) -> list[bool]:
+    # Added, not selected: a condition of nothing is one value, whatever the number of rows.
+    return frame.with_columns(holds(where).alias("_holds"))["_holds"].to_list()
 
 
 def _prepared(events: pl.DataFrame, now: datetime) -> pl.DataFrame:

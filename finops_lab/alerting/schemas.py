@@ -6,7 +6,7 @@ import polars as pl
 
 from finops_lab.money import MONEY
 
-__all__ = ["ALERTS", "DELIVERIES", "FATIGUE", "FEEDBACK", "NEEDED", "STATES", "TUNED", "VERDICTS"]
+__all__ = ["ALERTS", "DELIVERIES", "FATIGUE", "FEEDBACK", "NEEDED", "STATES", "TUNED", "VERDICTS", "Schema"]
 
 Schema = dict[str, pl.DataType | type[pl.DataType]]
 _MOMENT = pl.Datetime("us", "UTC")

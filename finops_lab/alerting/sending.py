@@ -100,9 +100,11 @@ def write_alerts(
                 try:
                     made += _deliver(sink, places[sink.name], row, state, now, pause_s)
                 except NotDelivered as error:
-                    left = f", {len(wanted) - number} alerts wait for the next run"
-                    failed.append(f"sink {sink.name!r} {error}{left}")
-                    break  # a server that is away is not asked once more for every alert
+                    left = 1 if error.others else len(wanted) - number
+                    wait = "alert waits" if left == 1 else "alerts wait"
+                    failed.append(f"sink {sink.name!r} {error}, {left} {wait} for the next run")
+                    if not error.others:
+                        break  # a server that is away is not asked once more for every alert
     if failed:
         raise NotDelivered("; ".join(failed), hint="run it again: what was sent is not sent twice")
     return pl.DataFrame(made, schema=DELIVERIES, orient="row")

@@ -102,7 +102,17 @@ def detect(
         pl.when(known).then(pl.col("amount").fill_null(pl.lit(0, MONEY))).alias("amount")
     )
     frame = frame.join(panel.names, on="slice", how="left", maintain_order="left")
+    rest = ("amount", "actual", "expected", "low", "high", "level", "spread", "score", "threshold")
     return frame.select(
-        "slice", "dimension", "value", "BillingCurrency", *SCOPES.values(), "metric", "day", "state", "amount",
-        "actual", "expected", "low", "high", "level", "spread", "score", "threshold", "direction", "alarm",
-    )  # fmt: skip
+        "slice",
+        "dimension",
+        "value",
+        "BillingCurrency",
+        *SCOPES.values(),
+        "metric",
+        "day",
+        "state",
+        *rest,
+        "direction",
+        "alarm",
+    )

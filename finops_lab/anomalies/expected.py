@@ -22,7 +22,8 @@ from finops_lab.anomalies.trend import WINDOWS, Trend
 __all__ = ["START", "Expected", "expect"]
 
 START = 28  # days of a slice from which its first level, weekdays and spread are taken
-_LEVEL, _WEEKDAY = (0.03, 0.1, 0.3), (0.05, 0.15)  # the grid of speeds
+_LEVEL, _WEEKDAY = (0.03, 0.1, 0.3), (0.03, 0.1)  # the grid of speeds
+_ECHO = (0.0, 0.4)  # share of a day's error that comes again the day after
 _CLIP = 2.0  # standard deviations of an error that a form learns from at most
 _MEMORY = 0.97  # what a day later is left of the evidence for a form
 _FREEDOM = 5.0  # degrees of the Student distribution
@@ -67,11 +68,11 @@ class _Forms:
     """Levels, weekdays, spreads and evidence of all forms (rows) and slices (columns)."""
 
     def __init__(self, slices: int) -> None:
-        speeds = np.array(list(product(_LEVEL, _WEEKDAY)))
-        self.alpha, self.gamma = speeds[:, :1], speeds[:, 1:]
+        speeds = np.array(list(product(_LEVEL, _WEEKDAY, _ECHO)))
+        self.alpha, self.gamma, self.echo = speeds[:, :1], speeds[:, 1:2], speeds[:, 2:]
         shape = (len(speeds), slices)
         self.level, self.variance, self.evidence = np.zeros(shape), np.ones(shape), np.zeros(shape)
-        self.weekdays = np.zeros((7, *shape))
+        self.weekdays, self.off = np.zeros((7, *shape)), np.zeros(shape)
         self.top = np.zeros(slices)
 
     def begin(self, rows: Bools, x: Floats, weekday: Floats) -> Floats:
@@ -89,6 +90,7 @@ class _Forms:
         self.weekdays[:, :, rows] = season[:, None, :]
         self.variance[:, rows] = np.square(spread)
         self.evidence[:, rows] = 0.0
+        self.off[:, rows] = 0.0
         self.top[rows] = level
         return flat
 
@@ -97,9 +99,9 @@ class _Forms:
         weight /= weight.sum(0)
         return weight
 
-    def learn(self, weekday: int, error: Floats, known: Bools) -> None:
-        """Move every form by its own clipped error."""
-        error = np.where(known, error, 0.0)
+    def learn(self, weekday: int, off: Floats, known: Bools) -> None:
+        """Move every form by its own clipped error, which is how far off the day was without the echo."""
+        error = np.where(known, off - self.echo * self.off, 0.0)
         square, spread = np.square(error), np.sqrt(self.variance)
         ratio = np.minimum(square / self.variance, 36.0)
         fit = -np.log(spread) - (_FREEDOM + 1) / 2 * np.log1p(ratio / _FREEDOM)
@@ -108,6 +110,7 @@ class _Forms:
         moved = (1 - _SPREAD) * self.variance + _SPREAD * kept
         self.variance = np.where(known, np.maximum(moved, _LEAST**2), self.variance)
         clipped = np.clip(error, -_CLIP * spread, _CLIP * spread)
+        self.off = np.where(known, np.clip(off, -_CLIP * spread, _CLIP * spread), self.echo * self.off)
         self.level += self.alpha * clipped
         self.weekdays[weekday] += self.gamma * clipped
 
@@ -160,7 +163,8 @@ def expect(values: Floats, missing: Bools, days: list[date]) -> Expected:
         if not live.any():
             continue
         here = known[:, t] & live
-        each = forms.level + forms.weekdays[weekday[t]]
+        flat = forms.level + forms.weekdays[weekday[t]]
+        each = flat + forms.echo * forms.off
         weight = forms.weights()
         mean = (weight * each).sum(0)
         sd = np.sqrt((weight * (forms.variance + np.square(each - mean))).sum(0))
@@ -183,12 +187,13 @@ def expect(values: Floats, missing: Bools, days: list[date]) -> Expected:
         level = (weight * forms.level).sum(0)
         levels[live, t] = level[live]
         scores[1:, here, t] = trend.step(t, level, error, sd, live)[:, here]
-        forms.learn(int(weekday[t]), x - each - added, here)
+        forms.learn(int(weekday[t]), x - flat - added, here)
         last[:-1], last[-1] = last[1:].copy(), error
         stays = np.all(last > _OFF * sd, 0) | np.all(last < -_OFF * sd, 0)
         if stays.any():
             jump = np.where(stays, np.median(last, 0), 0.0)
             forms.level = np.where(stays, level + jump, forms.level)
+            forms.off[:, stays] = 0.0
             trend.shift(t - _STAYS + 1, jump)
             last[:, stays] = 0.0
     return Expected(log, levels, spread, scores, age)
