@@ -16,7 +16,8 @@ from finops_lab.anomalies.panel import Bools, Floats
 __all__ = ["Found", "lasting", "search"]
 
 _Codes = NDArray[np.int64]
-# What a condition more and an element more must explain of the change to be worth their words.
+# What a condition more and an element more must explain of the change to be worth their words; that all
+# changed alike is said at the price of one.
 _CONDITION, _ELEMENT = 0.03, 0.08
 _NAMELESS = 0.06  # more, where a condition is that nothing is named
 _MOVED = 0.3  # of an element's change: where a broader slice changed by less, its parts only swapped places
@@ -256,7 +257,7 @@ class _Cells:
         order = np.array(chosen[:most])
         # More than the whole change is explained by one element alone: two that do so are partly chance.
         gains = np.minimum(np.cumsum(gain[order]), max(1.0, float(gain[order[0]])))
-        scores = gains - _CONDITION * len(names) - _ELEMENT * np.arange(order.size)
+        scores = gains - _CONDITION * max(len(names), 1) - _ELEMENT * np.arange(order.size)
         number = int(np.argmax(np.round(scores, 12)))
         members = sorted(order[: number + 1].tolist(), key=lambda g: (-round(float(share[g]), 12), g))
         return Found(names, tuple(codes == g for g in members), float(scores[number]))

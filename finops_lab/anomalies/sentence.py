@@ -146,7 +146,7 @@ def causes_words(causes: pl.DataFrame, asked: Sequence[str], before: timedelta) 
         return f"no {' or '.join([*([', '.join(asked[:-1])] if asked[1:] else []), asked[-1]])} in {when}"
     one = told.row(0, named=True)
     hours = one["hours_before"]
-    when = f", {hours:.0f} hours before" if hours >= 1 else ""
+    when = f", {hours:.0f} hour{'' if round(hours) == 1 else 's'} before" if hours >= 1 else ""
     more = f" (and {told.height - 1} more)" if told.height > 1 else ""
     return f"coincides with {one['what']}{when}{more}"
 
@@ -169,7 +169,7 @@ def _scope_words(event: Mapping[str, Any]) -> str:
 def _metric_words(metric: str) -> str:
     if metric in AMOUNTS:
         return f"{metric.removesuffix('Cost')} cost"
-    words = metric.replace("_", " ")
+    words = metric.removesuffix("_ms").replace("gpu", "GPU").replace("_", " ")
     return words[:1].upper() + words[1:]
 
 
