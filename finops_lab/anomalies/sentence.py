@@ -36,6 +36,7 @@ _GROUPS = {
     "not_measured": "use that is not measured",
 }
 _MOST, _LITTLE, _TOLD = 0.6, 0.2, 0.15
+_TELLING = 0.5  # of the slice, that a candidate is of
 _ALL = (0.995, 1.05)
 
 
@@ -139,7 +140,7 @@ def causes_words(causes: pl.DataFrame, asked: Sequence[str], before: timedelta) 
     """
     if not asked:
         return None
-    told = causes.filter(pl.col("matched") != "")
+    told = causes.filter(pl.col("match") >= _TELLING)
     if told.is_empty():
         days = round(before / timedelta(days=1))
         when = "the day before" if days == 1 else f"the {days} days before"
