@@ -22,7 +22,7 @@ CAUSES: dict[str, pl.DataType | type[pl.DataType]] = {
     "score": pl.Float64,
 }
 KINDS = ("deploy", "job", "scale events", "evictions", "price change")
-_UNKNOWN = 0.2  # of a happening that says nothing that the slice says too
+_UNKNOWN = 0.2  # of a happening that says nothing, or nothing telling, that the slice says too
 _HALF_LIFE = timedelta(hours=24)
 # Where a name that differs proves nothing: telemetry and bill call regions and machines differently.
 _LOOSE = ("provider", "environment", "region", "machine type", "resource")
@@ -65,7 +65,8 @@ def coincidences(
     polars.DataFrame
         `CAUSES`: ``what`` in words, ``matched`` the dimensions that fit, ``hours_before`` (below zero
         inside the event's first day, hour or five minutes: a day's bill does not say when in it),
-        ``match`` the share of the slice that fits, 0.2 where nothing can be compared, ``score`` that
+        ``match`` the share of the slice that fits, 0.2 where no more than a provider, region, environment
+        or machine type can be compared, ``score`` that
         times a half for each day between. What belongs to other slices is left out.
 
     Notes
@@ -119,17 +120,19 @@ def _match(said: Mapping[str, str | None], scope: _Scope) -> tuple[float, str]:
     shares = {}
     for name, value in said.items():
         known = scope.get(name)
+        if name == "pool" and not known:
+            known = scope.get("resource")  # bills call a pool's machines by its name
         if value is None or not known:
             continue
         # A job's machines carry its name and a number.
-        prefix = name == "resource"
+        prefix = name in ("resource", "pool")
         alike = [share for one, share in known.items() if one == value or (prefix and one.startswith(value))]
         if alike or name not in _LOOSE:
             shares[name] = min(max(sum(alike), 0.0), 1.0)
     firm = [share for name, share in shares.items() if name not in _LOOSE]
     found = max(min(firm, default=0.0), shares.get("resource", 0.0))
     if not firm and not found:
-        found = max(shares.values(), default=_UNKNOWN)
+        found = _UNKNOWN
     return found, ", ".join(name for name, share in shares.items() if share > 0)
 
 
@@ -204,7 +207,7 @@ def _scale_events(frame: pl.LazyFrame, begin: datetime, end: datetime) -> list[_
     for pool, ts, first, unit, most, times in rows.collect().iter_rows():
         what = f"{times} scale event{'s' if times > 1 else ''} of {pool}"
         what += f", {first:g} to at most {most:g} {unit}s" if first is not None and most is not None else ""
-        found.append((ts, what, {"pool": pool, "resource": pool}))
+        found.append((ts, what, {"pool": pool}))
     return found
 
 

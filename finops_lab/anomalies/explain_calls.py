@@ -145,7 +145,7 @@ def _entries(rows: pl.DataFrame | pl.LazyFrame, side: Side, amount: str) -> pl.D
         .then(pl.lit(f"{_EVENT:%Y-%m}"))
         .otherwise(pl.lit(f"{_BEFORE:%Y-%m}"))
         .alias("x_ChargeMonth"),
-        pl.lit("XXX").alias("BillingCurrency"),  # one currency, whichever: ISO 4217's code of none
+        pl.lit("one").alias("BillingCurrency"),  # entries of several were refused before
         *_ENTRY,
         amount,
     )

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from finops_lab.allocation import UNALLOCATED
 from finops_lab.anomalies.attribution import DIMENSIONS, GROUP, MARK, Leaves
 from finops_lab.anomalies.explain_search import Found
 from finops_lab.anomalies.panel import Bools
@@ -40,7 +41,6 @@ PATH: _Schema = {
 }
 _MOST_OF_SLICE = 0.9  # of its change in one value: worth a word
 _OF_CALLS = ("team", "feature", "customer", "environment", "region", "model", "variant", "pool")
-_NOBODY = "unallocated"
 
 
 def pinned(of: Leaves, one: Found, member: Bools) -> dict[str, str | None]:
@@ -120,7 +120,7 @@ def where_of(of: Leaves, member: Bools) -> dict[str, list[str]]:
             continue
         values = part[name].unique().sort()
         narrow = values.len() == 1 or values.len() < of.frame[name].n_unique() or name == "model"
-        if narrow and not values.null_count() and _NOBODY not in values:
+        if narrow and not values.null_count() and UNALLOCATED not in values:
             found[name] = values.to_list()
     return found
 
@@ -137,7 +137,7 @@ def shares_of(event: Mapping[str, Any], of: Leaves | None, member: Bools) -> dic
     for name in of.dimensions:
         by = pl.col("_resource" if name == "resource" else name)
         sums = part.group_by(by).agg((pl.col("actual") - pl.col("expected")).sum().alias("excess")).sort(by)
-        told = {value: float(one) for value, one in sums.iter_rows() if value not in (None, _NOBODY)}
+        told = {value: float(one) for value, one in sums.iter_rows() if value not in (None, UNALLOCATED)}
         whole = float(exact_sum(sums["excess"].to_list()))
         if whole and told:
             shares[name] = {value: one / whole for value, one in told.items()}

@@ -16,11 +16,15 @@ from finops_lab.anomalies.panel import Bools, Floats
 __all__ = ["Found", "lasting", "search"]
 
 _Codes = NDArray[np.int64]
-# What a condition more and an element more must explain of the change to be worth their words.
-_CONDITION, _ELEMENT = 0.03, 0.1
+# What a condition more and an element more must explain of the change to be worth their words; that all
+# changed alike is said at the price of one.
+_CONDITION, _ELEMENT = 0.03, 0.08
 _NAMELESS = 0.06  # more, where a condition is that nothing is named
+_MOVED = 0.3  # of an element's change: where a broader slice changed by less, its parts only swapped places
+_CERTAIN = 3.0  # times its usual swing from week to week, for an element beside the largest
 _LEAST_SHARE = 0.05  # of the change, of an element that is named
 _FEW_WEEKS, _GUESSED_NOISE = 3, 0.1
+_UNEVEN = 0.2  # of what one factor makes of a leaf: no cause hits all leaves of a slice just alike
 _MOST_FACTOR = 10.0  # noise is not taken to grow with the factor for ever
 _EPHEMERAL = 0.3  # share of the money before in names of one week only: such names are not compared
 _EXTENDED = 6  # pairs that a third dimension is tried with
@@ -201,7 +205,8 @@ class _Cells:
         self.actual = frame["actual"].cast(pl.Float64).to_numpy()
         self.expected = frame["expected"].cast(pl.Float64).to_numpy()
         self.change = float(self.actual.sum() - self.expected.sum())
-        self.noise = self._noise(_before(frame, weeks))
+        self.before = _before(frame, weeks)
+        self.noise = self._noise(self.before)
         self.off = np.maximum(np.abs(self.actual - self.expected) - self.noise, 0.0)
 
     def _noise(self, before: Floats) -> Floats:
@@ -228,26 +233,50 @@ class _Cells:
         codes = np.zeros(self.actual.size, dtype=np.int64)
         for code, count in columns:
             codes = codes * count + code
-        _, codes = np.unique(codes, return_inverse=True)
+        _, leaf, codes = np.unique(codes, return_index=True, return_inverse=True)
         actual, expected = (np.bincount(codes, x) for x in (self.actual, self.expected))
         factor = np.divide(actual, expected, out=np.ones_like(actual), where=expected != 0)
         factor = np.where(factor < 0, 1.0, factor)[codes]
         noise = self.noise * np.clip(factor, 1.0, _MOST_FACTOR)
+        noise += _UNEVEN * np.abs((factor - 1.0) * self.expected)
         off = np.maximum(np.abs(self.actual - factor * self.expected) - noise, 0.0)
         off[(expected == 0)[codes]] = 0.0  # what was never there is explained by being new
         gain = (np.bincount(codes, self.off) - np.bincount(codes, off)) / abs(self.change)
-        share = (actual - expected) / self.change
+        excess = np.asarray(actual - expected, dtype=np.float64)
+        share = excess / self.change
         nameless = np.zeros(actual.size)
         for name in names:
             if frame[name].null_count():
                 nameless[np.unique(codes[frame[name].is_null().to_numpy()])] += _NAMELESS
         gain = np.where(share >= _LEAST_SHARE, gain - nameless, -1.0)
-        order = np.argsort(-np.round(gain, 12), kind="stable")[:most]
+        order = np.argsort(-np.round(gain, 12), kind="stable")
+        order = order[np.append(True, self._sure(codes, excess)[order[1:]])][: 2 * most]
+        chosen = [g for g in order if gain[g] > 0 and not self._moved(columns, leaf[g], excess[g])]
+        if not chosen:
+            return None
+        order = np.array(chosen[:most])
         # More than the whole change is explained by one element alone: two that do so are partly chance.
         gains = np.minimum(np.cumsum(gain[order]), max(1.0, float(gain[order[0]])))
-        scores = gains - _CONDITION * len(names) - _ELEMENT * np.arange(order.size)
+        scores = gains - _CONDITION * max(len(names), 1) - _ELEMENT * np.arange(order.size)
         number = int(np.argmax(np.round(scores, 12)))
-        if gain[order[number]] <= 0:
-            return None
         members = sorted(order[: number + 1].tolist(), key=lambda g: (-round(float(share[g]), 12), g))
         return Found(names, tuple(codes == g for g in members), float(scores[number]))
+
+    def _sure(self, codes: _Codes, excess: Floats) -> Bools:
+        """Say which elements moved more than they do from week to week."""
+        if self.before.shape[1] < _FEW_WEEKS:
+            return np.ones(excess.size, dtype=np.bool_)
+        weeks = np.stack([np.bincount(codes, week) for week in self.before.T])
+        return np.asarray(np.abs(excess) > _CERTAIN * weeks.std(axis=0, ddof=1))
+
+    def _moved(self, columns: Sequence[tuple[_Codes, int]], leaf: int, excess: float) -> bool:
+        """Say whether an element's change is made up for by its neighbours: a tag that changed hands."""
+        inside = [codes == codes[leaf] for codes, _ in columns]
+        for name in range(len(inside)):
+            broader = np.ones(self.actual.size, dtype=np.bool_)
+            for other in [*inside[:name], *inside[name + 1 :]]:
+                broader &= other
+            change = self.actual[broader].sum() - self.expected[broader].sum()
+            if change / excess < _MOVED:
+                return True
+        return False

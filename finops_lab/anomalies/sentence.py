@@ -36,6 +36,7 @@ _GROUPS = {
     "not_measured": "use that is not measured",
 }
 _MOST, _LITTLE, _TOLD = 0.6, 0.2, 0.15
+_TELLING = 0.5  # of the slice, that a candidate is of
 _ALL = (0.995, 1.05)
 
 
@@ -139,14 +140,14 @@ def causes_words(causes: pl.DataFrame, asked: Sequence[str], before: timedelta) 
     """
     if not asked:
         return None
-    told = causes.filter(pl.col("matched") != "")
+    told = causes.filter(pl.col("match") >= _TELLING)
     if told.is_empty():
         days = round(before / timedelta(days=1))
         when = "the day before" if days == 1 else f"the {days} days before"
         return f"no {' or '.join([*([', '.join(asked[:-1])] if asked[1:] else []), asked[-1]])} in {when}"
     one = told.row(0, named=True)
     hours = one["hours_before"]
-    when = f", {hours:.0f} hours before" if hours >= 1 else ""
+    when = f", {hours:.0f} hour{'' if round(hours) == 1 else 's'} before" if hours >= 1 else ""
     more = f" (and {told.height - 1} more)" if told.height > 1 else ""
     return f"coincides with {one['what']}{when}{more}"
 
@@ -169,7 +170,7 @@ def _scope_words(event: Mapping[str, Any]) -> str:
 def _metric_words(metric: str) -> str:
     if metric in AMOUNTS:
         return f"{metric.removesuffix('Cost')} cost"
-    words = metric.replace("_", " ")
+    words = metric.removesuffix("_ms").replace("gpu", "GPU").replace("_", " ")
     return words[:1].upper() + words[1:]
 
 

@@ -29,7 +29,7 @@ SIMILAR: dict[str, pl.DataType | type[pl.DataType]] = {
     "similarity": pl.Float64,
 }
 _KIND, _SCOPE, _SHAPE = 0.25, 0.45, 0.3
-_LEAST = 0.5
+_LEAST = 0.6
 
 
 def similar_events(
