@@ -9,7 +9,8 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from helpers import cost_row, put, write_lab
+from helpers import PLAIN_TOML, cost_row, put, write_lab
+from test_cli import refused, run
 
 from finops_lab.errors import InputError
 from finops_lab.lab import Lab, open_lab
@@ -24,7 +25,7 @@ def sample(sample_copy: Path) -> Watched:
     return anomalies(open_lab(sample_copy, progress=False))
 
 
-def small_lab(folder: Path, *, days: int = 90, spike: int = 80) -> Lab:
+def small_lab(folder: Path, *, days: int = 90, spike: int = 80, toml: str = "") -> Lab:
     """Write a lab of two services that cost about the same every day, and one that leaps once."""
     first, rows = date(2026, 6, 1), []
     for n in range(days):
@@ -41,7 +42,7 @@ def small_lab(folder: Path, *, days: int = 90, spike: int = 80) -> Lab:
                     BillingPeriodEnd=f"{(begin.replace(day=1) + timedelta(days=32)).replace(day=1)}T00:00:00Z",
                 )
             )
-    write_lab(folder, {"bills.csv": rows})
+    write_lab(folder, {"bills.csv": rows}, PLAIN_TOML + toml)
     return open_lab(folder, progress=False)
 
 
@@ -176,3 +177,65 @@ def test_what_is_asked_must_make_sense(sample: Watched) -> None:
         anomalies(sample.lab, since="October")
     with pytest.raises(InputError, match="no event 'x'"):
         sample.explain("x")
+
+
+def test_the_command_line_prints_anomalies_with_money_and_a_sentence_and_writes_json(tmp_path: Path) -> None:
+    lab = small_lab(tmp_path / "lab")
+    out = tmp_path / "new" / "anomalies.json"
+    done = run("anomalies", "--lab", lab.folder, "--since", "2026-08-01", "--json", out)
+    assert done.returncode == 0, done.stderr
+    (row,) = [line for line in done.stdout.splitlines() if "2026-08-20" in line]
+    assert "EffectiveCost of service Compute" in row
+    assert all(text in row for text in ("$510", "$101", "+$409", "open"))
+    assert "Effective cost in Compute was $409 above the $101 expected on 20 August 2026" in done.stdout
+    written = json.loads(out.read_text(encoding="utf-8"))
+    assert (written["since"], written["until"]) == ("2026-08-01", "2026-08-29")
+    assert len(written["events"]) == anomalies(lab).events.height
+    (root,) = [event for event in written["events"] if event["cause_of"] is None]
+    assert Decimal(root["excess_amount"]) == anomalies(lab).roots["excess_amount"][0]
+    assert root["sentence"].startswith("Effective cost in Compute was $409 above")
+    first = out.read_bytes()
+    run("anomalies", "--lab", lab.folder, "--since", "2026-08-01", "--json", out, "--now", written["at"][:-1])
+    assert out.read_bytes() == first
+
+
+def test_alerts_go_to_sinks_only_when_asked_and_once(tmp_path: Path) -> None:
+    toml = """
+[[budgets]]
+from = "2026-08"
+to = "2026-08"
+amount = "3800"
+
+[[sinks]]
+name = "log"
+kind = "file"
+path = "alerts.jsonl"
+"""
+    lab, out = small_lab(tmp_path / "lab", days=82, toml=toml), tmp_path / "alerts.json"
+    asked = ("alerts", "--lab", lab.folder, "--since", "2026-08-01", "--now", "2026-08-21", "--json", out)
+    done = run(*asked)
+    assert done.returncode == 0, done.stderr
+    (row,) = [line for line in done.stdout.splitlines() if "2026-08-20" in line]
+    assert "page" in row and "runaway against the budget" in row, "4.0 times expected, 409 of 3,800 a day"
+    (alert,) = json.loads(out.read_text(encoding="utf-8"))["alerts"]
+    assert alert["state"] == "send" and alert["sentence"].startswith(
+        "Effective cost in Compute was $409 above"
+    )
+    sent = lab.folder / "alerts.jsonl"
+    assert not sent.exists()
+    assert "log: 1 sent" in run(*asked, "--send").stdout
+    assert "log: 1 sent before" in run(*asked, "--send").stdout
+    assert len(sent.read_text(encoding="utf-8").splitlines()) == 1
+
+
+def test_the_command_line_says_what_is_wrong_in_a_line(tmp_path: Path) -> None:
+    lab = small_lab(tmp_path, days=10, spike=99)
+    ask = ("--lab", lab.folder, "--since", "2026-06-01")
+    refused(run("anomalies", *ask, "--until", "2026-05-01"), "--until 2026-05-01 lies before --since")
+    refused(run("anomalies", "--lab", lab.folder, "--since", "June"), "--since must be written like")
+    refused(run("alerts", *ask, "--now", "soon"), "--now must be written like")
+    refused(run("alerts", *ask, "--now", "2026-05-01"), "lies after now")
+    refused(run("alerts", *ask, "--send"), "finops.toml has no sinks")
+    done = run("anomalies", *ask)
+    assert done.returncode == 0, "ten days are too few to judge"
+    assert "2026-06-01 to 2026-06-10" in done.stdout

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from finops_lab.cli import (
+    anomalies,
     books,
     budgets,
     canary,
@@ -222,6 +223,7 @@ def _review_one(lab: Lab, month: str, out: Path, metric: Metric) -> list[str]:
 value.register()
 forecasts.register()
 budgets.register()
+anomalies.register()
 features.register()
 plans.register()
 profile.register()

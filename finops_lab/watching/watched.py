@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from functools import cached_property
 from typing import Any
@@ -70,6 +70,22 @@ class Watched:
             return []
         whole = judged_days.filter(judged_days >= _month_after(first))
         return whole.dt.month_start().unique().sort().to_list()
+
+    def between(self, since: date | None = None, until: date | None = None) -> Watched:
+        """Return the days from one to another, both included, and the events that touch them.
+
+        Parameters
+        ----------
+        since, until : datetime.date, optional
+            By default all.
+        """
+        touched = [pl.col("last").dt.date() >= since] if since else []
+        touched += [pl.col("first").dt.date() <= until] if until else []
+        within = [pl.col("day") >= since] if since else []
+        within += [pl.col("day") <= until] if until else []
+        events = self.every.filter(*touched) if touched else self.every
+        days = self.days.filter(*within) if within else self.days
+        return replace(self, events=events, days=days)
 
     def explain(self, event: str | Mapping[str, Any]) -> Explanation:
         """Say why an event happened: which slice, volume or price, what coincides, what was like it.
@@ -216,16 +232,7 @@ def anomalies(
         found = telemetry(lab, budgets=asked.budgets, at=at, store=store)
         events = pl.concat([events, found]).sort("first", "dimension", "value", "metric", "kind", "id")
     events = judged(events, read_feedback(lab.folder / FEEDBACK_FILE))
-    touched = [pl.col("last").dt.date() >= first] if first else []
-    touched += [pl.col("first").dt.date() <= last] if last else []
-    within = [pl.col("day") >= first] if first else []
-    within += [pl.col("day") <= last] if last else []
-    return Watched(
-        lab,
-        events.filter(*touched) if touched else events,
-        days.filter(*within) if within else days,
-        events,
-    )
+    return Watched(lab, events, days, events).between(first, last)
 
 
 def _day(text: date | str | None, name: str) -> date | None:

@@ -1,0 +1,189 @@
+"""`finops-lab anomalies` and `finops-lab alerts`: what departs from the expected, and who is told."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from finops_lab.cli._app import LabOption, app, spinner
+from finops_lab.errors import InputError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from finops_lab.lab import Lab
+
+__all__ = ["register"]
+
+_Json = Annotated[Path | None, typer.Option("--json", help="Also write everything as JSON.", metavar="FILE")]
+_Now = Annotated[
+    str | None,
+    typer.Option("--now", help="Look as of this moment (UTC). Default: now.", metavar="YYYY-MM-DD[THH:MM]"),
+]
+
+
+def anomalies(
+    lab: LabOption = None,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            "--since", help="First day. Default: 30 days before the last one.", metavar="YYYY-MM-DD"
+        ),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option("--until", help="Last day, included.", metavar="YYYY-MM-DD")
+    ] = None,
+    json: _Json = None,
+    top: Annotated[int, typer.Option("--top", help="Events that are shown and explained.", min=1)] = 20,
+    budget: Annotated[
+        float | None,
+        typer.Option(
+            "--false-alarms",
+            help="False alarms per slice and month. Default: [anomalies] in finops.toml, or 1.",
+        ),
+    ] = None,
+    now: _Now = None,
+) -> None:
+    """Find anomalies in daily spend and telemetry, and say why they happened.
+
+    Spend is judged by provider, service, team, model and feature, from the days before each day. Events
+    that are part of another one are only written with --json. The money at stake is actual minus expected.
+
+    Examples: finops-lab anomalies --since 2026-10-01 --until 2026-10-31;
+    finops-lab anomalies --lab my-lab --json anomalies.json
+    """
+    from finops_lab.lab import open_lab
+    from finops_lab.printing_anomalies import print_anomalies, write_json
+    from finops_lab.watching import anomalies as found_in
+
+    at = _moment(now)
+    first, last = _day(since, "--since"), _day(until, "--until")
+    opened = open_lab(lab, progress=sys.stderr.isatty())
+    with spinner("looking at every day of every slice"):
+        whole = found_in(opened, at=at, budget=budget)
+        days = whole.days["day"]
+        newest = last or (days.max() if days.len() else at.date())
+        assert isinstance(newest, date)
+        first = first or newest - timedelta(days=30)
+        if newest < first:
+            raise InputError(f"--until {newest} lies before --since {first}")
+        found = whole.between(first, newest)
+        roots = found.roots
+        shown = roots.head(top)
+        sentences = found.sentences(shown)
+    title = f"Anomalies of {opened.name}, {first} to {newest}"
+    print_anomalies(shown, sentences, title=title, left_out=roots.height - shown.height)
+    if json is not None:
+        known = {"lab": opened.name, "since": str(first), "until": str(newest), "at": f"{at:%Y-%m-%dT%H:%MZ}"}
+        write_json(json, found.events, known, sentences, "events")
+        typer.echo(f"wrote {found.events.height} events: {json}")
+
+
+def alerts(
+    since: Annotated[
+        str, typer.Option("--since", help="First day, such as 2026-10-01.", metavar="YYYY-MM-DD")
+    ],
+    lab: LabOption = None,
+    json: _Json = None,
+    send: Annotated[
+        bool, typer.Option("--send", help="Send to [[sinks]] of finops.toml what was not sent yet.")
+    ] = False,
+    now: _Now = None,
+) -> None:
+    """Say who is to be told of what: pages and tickets, one for each cause.
+
+    Rules are [[alerts]] and [[quiet]] in finops.toml, and built-in ones after them. Nothing is sent
+    without --send, and nowhere but to [[sinks]].
+
+    Examples: finops-lab alerts --since 2026-10-01 --now 2026-10-17; finops-lab alerts --lab my-lab
+    --since 2026-11-01 --json alerts.json --send
+    """
+    from finops_lab.alerting import alerts as routed
+    from finops_lab.alerting import rules_of, write_alerts
+    from finops_lab.lab import open_lab
+    from finops_lab.printing_anomalies import print_alerts, write_json
+    from finops_lab.watching import anomalies as found_in
+
+    at, first = _moment(now), _day(since, "--since")
+    assert first is not None
+    if at.date() < first:
+        raise InputError(f"--since {first} lies after now, {at:%Y-%m-%d}")
+    opened = open_lab(lab, progress=sys.stderr.isatty())
+    if send and not opened.config.sinks:
+        raise InputError(
+            "finops.toml has no sinks",
+            file=opened.folder / "finops.toml",
+            hint="write [[sinks]], or leave out --send",
+        )
+    with spinner("looking at every day of every slice"):
+        found = found_in(opened, since=first, at=at)
+        rules = rules_of(opened.config)
+        burn, budgets = _burn(opened, first, at), _budgets(opened, at)
+        made = routed(found.events, rules, now=at, burn=burn, budgets=budgets)
+        told = made.filter(made["state"] == "send")["event"].to_list()
+        sentences = found.sentences(found.events.filter(found.events["id"].is_in(told)))
+        made = routed(found.events, rules, now=at, burn=burn, budgets=budgets, sentences=sentences)
+    print_alerts(made, title=f"Alerts of {opened.name} since {first}, at {at:%Y-%m-%d %H:%M} UTC")
+    if json is not None:
+        known = {"lab": opened.name, "since": str(first), "at": f"{at:%Y-%m-%dT%H:%MZ}"}
+        write_json(json, made, known, {}, "alerts")
+        typer.echo(f"wrote {made.height} alerts: {json}")
+    if send:
+        done = write_alerts(made, opened.config.sinks, folder=opened.folder, now=at)
+        for sink, outcome, number in done.group_by("sink", "outcome").len().sort("sink", "outcome").rows():
+            typer.echo(f"{sink}: {number} {outcome}")
+
+
+def _budgets(lab: Lab, at: datetime) -> pl.DataFrame:
+    """Return the budgets that were in force at a moment, by month as alerts look them up."""
+    import polars as pl
+
+    from finops_lab.planning.budgets import in_force
+
+    return in_force(lab.budgets(), at.date()).with_columns(pl.col("month").dt.strftime("%Y-%m"))
+
+
+def _burn(lab: Lab, first: date, at: datetime) -> pl.DataFrame | None:
+    """Return the burn rates of the months that are looked at; None where nothing was promised."""
+    if lab.slos().is_empty():
+        return None
+    import polars as pl
+
+    from finops_lab.calendar import months_from
+    from finops_lab.errors import NoDataError
+    from finops_lab.valuing import levels
+
+    parts = []
+    for month in months_from(first.replace(day=1), at.date().replace(day=1)):
+        try:
+            parts.append(levels(lab, month, at=at if month == at.date().replace(day=1) else None).alerts)
+        except (InputError, NoDataError):
+            continue  # nothing was measured in it
+    return pl.concat(parts) if parts else None
+
+
+def _moment(text: str | None) -> datetime:
+    if text is None:
+        return datetime.now(UTC)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise InputError(f"--now must be written like 2026-10-17 or 2026-10-17T08:00, not {text!r}") from None
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _day(text: str | None, name: str) -> date | None:
+    try:
+        return None if text is None else date.fromisoformat(text)
+    except ValueError:
+        raise InputError(f"{name} must be written like 2026-10-05, not {text!r}") from None
+
+
+def register() -> None:
+    """Add the commands, after those that come first in the help."""
+    app.command()(anomalies)
+    app.command()(alerts)
