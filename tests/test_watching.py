@@ -12,6 +12,7 @@ import pytest
 from helpers import PLAIN_TOML, cost_row, put, write_lab
 from test_cli import refused, run
 
+import finops_lab as fl
 from finops_lab.errors import InputError
 from finops_lab.lab import Lab, open_lab
 from finops_lab.watching import DAYS, Watched, anomalies, spend
@@ -239,3 +240,20 @@ def test_the_command_line_says_what_is_wrong_in_a_line(tmp_path: Path) -> None:
     done = run("anomalies", *ask)
     assert done.returncode == 0, "ten days are too few to judge"
     assert "2026-06-01 to 2026-06-10" in done.stdout
+
+
+def test_m6_counts_what_people_confirmed_and_open_ones_are_its_upper_bound(tmp_path: Path) -> None:
+    lab = small_lab(tmp_path)
+
+    def m6(month: str) -> dict[str, object]:
+        table = fl.kpis(lab, month).table.filter(kpi="M6")
+        return table.select("value", "upper", "status", "reason").row(0, named=True)
+
+    assert m6("2026-08") == {"value": 0, "upper": 1, "status": "met", "reason": None}
+    # Nothing is known of a month whose days had too few before them: not 0.
+    assert m6("2026-06")["value"] is None
+    (root,) = anomalies(lab).roots.rows(named=True)
+    put(tmp_path / "feedback.csv", f"id,verdict\n{root['id']},confirmed\n")
+    assert m6("2026-08") == {"value": 1, "upper": None, "status": "met", "reason": None}
+    put(tmp_path / "feedback.csv", f"id,verdict\n{root['id']},false alarm\n")
+    assert m6("2026-08") == {"value": 0, "upper": None, "status": "met", "reason": None}

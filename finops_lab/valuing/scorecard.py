@@ -49,6 +49,9 @@ DEFINITIONS: tuple[Definition, ...] = (
 )
 
 
+_UNJUDGED = "too few days of bills before to judge its days by"
+
+
 def kpis(lab: Lab, month: str | date, *, metric: str = "EffectiveCost", at: datetime | None = None) -> Kpis:
     """Tell the twelve KPIs of a month, with targets, status and a trend of twelve months.
 
@@ -109,7 +112,7 @@ def figures(frames: Frames, *, metric: str = "EffectiveCost") -> pl.DataFrame:
         latency.engine_latency(frames.engine_buckets),
         failures.error_rates(frames.requests),
         failures.labelled_error_rate(frames.table("accuracy_samples", "ts")),
-        anomaly_rate.anomaly_rate(None, months),
+        _anomalies(frames, months),
         owners.owned(frames.entries, metric=metric),
         evictions.eviction_impact(frames.evictions, frames.jobs),
         error_budgets.burn_figures(burned(frames), currency=lab.currency),
@@ -126,6 +129,21 @@ def figures(frames: Frames, *, metric: str = "EffectiveCost") -> pl.DataFrame:
     ]
     within = pl.col("month").is_between(frames.first, frames.last)
     return pl.concat(part.filter(within) for part in parts)
+
+
+def _anomalies(frames: Frames, months: list[date]) -> pl.DataFrame:
+    """Count the anomalies of daily spend; months that nobody could judge have no value, not 0."""
+    from finops_lab.watching import anomalies, anomaly_counts
+
+    found = anomalies(frames.lab, at=frames.at, with_telemetry=False)
+    seen = [month for month in months if month in found.looked_at]
+    unseen = anomaly_rate.anomaly_rate(None, [month for month in months if month not in seen])
+    unseen = unseen.with_columns(reason=pl.lit(_UNJUDGED))
+    if not seen:
+        return unseen
+    by = ("provider", "service", "team", "model", "feature")
+    told = anomaly_rate.anomaly_rate(anomaly_counts(found).filter(pl.col("month").is_in(seen)), seen, by=by)
+    return pl.concat([told, unseen])
 
 
 def _per_qps(frames: Frames, metric: str) -> pl.DataFrame:

@@ -1,6 +1,6 @@
 """A lab watched: its anomalies, kept in the lake, with what people said of them and why they happened."""
 
 from finops_lab.watching.spend import DAYS, spend
-from finops_lab.watching.watched import Watched, anomalies
+from finops_lab.watching.watched import Watched, anomalies, anomaly_counts
 
-__all__ = ["DAYS", "Watched", "anomalies", "spend"]
+__all__ = ["DAYS", "Watched", "anomalies", "anomaly_counts", "spend"]

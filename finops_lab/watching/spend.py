@@ -18,9 +18,10 @@ from finops_lab.lab import Lab
 from finops_lab.money import MONEY
 from finops_lab.watching.store import keep, kept, place_of
 
-__all__ = ["DAYS", "STATISTIC", "closed_before", "spend"]
+__all__ = ["DAYS", "INCOMPLETE", "STATISTIC", "closed_before", "spend"]
 
-STATISTIC = "daily spend"  # the detector, as events call it
+# Detectors, as events call them.
+STATISTIC, INCOMPLETE = "daily spend", "incomplete export"
 
 DAYS: dict[str, pl.DataType] = {
     "slice": pl.Int64(),

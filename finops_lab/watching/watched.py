@@ -11,15 +11,15 @@ from typing import Any
 import polars as pl
 
 from finops_lab import bookkeeping, measuring
-from finops_lab.alerting.feedback import judged, read_feedback
+from finops_lab.alerting.feedback import anomaly_rows, judged, read_feedback
 from finops_lab.allocation import assign
 from finops_lab.anomalies.explain import Explanation, explain
 from finops_lab.errors import FinopsError, InputError, NoDataError
 from finops_lab.lab import Lab
-from finops_lab.watching.spend import STATISTIC, spend
+from finops_lab.watching.spend import INCOMPLETE, STATISTIC, spend
 from finops_lab.watching.telemetry import telemetry
 
-__all__ = ["FEEDBACK_FILE", "Watched", "anomalies"]
+__all__ = ["FEEDBACK_FILE", "Watched", "anomalies", "anomaly_counts"]
 
 FEEDBACK_FILE = "feedback.csv"
 _WEEKS = 8  # before an event, that explain it
@@ -233,6 +233,23 @@ def anomalies(
         events = pl.concat([events, found]).sort("first", "dimension", "value", "metric", "kind", "id")
     events = judged(events, read_feedback(lab.folder / FEEDBACK_FILE))
     return Watched(lab, events, days, events).between(first, last)
+
+
+def anomaly_counts(found: Watched) -> pl.DataFrame:
+    """Return the anomalies of spend as the cost anomaly rate counts them: roots, by their first day.
+
+    Parameters
+    ----------
+    found : Watched
+        Of a lab, of all days. What an export lacks is no anomaly of cost, and is left out.
+
+    Returns
+    -------
+    polars.DataFrame
+        As `finops_lab.alerting.anomaly_rows`, and ``month`` (Date, its first day).
+    """
+    spent = found.every.filter(pl.col("kind") == "spend", pl.col("detector") != INCOMPLETE)
+    return anomaly_rows(spent).with_columns(pl.col("ts").dt.date().dt.month_start().alias("month"))
 
 
 def _day(text: date | str | None, name: str) -> date | None:

@@ -8,6 +8,7 @@ from finops_lab import allocation
 from finops_lab.calendar import add_months, format_month, month_name
 from finops_lab.charts import spend_trend
 from finops_lab.charts.labels import plural
+from finops_lab.reporting.dashboards.anomalous import anomalous
 from finops_lab.reporting.dashboards.board import Board
 from finops_lab.reporting.section import MOST, Section, change_words, foremost, money, of_all
 from finops_lab.tables import Table, money_table
@@ -102,7 +103,8 @@ class Dashboard(Board):
         what = " · ".join(str(largest[key]) for key in keys if largest[key])
         said = f"**The largest change is {what}**, {change_words(largest['now'], largest['before'], review.currency)} "
         said += f"than in {month_name(review.previous)}.{_lost(self)}"
-        said += " Anomaly detection has not run: this compares months only."
+        departed = anomalous(self)
+        said += departed.said
         name = pl.concat_str("x_team", "ServiceName", "x_model", separator=" · ", ignore_nulls=True)
         shown = top.head(_MOVES).select(name.alias("what"), "before", "now", "change")
         table = money_table(
@@ -118,7 +120,8 @@ class Dashboard(Board):
                 "now": review.month_name,
             },
         )
-        return Section("changes", said, (table,), {"changes": top.head(_MOVES).to_dicts()})
+        values = {"changes": top.head(_MOVES).to_dicts(), "anomalies": departed.values}
+        return Section("changes", said, (table, *departed.parts), values)
 
     def forecast(self) -> Section:
         """Show the next six months, with intervals and how good such forecasts were."""

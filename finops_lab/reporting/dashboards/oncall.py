@@ -9,6 +9,7 @@ import polars as pl
 from finops_lab.charts.labels import plural
 from finops_lab.charts.lines import day_lines
 from finops_lab.charts.service_levels import budget_burn_down, budget_heat_map, burn_rate_lines
+from finops_lab.reporting.dashboards.anomalous import anomalous
 from finops_lab.reporting.dashboards.board import Board, utc
 from finops_lab.reporting.dashboards.happened import dear_days, releases
 from finops_lab.reporting.section import MOST, Section, foremost, money, of_all
@@ -154,7 +155,8 @@ class Dashboard(Board):
         said += f", {top['times']:.1f} times the median day" if top["times"] is not None else ""
         if top["above"] and top["above"] > 0:
             said += f"; {top['what']} rose most, by {money(top['above'], currency)}"
-        said += ". Anomaly detection has not run: days are held against the median day only."
+        departed = anomalous(self)
+        said += f".{departed.said}"
         chart = day_lines(
             daily.select(day="x_ChargeDate", group=pl.col("ProviderName").fill_null("unknown"), value=metric),
             title=f"{self.review.metric_name.capitalize()} of use by day and provider",
@@ -162,8 +164,8 @@ class Dashboard(Board):
             value_title="Cost",
         )
         dear = days.filter(pl.col("times") >= _DEAR)
-        parts = (chart, _dear(self, dear)) if dear.height else (chart,)
-        values = {"days": days.sort("day").to_dicts(), "median": usual}
+        parts = (*departed.parts, chart, *([_dear(self, dear)] if dear.height else []))
+        values = {"days": days.sort("day").to_dicts(), "median": usual, "anomalies": departed.values}
         return Section("money", said, parts, values)
 
     def deploys(self) -> Section:
