@@ -15,7 +15,7 @@ from test_cli import refused, run
 import finops_lab as fl
 from finops_lab.errors import InputError
 from finops_lab.lab import Lab, open_lab
-from finops_lab.watching import DAYS, Watched, anomalies, spend
+from finops_lab.watching import DAYS, Watched, anomalies, incident, spend, spenders
 
 TRUTH = json.loads((Path(__file__).parents[1] / "data/samples/truth.json").read_text(encoding="utf-8"))
 PLANTED = [*TRUTH["anomalies"], TRUTH["runaway_retrain"]]
@@ -257,3 +257,59 @@ def test_m6_counts_what_people_confirmed_and_open_ones_are_its_upper_bound(tmp_p
     assert m6("2026-08") == {"value": 1, "upper": None, "status": "met", "reason": None}
     put(tmp_path / "feedback.csv", f"id,verdict\n{root['id']},false alarm\n")
     assert m6("2026-08") == {"value": 0, "upper": None, "status": "met", "reason": None}
+
+
+def test_the_cost_of_the_runaway_retrain_lies_in_its_interval_and_is_the_teams(sample: Watched) -> None:
+    truth = TRUTH["runaway_retrain"]
+    found = incident(sample.lab, truth["first_day"], truth["last_day"], f"team={truth['team']}")
+    row = found.impact.row(0, named=True)
+    assert row["excess"] == row["actual"] - row["expected"]
+    assert row["excess_low"] < float(truth["excess_effective_cost"]) < row["excess_high"]
+    assert row["spans"] >= 20
+    # Days of the incident teach the counterfactual nothing.
+    inside = found.days.filter("inside")
+    assert inside["expected"].sum() == pytest.approx(float(row["expected"]))
+    assert inside["amount"].sum() == row["actual"]
+    for _, parts in found.damage.group_by("dimension"):
+        assert sum(parts["excess"], Decimal(0)) == found.explanation.excess
+    resource = found.damage.filter(dimension="resource").row(0, named=True)
+    assert resource["excess"] == Decimal(truth["excess_effective_cost"])
+    attempts = found.happened.filter(kind="job").filter(pl.col("what").str.starts_with(truth["job_id"]))
+    assert attempts.height == 7
+    assert found.happened["ts"].is_sorted()
+    answers = dict(found.checklist.rows())
+    assert answers["Training or inference?"].startswith("against the four weeks before: training +$4")
+    assert "larch-70b" in answers["Which models?"]
+    assert "quotas" in answers["Temporary quota?"] and "64" not in answers["Which teams?"]
+
+
+def test_an_incident_needs_days_a_scope_and_days_before(tmp_path: Path) -> None:
+    lab = small_lab(tmp_path)
+    found = incident(lab, "2026-08-20", "2026-08-20")
+    assert found.scope == "everything"
+    assert found.impact["excess"][0] == pytest.approx(Decimal(408), abs=10)
+    assert "with a confidence of 90 %" in found.sentence
+    for start, end, scope, said in (
+        ("2026-08-20", "2026-08-19", "", "lies before start"),
+        ("August", "2026-08-19", "", "start must be written like"),
+        ("2026-08-20", "2026-08-20", "Compute", "scope must be written like"),
+        ("2026-08-20", "2026-08-20", "service=Nothing", "nothing is known of service Nothing"),
+        ("2027-01-01", "2027-01-02", "", "charges are known from"),
+        ("2026-06-02", "2026-06-03", "", "nothing was expected of these days"),
+    ):
+        with pytest.raises(InputError, match=said):
+            incident(lab, start, end, scope)
+
+
+def test_spenders_are_ranked_against_the_week_before_and_what_was_expected(tmp_path: Path) -> None:
+    found = anomalies(small_lab(tmp_path, toml=""))
+    ranked = spenders(found, date(2026, 8, 24)).filter(dimension="service")
+    assert ranked["value"].to_list() == ["Compute", "Storage"]
+    compute = ranked.row(0, named=True)
+    # Day 80 of 90 costs 5 x 102 instead of 102; the week before has no such day.
+    assert compute["amount"] == sum(100 + n % 3 for n in range(78, 85)) + 4 * (100 + 80 % 3)
+    assert compute["before"] == sum(100 + n % 3 for n in range(71, 78))
+    assert compute["change"] == compute["amount"] - compute["before"]
+    assert compute["expected"] == pytest.approx(7 * 101, rel=0.02), (
+        "the spike does not raise what was expected"
+    )

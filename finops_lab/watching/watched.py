@@ -108,6 +108,10 @@ class Watched:
             self._explained[name] = self._explain(found.row(0, named=True))
         return self._explained[name]
 
+    def explain_row(self, row: Mapping[str, Any]) -> Explanation:
+        """Say why something happened that is no event of the lab: a row as of `EVENTS`."""
+        return self._explain(row)
+
     def sentences(self, events: pl.DataFrame | None = None) -> dict[str, str]:
         """Return a sentence per id: of these events, by default of the roots."""
         shown = self.roots if events is None else events
