@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from finops_lab import alerting
 from finops_lab.alerting.grouping import end_of, groups_of
-from finops_lab.alerting.routing import quiet_until
+from finops_lab.alerting.quiet import quiet_until
 from finops_lab.alerting.schemas import ALERTS, STATES
 from finops_lab.alerting.tuning import share_between
 from finops_lab.anomalies.event import SCOPES, as_events
@@ -94,6 +94,8 @@ def test_of_several_budgets_the_one_most_endangered_counts_and_another_currency_
     late = DAY + timedelta(days=10)
     (share,) = alerting.alerts(events(event()), now=late, budgets=several)["budget_share"]
     assert share == pytest.approx(600 / 50_000), "rows of one thing add up"
+    days = several.with_columns(pl.lit(date(2026, 10, 1)).alias("month"))
+    assert alerting.alerts(events(event()), now=late, budgets=days)["budget_share"].to_list() == [share]
     euros = several.with_columns(pl.lit("EUR").alias("currency"))
     assert alerting.alerts(events(event()), now=late, budgets=euros)["budget_share"].to_list() == [None]
 
