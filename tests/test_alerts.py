@@ -199,6 +199,13 @@ def test_a_spike_does_not_hide_in_a_drift_of_weeks_and_one_of_most_of_its_time_d
     assert sorted(map(sorted, grouped)) == [["drift", "long"], ["spike"]]
 
 
+@pytest.mark.parametrize(("days", "alike"), [(14, 1), (13, 2)])
+def test_half_of_the_longer_one_is_what_makes_two_events_one(days: int, alike: int) -> None:
+    drift = event(id="drift", kind="drift", metric="tokens_per_request", last=DAY + timedelta(days=29))
+    other = event(id="other", first=DAY + timedelta(days=2), last=DAY + timedelta(days=2 + days))
+    assert alerting.alerts(events(drift, other), now=DAY + timedelta(days=31)).height == alike
+
+
 def test_an_alert_takes_the_highest_severity_of_its_events_and_keeps_the_id_of_the_earliest() -> None:
     early = event(
         dimension="pool", value="h100", id="early", kind="telemetry", metric="gpu_hours", excess_amount=None

@@ -23,6 +23,7 @@ def quiet_until(now: datetime, windows: Iterable[Quiet]) -> tuple[datetime, str]
 
     Examples
     --------
+    >>> from datetime import UTC
     >>> night = Quiet(name="night", hours="22:00-07:00")
     >>> until, name = quiet_until(datetime(2026, 10, 5, 23, tzinfo=UTC), [night])
     >>> str(until), name

@@ -71,6 +71,7 @@ def alerts(
 
     Examples
     --------
+    >>> from datetime import timedelta
     >>> day = datetime(2026, 10, 5, tzinfo=UTC)
     >>> found = pl.DataFrame({"id": ["a"], "kind": ["spend"], "metric": ["EffectiveCost"], "dimension": ["total"],
     ...     "first": [day], "last": [day], "grain": ["day"]})
