@@ -280,7 +280,10 @@ def _run(file: Path) -> Run:
 
 def _workloads(stream: list[int], form: Form, rounds: int | None) -> list[Workload]:
     """Cut inputs of fixed lengths from real texts, one after the other."""
-    first, last = 101, 102  # [CLS] and [SEP]
+    first, last, unknown = 101, 102, 100  # [CLS], [SEP], [UNK]
+    # Short texts are said again until the longest input is full.
+    stream = stream or [unknown]
+    stream = stream * -(-2 * form.long[0] // len(stream))
 
     def rows(tokens: int, count: int) -> list[list[int]]:
         inner = tokens - 2
