@@ -111,10 +111,10 @@ def sides(
         comes after the next release, is at the end of what there is.
     """
     named = [one.cast(pl.Float64).alias(f"_{number}") for number, one in enumerate(columns)]
-    table = calls.filter(pl.col(service).is_not_null()).select(
+    asked = calls.filter(pl.col(service).is_not_null()).select(
         pl.col(service).alias("service"), "model", pl.col("ts_start").alias("ts"), *named
     )
-    table = table.collect().sort("ts", *(f"_{number}" for number in range(len(columns))))
+    table = asked.collect().sort("ts", *(f"_{number}" for number in range(len(columns))))
     if table.is_empty():
         return
     newest = table["ts"][-1]

@@ -125,10 +125,12 @@ def _of_resource(rows: pl.DataFrame, settled: int, confirmed: int) -> list[dict[
 def _joined(
     stretches: list[tuple[str | None, list[date]]], confirmed: int
 ) -> list[tuple[str | None, list[date]]]:
-    """Take a few days without tags for days of the owner around them."""
+    """Take a few days without tags, or between days of one owner, for days of that owner."""
     found: list[tuple[str | None, list[date]]] = []
-    for owner, days in stretches:
-        if found and (found[-1][0] == owner or (owner is None and len(days) < confirmed)):
+    for at, (owner, days) in enumerate(stretches):
+        after = stretches[at + 1][0] if at + 1 < len(stretches) else None
+        passing = bool(found) and len(days) < confirmed and (owner is None or after == found[-1][0])
+        if found and (passing or found[-1][0] == owner):
             found[-1] = (found[-1][0], [*found[-1][1], *days])
         else:
             found.append((owner, days))
