@@ -239,8 +239,8 @@ def test_what_cannot_be_scored_is_refused(wrong: object, says: str) -> None:
 
 
 def test_no_telemetry_is_no_data() -> None:
-    calls = {"ts_start": pl.Datetime("us", "UTC"), "model": pl.String, "status": pl.String}
-    empty = pl.DataFrame(schema=calls | {"n_requests": pl.Int64, "sample_weight": pl.Float64})
+    calls = pl.Schema({"ts_start": pl.Datetime("us", "UTC"), "model": pl.String(), "status": pl.String()})
+    empty = pl.DataFrame(schema=calls).with_columns(n_requests=pl.lit(1), sample_weight=pl.lit(1.0))
     with pytest.raises(NoDataError):
         request_series(empty)
 
