@@ -175,9 +175,8 @@ def alarms(
     for length, up in tests:
         seen, wanted = (trailing(one, length) for one in (what.seen, what.expected))
         score = np.full(shape, np.nan)
-        scorer = level_scores if what.kind == "level" else count_scores
         at = slice(first * windows, None)
-        score[:, at] = scorer(seen[:, at], wanted[:, at], what.noise[:, at], up=up)
+        score[:, at] = _scores(what.kind, seen[:, at], wanted[:, at], what.noise[:, at], up=up)
         changed = seen >= wanted * (1 + smallest) if up else seen <= wanted * (1 - smallest)
         if length > 1:  # what is over is no alarm any more
             changed &= what.seen > what.expected if up else what.seen < what.expected
@@ -188,6 +187,17 @@ def alarms(
         margin, held = score - limit, found.score - found.threshold
         better = np.isfinite(margin) & ~(held >= margin)
         found.score[better], found.threshold[better], found.up[better] = score[better], limit[better], up
+    return found
+
+
+def _scores(kind: str, seen: Floats, wanted: Floats, noise: Floats, *, up: bool) -> Floats:
+    """Score windows; exactly only those that are off by more than a spread, for others are no alarm."""
+    if kind == "level":
+        return level_scores(seen, wanted, noise, up=up)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = (seen - wanted) / np.sqrt(wanted + (noise * wanted) ** 2) * (1.0 if up else -1.0)
+    odd = found > 1
+    found[odd] = count_scores(seen[odd], wanted[odd], noise[odd], up=up)
     return found
 
 
