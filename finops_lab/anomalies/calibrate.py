@@ -26,10 +26,10 @@ RATES = np.geomspace(1.5, 0.02, 10)
 _SHARES = np.array([0.4, 0.2, 0.15, 0.25])  # of the false alarms: the day, then the windows of `trend`
 # With more false alarms than this, events that run hide new ones: recall falls again (benchmarks/
 # anomaly_accuracy.py), so a larger budget is not spent.
-MOST = 0.35
-_PRIOR = 4.0  # months that the pool counts for, against a slice's own months
-_USUAL = 1.0  # false alarms per month of the pool at which a slice's own are counted
-_OWN = (0.5, 4.0)  # how much rarer or more frequent than the pool's a slice's may be
+MOST = 0.45
+_PRIOR = 12.0  # months that the pool counts for, against a slice's own months
+_USUAL = 0.25  # false alarms per month of the pool at which a slice's own are counted
+_OWN = (1.0, 10.0)  # times the pool's at which a slice is held to be odd
 
 
 @dataclass(frozen=True)
@@ -42,23 +42,27 @@ class Calibration:
         Distances x rates, per distance of `Expected.scores`.
     whole : numpy.ndarray
         Rates: the same of the rarest of the parts.
+    own : numpy.ndarray
+        Rates: the same after the correction for how odd the slice itself was before.
     """
 
     parts: Floats
     whole: Floats
+    own: Floats
 
 
 # Learned on the clean development bases of benchmarks/anomaly_accuracy.py, seeds 101 to 106.
 SHIPPED = Calibration(
     np.array(
         [
-            [1.804, 2.166, 2.515, 2.904, 3.343, 3.865, 4.626, 5.621, 7.418, 10.519],
-            [1.393, 1.679, 1.929, 2.146, 2.375, 2.67, 2.973, 3.217, 3.449, 3.738],
-            [1.312, 1.605, 1.854, 2.084, 2.318, 2.617, 3.035, 3.327, 3.655, 4.064],
-            [1.053, 1.418, 1.697, 1.933, 2.156, 2.315, 2.546, 2.771, 3.029, 3.429],
+            [1.804, 2.153, 2.523, 2.938, 3.361, 3.938, 4.641, 5.757, 7.445, 10.796],
+            [1.342, 1.605, 1.851, 2.071, 2.307, 2.592, 2.845, 3.226, 3.44, 3.723],
+            [1.252, 1.538, 1.76, 1.988, 2.224, 2.524, 2.887, 3.336, 3.696, 3.957],
+            [0.991, 1.323, 1.598, 1.841, 2.067, 2.254, 2.488, 2.847, 3.08, 3.488],
         ]
     ),
-    np.array([-0.476, -0.216, 0.019, 0.242, 0.457, 0.648, 0.851, 0.987, 1.225, 1.561]),
+    np.array([-0.474, -0.22, 0.012, 0.221, 0.447, 0.635, 0.828, 0.994, 1.17, 1.573]),
+    np.array([-0.263, -0.035, 0.167, 0.373, 0.573, 0.762, 0.992, 1.154, 1.32, 1.663]),
 )
 
 
@@ -94,8 +98,10 @@ def learn(clean: Sequence[Expected], first: int = 0) -> Calibration:
         distances = [np.abs(one.scores[i])[:, first:] for one in clean]
         parts.append(_levels(distances, judged, months))
     found = np.array(parts)
-    whole = [_rarest(one, found)[:, first:] for one in clean]
-    return Calibration(found, _levels(whole, judged, months))
+    rarest = [_rarest(one, found) for one in clean]
+    whole = _levels([one[:, first:] for one in rarest], judged, months)
+    corrected = [_corrected(_rate(r, whole), _judged(one)) for r, one in zip(rarest, clean, strict=True)]
+    return Calibration(found, whole, _levels([one[:, first:] for one in corrected], judged, months))
 
 
 def scores(expected: Expected, calibration: Calibration = SHIPPED) -> tuple[Floats, Floats]:
@@ -116,11 +122,11 @@ def scores(expected: Expected, calibration: Calibration = SHIPPED) -> tuple[Floa
         day. Then 1 where spend is up, -1 where it is down.
     """
     score = _rate(_rarest(expected, calibration.parts), calibration.whole)
-    score = np.where(_judged(expected), score, np.nan)
+    score = _rate(_corrected(score, _judged(expected)), calibration.own)
     distances = np.nan_to_num(expected.scores)
     which = np.argmax(_parts(expected, calibration.parts), 0)
     side = np.sign(np.take_along_axis(distances, which[None], 0)[0])
-    return score - _own(score), np.where(side == 0, 1.0, side)
+    return score, np.where(side == 0, 1.0, side)
 
 
 def threshold(false_alarms_per_month: float) -> float:
@@ -129,7 +135,7 @@ def threshold(false_alarms_per_month: float) -> float:
     Parameters
     ----------
     false_alarms_per_month : float
-        The budget, per slice. More than 0.35 is not spent: events that run would hide new ones.
+        The budget, per slice. More than 0.45 is not spent: events that run would hide new ones.
 
     Raises
     ------
@@ -138,7 +144,7 @@ def threshold(false_alarms_per_month: float) -> float:
 
     Examples
     --------
-    >>> round(threshold(0.25), 3), threshold(1.0) == threshold(0.35)
+    >>> round(threshold(0.25), 3), threshold(1.0) == threshold(0.45)
     (0.602, True)
     """
     if not false_alarms_per_month > 0:
@@ -161,7 +167,8 @@ def reach(limit: float, calibration: Calibration = SHIPPED) -> float:
     """
     distances = np.linspace(0.0, 40.0, 4001)
     rarest = _rate(distances, calibration.parts[0]) + np.log10(_SHARES[0])
-    passed = np.flatnonzero(_rate(rarest, calibration.whole) > limit)
+    score = _rate(_rate(rarest, calibration.whole), calibration.own)
+    passed = np.flatnonzero(score > limit)
     return float(distances[passed[0]] if passed.size else distances[-1])
 
 
@@ -228,11 +235,11 @@ def _rarest(expected: Expected, levels: Floats) -> Floats:
     return rarest
 
 
-def _own(score: Floats) -> Floats:
-    """Return the log of how much more often than the pool a slice was odd before each day."""
+def _corrected(score: Floats, judged: Bools) -> Floats:
+    """Return the score less the log of how much more often than the pool a slice was odd before the day."""
+    score = np.where(judged, score, np.nan)
     odd = onsets(np.nan_to_num(score, nan=-np.inf) > -np.log10(_USUAL))
-    months = np.cumsum(np.isfinite(score), 1) / MONTH
+    months = np.cumsum(judged, 1) / MONTH
     factor = (_PRIOR * _USUAL + np.cumsum(odd, 1)) / (_PRIOR * _USUAL + months * _USUAL)
-    own = np.zeros_like(score)
-    own[:, 1:] = np.log10(np.clip(factor, *_OWN))[:, :-1]
-    return own
+    score[:, 1:] -= np.log10(np.clip(factor, *_OWN))[:, :-1]
+    return score

@@ -96,7 +96,8 @@ def as_events(frame: pl.DataFrame) -> pl.DataFrame:
     ----------
     frame : polars.DataFrame
         Columns of `EVENTS`, at least ``kind``, ``metric``, ``dimension`` and ``first``. ``id`` is set
-        where it is absent or null, ``last`` is ``first`` there, ``status`` is open there, and ``grain`` a day.
+        where it is absent or null, ``last`` is ``first`` there, ``status`` is open
+        there, and ``grain`` a day.
 
     Returns
     -------
@@ -112,7 +113,8 @@ def as_events(frame: pl.DataFrame) -> pl.DataFrame:
     Examples
     --------
     >>> day = datetime(2026, 10, 5)
-    >>> found = pl.DataFrame({"kind": ["spend"], "metric": ["EffectiveCost"], "dimension": ["total"], "first": [day]})
+    >>> known = {"kind": "spend", "metric": "EffectiveCost", "dimension": "total", "first": day}
+    >>> found = pl.DataFrame([known])
     >>> as_events(found).select("status", "grain", "value").row(0)
     ('open', 'day', None)
     """

@@ -22,7 +22,8 @@ from finops_lab.anomalies.trend import WINDOWS, Trend
 __all__ = ["START", "Expected", "expect"]
 
 START = 28  # days of a slice from which its first level, weekdays and spread are taken
-_LEVEL, _WEEKDAY = (0.03, 0.1, 0.3), (0.05, 0.15)  # the grid of speeds
+_LEVEL, _WEEKDAY = (0.03, 0.1, 0.3), (0.03, 0.1)  # the grid of speeds
+_ECHO = (0.0, 0.4)  # share of a day's error that comes again the day after
 _CLIP = 2.0  # standard deviations of an error that a form learns from at most
 _MEMORY = 0.97  # what a day later is left of the evidence for a form
 _FREEDOM = 5.0  # degrees of the Student distribution
@@ -31,6 +32,7 @@ _UNBIASED = 1.08  # what that clipping takes from the mean square of Student err
 _LEAST = 0.004  # no slice is foretold better than to 0.4 %
 _STAYS, _OFF = 3, 1.7  # days in a row, all on one side by so many standard deviations: a new level
 _FLOOR = 0.01  # share of the slice's usual level below which amounts are not told apart
+_SILENT = 3.0  # times that share: no more was due
 _FADE = 0.98  # of that usual level, per day without spend
 _MONTHS = 6  # of the same day that are remembered
 _ROUGH = 0.1  # no fee is foretold better than to this share of it
@@ -67,11 +69,11 @@ class _Forms:
     """Levels, weekdays, spreads and evidence of all forms (rows) and slices (columns)."""
 
     def __init__(self, slices: int) -> None:
-        speeds = np.array(list(product(_LEVEL, _WEEKDAY)))
-        self.alpha, self.gamma = speeds[:, :1], speeds[:, 1:]
+        speeds = np.array(list(product(_LEVEL, _WEEKDAY, _ECHO)))
+        self.alpha, self.gamma, self.echo = speeds[:, :1], speeds[:, 1:2], speeds[:, 2:]
         shape = (len(speeds), slices)
         self.level, self.variance, self.evidence = np.zeros(shape), np.ones(shape), np.zeros(shape)
-        self.weekdays = np.zeros((7, *shape))
+        self.weekdays, self.off = np.zeros((7, *shape)), np.zeros(shape)
         self.top = np.zeros(slices)
 
     def begin(self, rows: Bools, x: Floats, weekday: Floats) -> Floats:
@@ -89,6 +91,7 @@ class _Forms:
         self.weekdays[:, :, rows] = season[:, None, :]
         self.variance[:, rows] = np.square(spread)
         self.evidence[:, rows] = 0.0
+        self.off[:, rows] = 0.0
         self.top[rows] = level
         return flat
 
@@ -97,9 +100,9 @@ class _Forms:
         weight /= weight.sum(0)
         return weight
 
-    def learn(self, weekday: int, error: Floats, known: Bools) -> None:
-        """Move every form by its own clipped error."""
-        error = np.where(known, error, 0.0)
+    def learn(self, weekday: int, off: Floats, known: Bools) -> None:
+        """Move every form by its own clipped error, which is how far off the day was without the echo."""
+        error = np.where(known, off - self.echo * self.off, 0.0)
         square, spread = np.square(error), np.sqrt(self.variance)
         ratio = np.minimum(square / self.variance, 36.0)
         fit = -np.log(spread) - (_FREEDOM + 1) / 2 * np.log1p(ratio / _FREEDOM)
@@ -108,6 +111,7 @@ class _Forms:
         moved = (1 - _SPREAD) * self.variance + _SPREAD * kept
         self.variance = np.where(known, np.maximum(moved, _LEAST**2), self.variance)
         clipped = np.clip(error, -_CLIP * spread, _CLIP * spread)
+        self.off = np.where(known, np.clip(off, -_CLIP * spread, _CLIP * spread), self.echo * self.off)
         self.level += self.alpha * clipped
         self.weekdays[weekday] += self.gamma * clipped
 
@@ -160,7 +164,8 @@ def expect(values: Floats, missing: Bools, days: list[date]) -> Expected:
         if not live.any():
             continue
         here = known[:, t] & live
-        each = forms.level + forms.weekdays[weekday[t]]
+        flat = forms.level + forms.weekdays[weekday[t]]
+        each = flat + forms.echo * forms.off
         weight = forms.weights()
         mean = (weight * each).sum(0)
         sd = np.sqrt((weight * (forms.variance + np.square(each - mean))).sum(0))
@@ -170,10 +175,14 @@ def expect(values: Floats, missing: Bools, days: list[date]) -> Expected:
         sd = np.where(width > 0, np.sqrt(np.square(base * sd) + np.square(width)) / total, sd)
         added = np.log(total) - mean
         forms.top = np.maximum(mean, forms.top + np.log(_FADE))
-        floor = np.minimum(mean, forms.top) + np.log(_FLOOR)
-        floor = np.maximum(floor, forms.top + np.log(_FLOOR))
-        x = np.log(np.maximum(np.where(here, values[:, t], 1.0), np.exp(floor)))
-        error = np.where(here, x - mean - added, 0.0)
+        floor = np.exp(forms.top + np.log(_FLOOR))
+        amount = np.where(here, values[:, t], 1.0)
+        x = np.log(np.maximum(amount, floor))
+        # Nothing was due and nothing came: that says nothing of how far off such a slice can be.
+        silent = here & (amount <= floor) & (total <= _SILENT * floor)
+        heard = here & ~silent
+        forms.level[:, silent] += np.log(_FADE)
+        error = np.where(heard, x - mean - added, 0.0)
         log[live, t], spread[live, t] = (mean + added)[live], sd[live]
         scores[0, here, t] = (error / sd)[here]
         dates[day.day, 1:], dates[day.day, 0] = (
@@ -182,13 +191,14 @@ def expect(values: Floats, missing: Bools, days: list[date]) -> Expected:
         )
         level = (weight * forms.level).sum(0)
         levels[live, t] = level[live]
-        scores[1:, here, t] = trend.step(t, level, error, sd, live)[:, here]
-        forms.learn(int(weekday[t]), x - each - added, here)
+        scores[1:, here, t] = np.where(silent, 0.0, trend.step(t, level, error, sd, live))[:, here]
+        forms.learn(int(weekday[t]), x - flat - added, heard)
         last[:-1], last[-1] = last[1:].copy(), error
         stays = np.all(last > _OFF * sd, 0) | np.all(last < -_OFF * sd, 0)
         if stays.any():
             jump = np.where(stays, np.median(last, 0), 0.0)
             forms.level = np.where(stays, level + jump, forms.level)
+            forms.off[:, stays] = 0.0
             trend.shift(t - _STAYS + 1, jump)
             last[:, stays] = 0.0
     return Expected(log, levels, spread, scores, age)

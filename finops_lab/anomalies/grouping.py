@@ -20,6 +20,9 @@ __all__ = ["MIN_SHARE", "events_of", "rule_events", "with_roots"]
 MIN_SHARE = 0.01  # of the whole's expected spend in the event's days
 _LONGEST = 14  # days; what stays longer is the new level
 _OUT = 2.0  # standard deviations off the expectation at the event's start: still going on
+_LEAST = 0.01  # of what was expected: amounts below are not told apart
+_REST = 0.3  # share of the event's largest distance that is no longer part of it
+_WORSE = 3.0  # times that distance: something else happened on top
 _REMEMBERED = 42  # days after its start in which spend may return to what it was without a new event
 _PART = (0.5, 1.6)  # of a broader event's money that makes a narrower one its root
 _TOGETHER = timedelta(days=3)  # between the first days of two events of one cause
@@ -33,7 +36,8 @@ class _Run:
 
     start: int
     end: int
-    seen: int
+    side: int  # 1 up, -1 down
+    worst: float  # distance of the log, in its direction
     expected: Floats  # log, of all days, as foretold at its start
 
 
@@ -81,7 +85,7 @@ def events_of(
     >>> spend[0, 70:72] *= 3
     >>> events = events_of(detect(panel_of(spend, date(2026, 8, 1))))
     >>> [(row["first"].day, row["last"].day, round(row["excess_amount"])) for row in events.rows(named=True)]
-    [(10, 11, 408)]
+    [(10, 11, 407)]
     """
     rows: list[dict[str, Any]] = []
     wholes = _wholes(days)
@@ -261,31 +265,36 @@ def _of_slice(
 
 def _runs(one: pl.DataFrame) -> list[_Run]:
     """Read the alarm days of a slice in order: begin, go on, return."""
-    with np.errstate(divide="ignore"):
-        log = np.log(np.maximum(one["actual"].to_numpy(), 1e-300))
-    foretold = np.log(one["expected"].to_numpy())
-    level, spread = one["level"].to_numpy(), one["spread"].to_numpy()
-    up = (one["direction"] == "up").to_numpy()
+    actual, foretold, level, spread = (
+        one[name].fill_null(float("nan")).to_numpy() for name in ("actual", "expected", "level", "spread")
+    )
+    # Next to nothing is as far off as nothing is.
+    log, foretold = np.log(np.maximum(actual, _LEAST * foretold)), np.log(foretold)
+    up = (one["direction"] == "up").fill_null(False).to_numpy()
     runs: list[_Run] = []
     for t in np.flatnonzero(one["alarm"].fill_null(False).to_numpy()):
-        last = runs[-1] if runs else None
-        if last is not None:
-            back = abs(log[t] - last.expected[t]) <= _OUT * spread[last.start]
-            if t - last.start <= _REMEMBERED and (back or t <= last.end + GAP + 1):
-                last.end = last.end if back else max(last.end, int(t))
-                continue
-            if t <= last.seen:
+        side = 1 if up[t] else -1
+        if runs and t - runs[-1].start <= _REMEMBERED:
+            last = runs[-1]
+            off = last.side * (log[t] - last.expected[t])
+            if abs(off) <= max(_OUT * spread[last.start], _REST * last.worst):
+                continue  # back to what it was
+            # Whatever the alarm says of the level since: it is still off what was expected at the start.
+            if 0 < off <= _WORSE * last.worst and t <= last.end + GAP + 1:
+                last.end, last.worst = max(last.end, int(t)), max(last.worst, off)
                 continue
         # The level of the start, with each day's own weekday and fees.
         expected = foretold - level + level[t]
-        side = 1 if up[t] else -1
-        end = int(t)
+        run = _Run(int(t), int(t), side, abs(log[t] - expected[t]), expected)
         for i in range(int(t) + 1, min(int(t) + _LONGEST, len(log))):
-            if i > end + GAP + 1 or not np.isfinite(log[i]):
+            if i > run.end + GAP + 1 or not np.isfinite(log[i]):
                 break
-            if side * (log[i] - expected[i]) > _OUT * spread[t]:
-                end = i
-        runs.append(_Run(int(t), end, end + GAP + 1, expected))
+            off = side * (log[i] - expected[i])
+            if off > max(_OUT * spread[t], _REST * run.worst):
+                run.end, run.worst = i, max(run.worst, off)
+        if runs and run.start <= runs[-1].end:
+            runs[-1].end = run.start - 1  # what is worse by far, or the other way, is a thing of its own
+        runs.append(run)
     return runs
 
 

@@ -60,7 +60,7 @@ def incomplete_days(panel: Panel) -> pl.DataFrame:
 
 
 def without_incomplete(panel: Panel, days: pl.DataFrame) -> Bools:
-    """Return where slices cannot be judged: missing days, and incomplete days of a provider they may be paid to.
+    """Return where slices cannot be judged: missing days, and incomplete ones of a provider of theirs.
 
     Parameters
     ----------
@@ -110,14 +110,13 @@ def _fallen(values: Floats) -> tuple[Bools, Floats, Floats]:
     """Return per day whether the leaves fell at once, their usual amount and their actual one."""
     columns = values.shape[1]
     part, usual = np.zeros(columns, dtype=np.bool_), np.zeros(columns)
-    steady_usual = np.zeros(columns)
     clean = values.copy()
     for t in range(START, columns):
         before = clean[:, t - START : t]
         typical = np.median(before[:, -7 * _WEEKS :: 7], 1)
         steady = ((before > 0).mean(1) >= _STEADY) & (typical > 0)
         whole = typical[steady].sum()
-        usual[t], steady_usual[t] = np.maximum(typical, 0).sum(), whole
+        usual[t] = np.maximum(typical, 0).sum()
         if steady.sum() < _LEAVES:
             continue
         fell = steady & (values[:, t] < _FALLEN * typical)

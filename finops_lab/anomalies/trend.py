@@ -21,10 +21,7 @@ _SLOPE = 0.0015  # prior standard deviation of the slope of log spend, per day: 
 _CORRELATED = 2.0  # how much more the mean of days varies than of independent ones
 _TRUST = 40.0  # days that theory counts for, against the slice's own past
 _MEMORY = 0.99  # what a day later is left of that past
-_KNOWN, _AFTER = (
-    2.5,
-    3,
-)  # a distance of so many standard deviations, so many days in a row, is taken as the new level
+_KNOWN, _AFTER = 2.5, 3  # so many standard deviations, so many days in a row: the new level is known
 
 
 class Trend:
