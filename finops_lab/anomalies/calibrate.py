@@ -28,8 +28,8 @@ _SHARES = np.array([0.4, 0.2, 0.15, 0.25])  # of the false alarms: the day, then
 # anomaly_accuracy.py), so a larger budget is not spent.
 MOST = 0.45
 _PRIOR = 12.0  # months that the pool counts for, against a slice's own months
-_USUAL = 1.0  # false alarms per month of the pool at which a slice's own are counted
-_OWN = (1.0, 4.0)  # times the pool's at which a slice is held to be odd
+_USUAL = 0.25  # false alarms per month of the pool at which a slice's own are counted
+_OWN = (1.0, 10.0)  # times the pool's at which a slice is held to be odd
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ SHIPPED = Calibration(
         ]
     ),
     np.array([-0.474, -0.22, 0.012, 0.221, 0.447, 0.635, 0.828, 0.994, 1.17, 1.573]),
-    np.array([-0.199, 0.009, 0.207, 0.424, 0.622, 0.817, 1.053, 1.262, 1.437, 1.673]),
+    np.array([-0.263, -0.035, 0.167, 0.373, 0.573, 0.762, 0.992, 1.154, 1.32, 1.663]),
 )
 
 
@@ -135,7 +135,7 @@ def threshold(false_alarms_per_month: float) -> float:
     Parameters
     ----------
     false_alarms_per_month : float
-        The budget, per slice. More than 0.35 is not spent: events that run would hide new ones.
+        The budget, per slice. More than 0.45 is not spent: events that run would hide new ones.
 
     Raises
     ------
@@ -144,7 +144,7 @@ def threshold(false_alarms_per_month: float) -> float:
 
     Examples
     --------
-    >>> round(threshold(0.25), 3), threshold(1.0) == threshold(0.35)
+    >>> round(threshold(0.25), 3), threshold(1.0) == threshold(0.45)
     (0.602, True)
     """
     if not false_alarms_per_month > 0:

@@ -32,6 +32,7 @@ _UNBIASED = 1.08  # what that clipping takes from the mean square of Student err
 _LEAST = 0.004  # no slice is foretold better than to 0.4 %
 _STAYS, _OFF = 3, 1.7  # days in a row, all on one side by so many standard deviations: a new level
 _FLOOR = 0.01  # share of the slice's usual level below which amounts are not told apart
+_SILENT = 3.0  # times that share: no more was due
 _FADE = 0.98  # of that usual level, per day without spend
 _MONTHS = 6  # of the same day that are remembered
 _ROUGH = 0.1  # no fee is foretold better than to this share of it
@@ -174,10 +175,14 @@ def expect(values: Floats, missing: Bools, days: list[date]) -> Expected:
         sd = np.where(width > 0, np.sqrt(np.square(base * sd) + np.square(width)) / total, sd)
         added = np.log(total) - mean
         forms.top = np.maximum(mean, forms.top + np.log(_FADE))
-        floor = np.minimum(mean, forms.top) + np.log(_FLOOR)
-        floor = np.maximum(floor, forms.top + np.log(_FLOOR))
-        x = np.log(np.maximum(np.where(here, values[:, t], 1.0), np.exp(floor)))
-        error = np.where(here, x - mean - added, 0.0)
+        floor = np.exp(forms.top + np.log(_FLOOR))
+        amount = np.where(here, values[:, t], 1.0)
+        x = np.log(np.maximum(amount, floor))
+        # Nothing was due and nothing came: that says nothing of how far off such a slice can be.
+        silent = here & (amount <= floor) & (total <= _SILENT * floor)
+        heard = here & ~silent
+        forms.level[:, silent] += np.log(_FADE)
+        error = np.where(heard, x - mean - added, 0.0)
         log[live, t], spread[live, t] = (mean + added)[live], sd[live]
         scores[0, here, t] = (error / sd)[here]
         dates[day.day, 1:], dates[day.day, 0] = (
@@ -186,8 +191,8 @@ def expect(values: Floats, missing: Bools, days: list[date]) -> Expected:
         )
         level = (weight * forms.level).sum(0)
         levels[live, t] = level[live]
-        scores[1:, here, t] = trend.step(t, level, error, sd, live)[:, here]
-        forms.learn(int(weekday[t]), x - flat - added, here)
+        scores[1:, here, t] = np.where(silent, 0.0, trend.step(t, level, error, sd, live))[:, here]
+        forms.learn(int(weekday[t]), x - flat - added, heard)
         last[:-1], last[-1] = last[1:].copy(), error
         stays = np.all(last > _OFF * sd, 0) | np.all(last < -_OFF * sd, 0)
         if stays.any():
