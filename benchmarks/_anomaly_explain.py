@@ -17,15 +17,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import combinations
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from _form import Figure
 
 from finops_lab.anomalies.adtributor import slices
