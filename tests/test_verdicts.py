@@ -382,6 +382,20 @@ def test_points_prove_quality_unpaired_and_cost_not_at_all() -> None:
     assert_frame_equal(verdicts(curve(points), Claim(0.30, 0.02), baseline="fp32"), verdicts(points, Claim(0.30, 0.02), baseline="fp32"))  # fmt: skip  # noqa: E501
 
 
+def test_a_loss_that_is_not_claimed_has_its_sign_all_the_same() -> None:
+    table = pl.DataFrame([point("fp32", quality=0.9), point("int8", quality=0.85)])
+    table = table.with_columns(per_1000_inferences=pl.Series([2.0, 1.0])).drop("higher_is_better")
+    claim = Claim(min_saving_share=0.3)
+    assert claim_points(table, claim, baseline="fp32")["quality_loss"].to_list() == pytest.approx([0.05])
+    for change in (
+        {"quality_metric": pl.lit("vibes")},
+        {"higher_is_better": pl.lit(False)},
+    ):
+        assert claim_points(table.with_columns(**change), claim, baseline="fp32")[
+            "quality_loss"
+        ].to_list() == [None]
+
+
 def test_points_need_no_model() -> None:
     table = pl.DataFrame(
         [point("fp32", quality=0.9, quality_n=900), point("int8", quality=0.5, quality_n=900)]
