@@ -30,7 +30,6 @@ DIMENSIONS = {
     "customer": "x_customer",
     "environment": "x_environment",
     "region": "x_region",
-    "account": "SubAccountName",
     "category": "ServiceCategory",
 }
 BY = ("total", "provider", "service", "team", "model", "feature")
