@@ -13,6 +13,8 @@ SYNCED := $(VENV)/.synced
 # A uv that is already there is used; otherwise one is installed into the environment.
 UV := $(or $(shell command -v uv 2>/dev/null),$(BIN)/uv)
 ensure_uv = test -x "$(UV)" || $(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9,<1'
+# One process more than there are cores: tests wait for browsers, servers and kernels a third of their time.
+MORE_WORKERS = $$($(BIN)/python -c 'import os; print(len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else os.cpu_count())')
 BENCHMARKS = $(if $(ONLY),benchmarks/$(ONLY).py,$(filter-out benchmarks/_%,$(sort $(wildcard benchmarks/*.py))))
 
 .PHONY: help setup review test fuzz lab lint docs bench lock clean
@@ -25,9 +27,11 @@ setup: $(SYNCED) ## make .venv and install the locked packages (a second time co
 review: $(SYNCED) ## run the monthly review of the sample lab (MONTH=2026-10, ARGS="--lab DIR ...")
 	$(BIN)/finops-lab review $(if $(findstring --since,$(ARGS)),,--month $(MONTH)) $(ARGS)
 
+# Where bytecode is never kept, every kernel and command that a test starts compiles its libraries anew.
+test: export PYTHONDONTWRITEBYTECODE :=
 test: $(SYNCED) ## run all tests: unit, doctests, notebooks, browser (ARGS="-k name" to choose, WORKERS=0 for one process)
 	$(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=120 \
-		-n $(or $(WORKERS),auto) --dist loadfile $(ARGS)
+		-n $(or $(WORKERS),$(MORE_WORKERS)) --dist loadfile $(ARGS)
 
 fuzz: $(SYNCED) ## read FINOPS_FUZZ=500 spoiled files per reader, other ones each time (ARGS="-k name")
 	FINOPS_FUZZ=$(or $(FINOPS_FUZZ),500) $(BIN)/python -m pytest -p no:nbval -q tests/test_fuzz_readers.py $(ARGS)

@@ -28,11 +28,14 @@ if TYPE_CHECKING:
     from finops_lab.budgeting.features import feature_budget
     from finops_lab.budgeting.lifecycle import model_lifecycle
     from finops_lab.budgeting.what_if import what_if
+    from finops_lab.choosing import decide, retire
     from finops_lab.forecasting import forecast
     from finops_lab.foreseeing import foresee
     from finops_lab.lab import Lab, explain_lab, open_lab
     from finops_lab.reconciling import matured, reconcile, restated
     from finops_lab.reporting import check_parameters, dashboard, review
+    from finops_lab.routes import hosting_break_even
+    from finops_lab.trying import canary_of, plan_of
     from finops_lab.valuing import bridge, kpis, levels
 
 # Names are imported when first used, so that `import finops_lab` costs hardly more than nothing.
@@ -41,9 +44,11 @@ _HOMES = {
     "allocate": "api",
     "allocation": "",
     "bridge": "valuing",
+    "canary_of": "trying",
     "budgets": "budgeting.budgets",
     "commitments": "budgeting.commitments",
     "credits_cliff": "budgeting.credits",
+    "decide": "choosing",
     "model_lifecycle": "budgeting.lifecycle",
     "what_if": "budgeting.what_if",
     "check_parameters": "reporting",
@@ -56,15 +61,18 @@ _HOMES = {
     "forecast": "forecasting",
     "forecasting": "",
     "foresee": "foreseeing",
+    "hosting_break_even": "routes",
     "kpis": "valuing",
     "levels": "valuing",
     "open_lab": "lab",
+    "plan_of": "trying",
     "price_requests": "api",
     "chargeback": "",
     "pricing": "",
     "matured": "reconciling",
     "reconcile": "reconciling",
     "restated": "reconciling",
+    "retire": "choosing",
     "review": "reporting",
     "spend": "api",
     "tradeoffs": "",
@@ -78,11 +86,13 @@ __all__ = [
     "allocation",
     "bridge",
     "budgets",
+    "canary_of",
     "chargeback",
     "check_parameters",
     "commitments",
     "credits_cliff",
     "dashboard",
+    "decide",
     "diagnose",
     "entries",
     "explain_lab",
@@ -91,15 +101,18 @@ __all__ = [
     "forecast",
     "forecasting",
     "foresee",
+    "hosting_break_even",
     "kpis",
     "levels",
     "matured",
     "model_lifecycle",
     "open_lab",
+    "plan_of",
     "price_requests",
     "pricing",
     "reconcile",
     "restated",
+    "retire",
     "review",
     "spend",
     "trace",

@@ -4,14 +4,38 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 import time
 from pathlib import Path
 from shutil import which
+from typing import Any
 
 import pytest
 from browser import CHROMIUM
 from hypothesis import settings
 
+# Files of tests by the processor time they take, the longest first; all others take less.
+_LONGEST = {
+    name: rank
+    for rank, name in enumerate(
+        [
+            "test_review.py",
+            "test_dashboards.py",
+            "test_benchmarks.py",
+            "test_fuzz_readers.py",
+            "test_cli.py",
+            "test_jupyterlab.py",
+            "test_jupyterlab_explore.py",
+            "test_forecasting.py",
+            "test_samples.py",
+            "test_packaging.py",
+            "test_ingest.py",
+            "test_merging.py",
+            "test_render.py",
+        ]
+    )
+}
+_SAMPLE = pytest.StashKey[Path]()
 IN_CI = os.environ.get("CI", "").lower() not in ("", "0", "false")
 
 os.environ["TZ"] = "UTC"
@@ -26,6 +50,7 @@ def pytest_configure(config: pytest.Config) -> None:
     needed = {
         CHROMIUM: Path(CHROMIUM).exists(),
         "prometheus": which("prometheus") is not None,
+        "prometheus-alertmanager": which("prometheus-alertmanager") is not None,
         "PostgreSQL's initdb": any(Path("/usr/lib/postgresql").glob("*/bin/initdb")),
     }
     absent = [name for name, found in needed.items() if not found]
@@ -34,11 +59,41 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Ingest the sample lab once before several processes open it at a time."""
-    if getattr(session.config.option, "numprocesses", None):
-        from finops_lab.lab import open_lab
+    """Ingest the sample lab once before several processes open it or copy it at a time."""
+    if not getattr(session.config.option, "numprocesses", None):
+        return
+    from finops_lab.lab import open_lab, packaged
 
-        open_lab(progress=False)
+    # Work is handed out in the order of `pytest_collection_modifyitems`, not by the number of tests.
+    session.config.option.loadscopereorder = False
+    open_lab(progress=False)
+    # A copy that nobody opens, so that no process copies a lake while another writes to it.
+    folder = Path(tempfile.mkdtemp(prefix="finops-sample-"))
+    session.config.stash[_SAMPLE] = folder
+    samples = packaged("samples")
+    shutil.copytree(samples, folder / "lab", ignore=lambda place, names: _derived(samples, place, names))
+
+
+def _derived(samples: Path, place: str, names: list[str]) -> set[str]:
+    """Return what the lake keeps beside the ingested tables: each process computes its own."""
+    return {"forecasts", "ledger", "rollups"} & set(names) if Path(place) == samples / "lake" else set()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove the ingested copy of the sample lab."""
+    if _SAMPLE in config.stash:
+        shutil.rmtree(config.stash[_SAMPLE], ignore_errors=True)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a process where the ingested sample lab is."""
+    node.workerinput["sample_lab"] = str(node.config.stash[_SAMPLE] / "lab")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files that take longest first: one of them at the end would leave a processor idle."""
+    items.sort(key=lambda item: _LONGEST.get(item.path.name, len(_LONGEST)))
 
 
 @pytest.fixture(scope="session")
@@ -51,10 +106,12 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def sample_copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def sample_copy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a copy of the sample lab, ingested once for all tests that only read it."""
     from finops_lab.lab import packaged
 
     target = tmp_path_factory.mktemp("sample") / "lab"
+    if (ingested := getattr(request.config, "workerinput", {}).get("sample_lab")) is not None:
+        return Path(shutil.copytree(ingested, target))
     shutil.copytree(packaged("samples"), target, ignore=shutil.ignore_patterns("lake", "quarantine"))
     return target

@@ -328,7 +328,7 @@ def reference(rows: list[dict[str, Any]]) -> dict[tuple[Any, ...], list[Any]]:
     return book
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(st.lists(ROWS, min_size=0, max_size=14), st.randoms(use_true_random=False))
 def test_no_cent_is_lost_and_a_plain_reference_agrees(rows: list[dict[str, Any]], random: Any) -> None:
     ledger = allocate(bill(*rows) if rows else bill({}).head(0), RULES)

@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from helpers import PLAIN_TOML, focus_row, write_lab
-from test_cli import refused, run
+from test_cli import refused, run, run_program
 
 import finops_lab as fl
 from finops_lab.errors import InputError
@@ -63,7 +63,7 @@ def test_kpis_by_a_dimension_and_as_parquet(lab: Path, tmp_path: Path) -> None:
 
 
 def test_kpis_explains_where_a_figure_comes_from(lab: Path) -> None:
-    done = run("kpis", "--lab", lab, "--month", "2026-10", "--explain", "M5")
+    done = run_program("kpis", "--lab", lab, "--month", "2026-10", "--explain", "M5")
     assert done.returncode == 0, done.stderr
     for said in ("numerator: 10 calls", "denominator: 100 calls", "tables: inference_requests", "rows: 100"):
         assert said in done.stdout
@@ -99,7 +99,7 @@ def test_dashboard_refuses_before_anything_runs(lab: Path, tmp_path: Path) -> No
 
 
 def test_dashboard_writes_page_notebook_and_figures(lab: Path, tmp_path: Path) -> None:
-    done = run("dashboard", "debug", "--lab", lab, "--month", "2026-10", "--out", tmp_path)
+    done = run_program("dashboard", "debug", "--lab", lab, "--month", "2026-10", "--out", tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     made = tmp_path / "2026-10"

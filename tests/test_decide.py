@@ -183,7 +183,7 @@ def test_a_choice_in_sentences() -> None:
         "The limit of a quality loss of at most 0.005 costs 5 USD per 1,000 inferences: without it m int4 would be "
         "chosen; the choice changes at 0.1, to m int4. "
         "The move pays back after 4,000,000 inferences, 4.0 months of the traffic; no interval: no paired timings. "
-        "P95 is that of the whole period: no window had calls enough to judge it. "
+        "P95 is that of the whole period: no worst window is known. "
         "Losses are point values: one within the limit may be chance, as nothing here tests it."
     )
     assert repr(found) == f"Decision: {found.explain()}"
@@ -392,7 +392,7 @@ def test_the_interval_of_a_paired_ratio_ignores_what_slowed_both_down() -> None:
     low, high = paired_ratio(old, uneven) or (0, 0)
     point = uneven["cpu_ms"].sum() / old["cpu_ms"].sum()
     assert low < point < high and high - low < 0.05
-    assert paired_ratio(old, uneven) == (low, high)  # one seed, one interval
+    assert paired_ratio(old, uneven) == (low, high)
     assert paired_ratio(old, uneven.sample(fraction=1, shuffle=True, seed=3)) == (low, high)
     assert paired_ratio(old, uneven.with_columns(round=pl.col("round") + 1000)) is None
 

@@ -155,7 +155,7 @@ def test_commands_and_options_of_the_documentation_exist(path: Path) -> None:
     for said in re.findall(r"finops-lab ((?:[a-z]+(?:-[a-z]+)* ?)+)((?:[^\n`#>|]|\\\n)*)", read(path)):
         words = said[0].split()
         name = next((n for n in (" ".join(words[:2]), words[0]) if n in known), None)
-        options = re.findall(r"(?<![\w-])--[a-z-]+", said[1])
+        options = re.findall(r"(?<![\w-])--[a-z0-9-]+", said[1])
         if name is None or not set(options) <= known[name]:
             unknown.append(f"finops-lab {said[0]}{said[1]}")
     assert unknown == []

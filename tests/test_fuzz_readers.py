@@ -1,6 +1,6 @@
 """Every reader survives hostile files: a clear error or quarantined rows, never a traceback or a loss.
 
-50 files a reader, always the same ones; ``make fuzz`` makes 500, other ones each time.
+30 files a reader, always the same ones; ``make fuzz`` makes 500, other ones each time.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ EXAMPLES = sorted(
     for path in (HERE / folder).iterdir()
     if path.suffix != ".md"
 )
-FILES = int(os.environ.get("FINOPS_FUZZ", "50"))
+FILES = int(os.environ.get("FINOPS_FUZZ", "30"))
 FUZZ = settings(
     max_examples=FILES,
     deadline=None,

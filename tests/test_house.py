@@ -49,7 +49,11 @@ ROOMS: dict[str, set[str]] = {
     "budgeting": {"foreseeing", "planning", "valuing"},  # a lab's budgets and plans
     "exploring": {"allocation"},  # views of a ledger
     "anomalies": {"contracts", "unit_economics", "forecasting"},
+    "alerting": {"config"},  # who hears of an event, and how
     "tradeoffs": {"contracts"},
+    "choosing": {"bookkeeping", "tradeoffs"},  # which variant a lab should run
+    "routes": {"bookkeeping", "tradeoffs", "valuing"},  # a lab's machines against an API
+    "profiling": {"contracts", "tradeoffs"},  # measuring variants for real
     "forecasting": {"calendar", "config"},  # config: labelled events
     "planning": {"config", "contracts", "forecasting", "money", "pricing", "allocation"},
     "optimization": ANALYSIS,
@@ -75,10 +79,13 @@ ROOMS: dict[str, set[str]] = {
         "foreseeing",
         "tradeoffs",
     },
+    "trying": {"lab", "measuring", "service_levels", "tradeoffs"},  # a lab's canaries
     "printing": {"ingestion", "doctor"},
+    "printing_canary": {"tradeoffs"},
     "printing_ledger": {"allocation", "merging", "printing"},
     "printing_features": {"planning"},
     "printing_tradeoff": {"tradeoffs"},
+    "printing_profile": {"profiling"},
     "printing_kpis": {"unit_economics", "reporting"},
     "printing_forecast": {"foreseeing"},
     "printing_budgets": {"budgeting"},

@@ -47,7 +47,7 @@ USE = requests(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(ROW, min_size=1, max_size=15), st.randoms(use_true_random=False))
 def test_months_apart_or_together_in_any_order(rows: list[dict[str, Any]], chance: Any) -> None:
     policy = Policy(RULES, (GATEWAY,), TIERS)

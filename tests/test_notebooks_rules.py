@@ -1,4 +1,4 @@
-"""Notebooks are thin, clean and runnable by anyone: structure only, nbval runs them."""
+"""Notebooks are thin, clean and runnable by anyone: structure only, nbval or papermill runs them."""
 
 from __future__ import annotations
 

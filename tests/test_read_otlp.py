@@ -572,7 +572,7 @@ def test_a_lab_may_name_where_the_service_tier_stands(tmp_path: Path) -> None:
     assert one(tmp_path, said, **named)["service_tier"] == "flex"
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(data=st.data())
 def test_both_roads_read_the_same(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     document = json.loads(line(FULL, {"finops.hosting": "self_hosted", "finops.team": "r"}))

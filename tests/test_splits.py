@@ -503,7 +503,7 @@ def reference(rows: list[dict[str, Any]], used: list[tuple[Any, int, int]]) -> d
     return found
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(_bills, _uses, st.randoms())
 def test_the_ledger_is_the_references(
     rows: list[dict[str, Any]], used: list[tuple[Any, int, int]], chance: Any

@@ -155,6 +155,6 @@ def test_sliders_of_jupyterlab_decide_as_decide() -> None:
 
 
 def test_sliders_say_why_nothing_can_be_decided() -> None:
-    mixed = POINTS.with_columns(quality_metric=pl.Series(["accuracy", "accuracy", "f1", "accuracy"]))
-    sliders = DecisionSliders(mixed)
+    two = [POINTS.with_columns(workload=pl.lit(name)) for name in ("short", "long")]
+    sliders = DecisionSliders(pl.concat(two))
     assert sliders.decision is None and 'role="alert"' in sliders.parts["said"].value

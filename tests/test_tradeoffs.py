@@ -10,13 +10,13 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from finops_lab import contracts
 from finops_lab.errors import CurrencyError, InputError
-from finops_lab.tradeoffs import decisions, pareto, variants
+from finops_lab.tradeoffs import decisions, pareto, qualities, variants
 
 OCTOBER = date(2026, 10, 1)
 PERIOD = {"first": OCTOBER, "last": OCTOBER}
@@ -168,6 +168,78 @@ def test_unknown_stays_null_and_is_explained() -> None:
     assert found["on_front"].to_list() == [True, None, True, None]
 
 
+def hour(at: int, latencies: list[float], **more: Any) -> list[Row]:
+    return [call("chat", "int8", x, hour=at, **more) for x in latencies]
+
+
+def test_the_worst_hour_is_one_with_calls_enough_to_judge() -> None:
+    calm, few = hour(8, [50.0] * 60), hour(9, [999.0] * 58)
+    # 57 of 60 reach 0.95: the 57th of these is 80, while half an hour's weight is at 300.
+    busy = hour(10, [60.0] * 56 + [80.0, 90.0, 95.0, 99.0])
+    found = row(lab(requests=[*calm, *few, *busy]), "chat", "int8")
+    assert (found["worst_p95_ms"], found["windows"], found["windows_judged"]) == (80.0, 3, 2)
+    assert (found["p95_ms"], found["p99_ms"]) == (999.0, 999.0)
+    assert found["throughput_per_s"] == pytest.approx(60 / 3600)
+    # One more call judges the hour; a sampling weight is no evidence.
+    heavy = hour(9, [999.0] * 58, sample_weight=50.0)
+    assert row(lab(requests=[*calm, *heavy]), "chat", "int8")["worst_p95_ms"] == 50.0
+    enough = [*hour(9, [999.0] * 57), *hour(9, [999.0], n_requests=2)]
+    assert row(lab(requests=[*calm, *enough]), "chat", "int8")["worst_p95_ms"] == 999.0
+    # The same clock hour of another day is another window.
+    split = [*hour(9, [999.0] * 30), *hour(9, [999.0] * 30, day=date(2026, 10, 6))]
+    assert row(lab(requests=[*calm, *split]), "chat", "int8")["windows_judged"] == 1
+
+
+def test_calls_without_latency_count_as_served_but_not_as_timed() -> None:
+    untimed = hour(9, [None] * 30)  # type: ignore[list-item]
+    found = row(lab(requests=[*hour(9, [70.0] * 30), *untimed]), "chat", "int8")
+    assert found["throughput_per_s"] == pytest.approx(60 / 3600)
+    assert (found["p50_ms"], found["windows"], found["windows_judged"]) == (70.0, 1, 0)
+    silent = row(lab(requests=untimed), "chat", "int8")
+    assert (silent["p50_ms"], silent["windows"], silent["worst_p95_ms"]) == (None, None, None)
+    assert silent["note"] == "no latency recorded"
+
+
+def test_the_last_month_stands_beside_the_whole() -> None:
+    requests = [*REQUESTS, call("chat", "fp16", 90.0, day=date(2026, 9, 2), n_requests=7)]
+    found = row(lab(requests=requests, first=date(2026, 9, 1)), "chat", "fp16")
+    assert (found["amount"], found["last_amount"]) == (Decimal(1003), Decimal(3))
+    assert (found["successes"], found["last_successes"]) == (11.0, 3.0)  # 9-30's call is in September
+    gone = row(lab(requests=requests, first=date(2026, 9, 1)), "chat", "int8")
+    assert gone["last_successes"] == 9.5
+    before = [r for r in requests if r["day"].month == 9]
+    assert row(lab(requests=before, first=date(2026, 9, 1)), "chat", "fp16")["last_successes"] == 0.0
+
+
+def test_one_region_is_told_and_several_are_not() -> None:
+    told = [call("chat", "int8", 1.0, region="eu"), call("chat", "fp16", 1.0, region="eu")]
+    found = lab(
+        requests=[*told, call("chat", "fp16", 1.0, region="us"), call("embed", None, 1.0, region="us")]
+    )
+    assert found["region"].to_list() == [None, None, "eu", "us"]
+    assert row(lab(requests=[*told, call("chat", "int8", 1.0)]), "chat", "int8")["region"] is None
+
+
+def test_credits_above_the_charges_are_no_price() -> None:
+    found = row(lab([entry("chat", "int8", "1"), entry("chat", "int8", "-3")]), "chat", "int8")
+    assert (found["amount"], found["per_1000_inferences"], found["per_1m_tokens"]) == (
+        Decimal(-2),
+        None,
+        None,
+    )
+    assert found["note"] == "credits above the charges" and found["on_front"] is None
+
+
+def test_every_metric_of_the_newest_evaluations() -> None:
+    found = qualities(table("accuracy_samples", EVALUATIONS), date(2026, 11, 1))
+    assert found.select("variant", "metric", "quality").rows() == [
+        ("fp16", "accuracy", 0.92),
+        ("fp16", "f1", 0.3),
+        ("int8", "accuracy", 0.9),
+    ]
+    assert qualities(table("accuracy_samples", []), date(2026, 11, 1)).schema == found.schema
+
+
 def test_a_null_variant_meets_its_own_money_and_grades() -> None:
     ledger = [entry("embed", None, "0.01"), entry("embed", "v2", "5")]
     found = row(lab(ledger, evaluations=[grade("embed", None, 0.7)]), "embed", None)
@@ -272,6 +344,7 @@ def test_order_of_rows_does_not_matter() -> None:
     assert_frame_equal(lab(LEDGER[::-1], REQUESTS[::-1], EVALUATIONS[::-1]), lab())
 
 
+@settings(max_examples=40)  # each is a whole table
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=60), st.sampled_from([1.0, 0.1, 1 / 3]))
 def test_equal_weights_give_the_library_quantile(latencies: list[int], weight: float) -> None:
     calls = [call("chat", "int8", float(x), sample_weight=weight) for x in latencies]
@@ -281,6 +354,7 @@ def test_equal_weights_give_the_library_quantile(latencies: list[int], weight: f
     assert found["p50_ms"] == plain.quantile(0.5, "equiprobable")
 
 
+@settings(max_examples=40)  # each is a whole table
 @given(st.lists(st.tuples(st.integers(1, 9), st.integers(1, 6)), min_size=1, max_size=12))
 def test_whole_weights_equal_repeated_calls(pairs: list[tuple[int, int]]) -> None:
     repeated = [call("chat", "int8", float(x)) for x, times in pairs for _ in range(times)]

@@ -226,7 +226,11 @@ def _labelled(table: pl.DataFrame) -> pl.DataFrame:
     """Name every row by what tells it apart from the others."""
     told = [
         "variant",
-        *[name for name in _TOLD_APART[1:] if table[name].n_unique() > 1 and name != "precision"],
+        *[
+            name
+            for name in _TOLD_APART[1:]
+            if table[name].drop_nulls().n_unique() > 1 and name != "precision"
+        ],
     ]
     if table["model"].n_unique() > 1:
         told = ["model", *told]

@@ -13,7 +13,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from finops_lab.cli import books, budgets, exports, features, forecasts, plans, tradeoffs, value
+from finops_lab.cli import (
+    books,
+    budgets,
+    canary,
+    exports,
+    features,
+    forecasts,
+    plans,
+    profile,
+    routes,
+    tradeoffs,
+    value,
+)
 from finops_lab.cli._app import LabOption, Metric, app, day, spinner
 from finops_lab.errors import FinopsError, InputError
 
@@ -212,7 +224,10 @@ forecasts.register()
 budgets.register()
 features.register()
 plans.register()
+profile.register()
 tradeoffs.register()
+routes.register()
+canary.register()
 books.register()
 exports.register()
 

@@ -82,12 +82,19 @@ TABLES: dict[str, type[dy.Schema]] = {
 
 def dtypes(table: str) -> dict[str, pl.DataType]:
     """Return the columns of a table with their dtypes, in order."""
-    return {name: column.dtype for name, column in TABLES[table].columns().items()}
+    # A dict of the caller's own, who may add to it.
+    return {name: dtype for name, dtype, _ in _columns(table)}
 
 
 def required(table: str) -> list[str]:
     """Return the columns of a table that may not be null, in order."""
-    return [name for name, column in TABLES[table].columns().items() if not column.nullable]
+    return [name for name, _, nullable in _columns(table) if not nullable]
+
+
+@cache
+def _columns(table: str) -> tuple[tuple[str, pl.DataType, bool], ...]:
+    """Return name, dtype and nullability of a table's columns: dataframely looks them up anew each time."""
+    return tuple((name, column.dtype, column.nullable) for name, column in TABLES[table].columns().items())
 
 
 @cache

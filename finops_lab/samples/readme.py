@@ -40,6 +40,9 @@ Made by `finops-lab sample --out DIR --seed {seed}`. The same seed writes the sa
 | `plans/` | the plan of a feature that is not there yet, for `finops-lab feature-budget`; models named in it that are not the company's have their real list prices |
 | `truth.json` | what was planted, with dates and exact amounts, and the exact totals of every month |
 
+Beside the copy that ships with finops_lab lies `measurements/`: not synthetic and not generated, but
+measured by `finops-lab profile` on real machines; its README says which.
+
 Bills cover 2024-05 to 2026-10 day by day (tax, support, credits and commitment fees by month);
 requests, GPU samples, capacity and latency cover 2026-08 to 2026-10, deploys 2025-11 to 2026-10.
 

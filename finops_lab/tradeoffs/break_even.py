@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 
-import numpy as np
 import polars as pl
 
 from finops_lab.errors import InputError
 from finops_lab.money import divided, exact_sum
+from finops_lab.tradeoffs.ratios import total_ratio
 
 __all__ = ["BreakEven", "break_even", "exact", "paired_ratio"]
 
@@ -33,7 +33,7 @@ class BreakEven:
         The volume after which the move has paid back, rounded up; None: never, or unknown.
     inferences_low, inferences_high : int or None
         Its interval from the measured cost ratio. No high end: it may never pay back.
-    confidence : float or None
+    coverage : float or None
         Of the interval; None when there is no interval.
     months, months_low, months_high : float or None
         The same in months of the given traffic.
@@ -46,7 +46,7 @@ class BreakEven:
     inferences: int | None
     inferences_low: int | None
     inferences_high: int | None
-    confidence: float | None
+    coverage: float | None
     months: float | None
     months_low: float | None
     months_high: float | None
@@ -61,7 +61,7 @@ def break_even(
     evaluation_amount: Decimal | int | None = None,
     monthly_inferences: float | None = None,
     ratio: tuple[float, float] | None = None,
-    confidence: float = 0.90,
+    coverage: float = 0.90,
 ) -> BreakEven:
     """Return the volume after which the saving has paid for migration and evaluation.
 
@@ -77,8 +77,8 @@ def break_even(
         Traffic of a month, to say the volume in months.
     ratio : tuple of float, optional
         Interval of new over old cost, such as `paired_ratio` returns.
-    confidence : float
-        The interval's confidence, to be kept with it.
+    coverage : float
+        Of the interval, to be kept with it.
 
     Returns
     -------
@@ -109,7 +109,9 @@ def break_even(
     volume = _volume(fixed, saving)
     low = high = None
     if ratio is not None and old is not None:
-        low, high = (_volume(fixed, Fraction(old) / _THOUSAND * (1 - Fraction(end))) for end in ratio)
+        # A ratio without an upper end saves nothing at worst.
+        ends = [Fraction(end) if math.isfinite(end) else Fraction(1) for end in ratio]
+        low, high = (_volume(fixed, Fraction(old) / _THOUSAND * (1 - end)) for end in ends)
     note = None
     if saving is None:
         note = "a unit cost is unknown"
@@ -125,7 +127,7 @@ def break_even(
         inferences=volume,
         inferences_low=low,
         inferences_high=high,
-        confidence=confidence if ratio is not None else None,
+        coverage=coverage if ratio is not None else None,
         months=_months(volume, monthly_inferences),
         months_low=_months(low, monthly_inferences),
         months_high=_months(high, monthly_inferences),
@@ -134,13 +136,7 @@ def break_even(
 
 
 def paired_ratio(
-    old: pl.DataFrame,
-    new: pl.DataFrame,
-    *,
-    clock: str = "cpu_ms",
-    confidence: float = 0.90,
-    draws: int = 2000,
-    seed: int = 1,
+    old: pl.DataFrame, new: pl.DataFrame, *, clock: str = "cpu_ms", coverage: float = 0.90
 ) -> tuple[float, float] | None:
     """Return an interval of the cost ratio of two variants from rounds that ran both.
 
@@ -150,20 +146,19 @@ def paired_ratio(
         Rows of `measurement.TIMINGS`, each of one variant and workload.
     clock : str
         The column that costs money: ``cpu_ms``, ``gpu_ms`` or ``wall_ms``.
-    confidence : float
-        Two-sided.
-    draws, seed : int
-        Of the bootstrap over rounds; the same seed gives the same interval.
+    coverage : float
+        How often the interval should hold the truth.
 
     Returns
     -------
     tuple of (float, float) or None
-        Percentile interval of new over old time per inference. None with fewer than two pairs.
+        Of new over old time per inference, as `ratios.total_ratio` finds it; the high end may be
+        infinite. None with fewer than two pairs, or without time spent.
 
     Notes
     -----
-    The ratio is one of totals, as a bill is, not of medians. Rounds are drawn in pairs, so what
-    slowed both down cancels out. It tells the noise of measuring, not whether the bill follows the clock.
+    The ratio is one of totals, as a bill is, not of medians. Rounds count in pairs, so what slowed
+    both down cancels out. It tells the noise of measuring, not whether the bill follows the clock.
 
     Examples
     --------
@@ -171,20 +166,17 @@ def paired_ratio(
     >>> paired_ratio(old, old.with_columns(pl.col("cpu_ms") / 2))
     (0.5, 0.5)
     """
-    pairs = old.join(new, on="round", suffix="_new").sort("round")
-    pairs = pairs.drop_nulls(["items", "items_new", clock, f"{clock}_new"])
-    if pairs.height < 2:
+    each = [pl.col(clock) / pl.col("items"), pl.col(f"{clock}_new") / pl.col("items_new")]
+    pairs = (
+        old.join(new, on="round", suffix="_new")
+        .sort("round")
+        .select(name.alias(str(i)) for i, name in enumerate(each))
+        .filter(pl.all_horizontal(pl.all().is_finite()))
+    )
+    if pairs.height < 2 or not pairs["0"].sum() > 0:
         return None
-    names = [clock, "items", f"{clock}_new", "items_new"]
-    values = pairs.select(pl.col(names).cast(pl.Float64)).to_numpy()
-    random, shares = np.random.default_rng(seed), np.full(pairs.height, 1 / pairs.height)
-    # One draw at a time: all at once would take draws x rounds of memory.
-    sums = np.array([random.multinomial(pairs.height, shares) @ values for _ in range(draws)])
-    if not (sums > 0).all():
-        return None
-    ratios = (sums[:, 2] / sums[:, 3]) / (sums[:, 0] / sums[:, 1])
-    low, high = np.quantile(ratios, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)
+    found = total_ratio(pairs["1"].to_numpy(), pairs["0"].to_numpy(), coverage=coverage)
+    return found.low, found.high
 
 
 def exact(value: float | None) -> Decimal | None:

@@ -10,30 +10,17 @@ from typing import Any, TypedDict
 import polars as pl
 
 from finops_lab.errors import InputError
-from finops_lab.money import MONEY
 from finops_lab.tradeoffs.break_even import BreakEven, break_even, paired_ratio
-from finops_lab.tradeoffs.choice import Candidate, Limit, ranked, reasons
+from finops_lab.tradeoffs.choice import ranked
 from finops_lab.tradeoffs.curve import Curve
-from finops_lab.tradeoffs.explaining import causes, explanation
+from finops_lab.tradeoffs.explaining import explanation
 from finops_lab.tradeoffs.points import as_points
 from finops_lab.tradeoffs.problem import Objective, Problem, checked, limits_of, of_models, problem_of
 from finops_lab.tradeoffs.shadow import CONSTRAINTS, constraint_rows
-from finops_lab.tradeoffs.slo_ranges import Range, ranges
+from finops_lab.tradeoffs.slo_ranges import ranges
+from finops_lab.tradeoffs.tabling import notes_of, ranges_frame, table_of
 
-__all__ = ["Decision", "Limits", "decide", "decisions"]
-
-
-_DECISIONS: dict[str, pl.DataType | type[pl.DataType]] = {
-    "model": pl.String,
-    "variant": pl.String,
-    "per_1000_inferences": pl.Float64,
-    "reference": pl.String,
-    "saving_share": pl.Float64,
-    "quality_loss": pl.Float64,
-    "slo_ms": pl.Float64,
-    "reference_slo_ms": pl.Float64,
-    "note": pl.String,
-}
+__all__ = ["Decision", "Limits", "decide"]
 
 
 class Limits(TypedDict, total=False):
@@ -192,7 +179,7 @@ def decide(
         raise InputError("a monthly budget needs monthly_inferences, the traffic it has to pay for")
     limits = limits_of(numbers, regions, problem)
     order = ranked(problem.candidates, limits)
-    table = _table(problem, limits, order)
+    table = table_of(problem, limits, order)
     chosen, runner_up = [
         table.row(order[place].row, named=True) if len(order) > place else None for place in (0, 1)
     ]
@@ -219,89 +206,13 @@ def decide(
         runner_up=runner_up,
         reference=reference,
         constraints=pl.DataFrame(constraint_rows(problem.candidates, limits, calls), schema=CONSTRAINTS),
-        slo_ranges=_ranges(ranges(problem.candidates, limits, "latency"), "ms"),
-        loss_ranges=_ranges(ranges(problem.candidates, limits, "loss"), "loss"),
+        slo_ranges=ranges_frame(ranges(problem.candidates, limits, "latency"), "ms"),
+        loss_ranges=ranges_frame(ranges(problem.candidates, limits, "loss"), "loss"),
         break_even=paid,
         unit=problem.unit,
         metric=problem.metric,
-        notes=_notes(table, problem, limits),
+        notes=notes_of(table, problem, limits),
     )
-
-
-def decisions(
-    curve: Curve | pl.DataFrame,
-    *,
-    max_p95_ms: float | None = None,
-    max_quality_loss: float | None = None,
-    objective: Objective = "cost",
-) -> pl.DataFrame:
-    """Choose for every model by itself: `decide` over and over, one row each.
-
-    Parameters
-    ----------
-    curve : Curve or polars.DataFrame
-        As for `decide`; models may have different metrics.
-    max_p95_ms, max_quality_loss, objective
-        As for `decide`; the baseline is each model's best quality.
-
-    Returns
-    -------
-    polars.DataFrame
-        Sorted: ``model``, ``variant`` (chosen; null when nothing qualifies), ``per_1000_inferences``
-        of it, ``reference`` (variant), ``saving_share``, ``quality_loss`` (Float64), ``slo_ms`` and
-        ``reference_slo_ms`` (Float64), ``note`` (why nothing was chosen or compared).
-
-    Raises
-    ------
-    InputError
-        As `decide`.
-
-    Examples
-    --------
-    >>> points = pl.DataFrame({"model": ["a", "a", "b"], "variant": ["fp16", "int8", "fp16"],
-    ...     "per_1000_inferences": [4.0, 1.0, 2.0], "quality_metric": "accuracy", "quality": [0.9, 0.8, 0.5]})
-    >>> decisions(points).select("model", "variant", "saving_share").rows()
-    [('a', 'int8', 0.75), ('b', 'fp16', 0.0)]
-    """
-    numbers = {"max_p95_ms": max_p95_ms, "max_quality_loss": max_quality_loss}
-    checked(numbers)
-    points = curve.points if isinstance(curve, Curve) else as_points(curve)
-    rows = [
-        _decided(problem_of(part, None, objective, None), numbers)
-        for part in points.sort("model", nulls_last=True).partition_by("model", maintain_order=True)
-    ]
-    return pl.DataFrame(rows, schema=_DECISIONS)
-
-
-def _decided(problem: Problem, numbers: dict[str, Any]) -> dict[str, Any]:
-    limits = limits_of(numbers, None, problem)
-    best = next(iter(ranked(problem.candidates, limits)), None)
-    base = None if problem.reference is None else problem.candidates[problem.reference]
-    saving = None if best is None or base is None else _saving(best.objective, base.objective)
-    loss = None if best is None else best.figures["loss"]
-    note = None
-    if best is None:
-        table = _table(problem, limits, [])
-        note = f"none of {table.height} variants qualifies: {causes(table)}"
-    elif loss is None:
-        note = "quality unknown, nothing to compare with"
-    elif saving is None:
-        note = "the reference has no cost to compare with"
-    return {
-        "model": problem.points["model"][0],
-        "variant": None if best is None else problem.points["variant"][best.row],
-        "reference": None if base is None else problem.points["variant"][base.row],
-        "per_1000_inferences": None if best is None else problem.points["per_1000_inferences"][best.row],
-        "saving_share": saving,
-        "quality_loss": loss,
-        "slo_ms": None if best is None else best.figures["latency"],
-        "reference_slo_ms": None if base is None else base.figures["latency"],
-        "note": note,
-    }
-
-
-def _saving(now: float | None, before: float | None) -> float | None:
-    return 1 - now / before if now is not None and before else None
 
 
 def _payable(problem: Problem, *amounts: Decimal | float | None) -> None:
@@ -313,26 +224,6 @@ def _payable(problem: Problem, *amounts: Decimal | float | None) -> None:
         )
 
 
-def _table(problem: Problem, limits: list[Limit], order: list[Candidate]) -> pl.DataFrame:
-    candidates = problem.candidates
-    base = None if problem.reference is None else candidates[problem.reference].objective
-    ranks = {candidate.row: rank for rank, candidate in enumerate(order, 1)}
-    misses = [reasons(candidate, limits) for candidate in candidates]
-    savings = [_saving(c.objective, base) for c in candidates]
-    basis = pl.when(pl.col("worst_p95_ms").is_not_null()).then(pl.lit("worst window"))
-    return problem.points.with_columns(
-        pl.Series("quality_loss", [c.figures["loss"] for c in candidates], dtype=pl.Float64),
-        pl.Series("saving_share", savings, dtype=pl.Float64),
-        pl.Series("slo_ms", [c.figures["latency"] for c in candidates], dtype=pl.Float64),
-        basis.when(pl.col("p95_ms").is_not_null()).then(pl.lit("whole period")).alias("slo_basis"),
-        pl.Series("objective_value", [c.objective for c in candidates], dtype=pl.Float64),
-        pl.Series("monthly_amount", problem.monthly, dtype=MONEY),
-        pl.Series("qualifies", [miss is None for miss in misses], dtype=pl.Boolean),
-        pl.Series("misses", misses, dtype=pl.String),
-        pl.Series("rank", [ranks.get(c.row) for c in candidates], dtype=pl.Int64),
-    )
-
-
 def _ratio(curve: Curve, reference: dict[str, Any], chosen: dict[str, Any]) -> tuple[float, float] | None:
     """Return the interval of the cost ratio where rounds ran both variants."""
     keys = ("model", "variant", "workload")
@@ -341,39 +232,3 @@ def _ratio(curve: Curve, reference: dict[str, Any], chosen: dict[str, Any]) -> t
         for row in (reference, chosen)
     )
     return paired_ratio(old, new, clock=curve.clock)
-
-
-def _ranges(found: list[Range], unit: str) -> pl.DataFrame:
-    names = (f"from_{unit}", f"to_{unit}")
-    rows = [
-        {
-            **dict(zip(names, (start, end), strict=True)),
-            "model": (winner.name[0] or None) if winner else None,
-            "variant": (winner.name[1] or None) if winner else None,
-            "objective_value": winner.objective if winner else None,
-        }
-        for start, end, winner in found
-    ]
-    numbers = dict.fromkeys((*names, "objective_value"), pl.Float64)
-    schema = {name: numbers.get(name, pl.String) for name in rows[0]}
-    return pl.DataFrame(rows, schema=schema)
-
-
-def _notes(table: pl.DataFrame, problem: Problem, limits: list[Limit]) -> tuple[str, ...]:
-    found = []
-    if (models := table["model"].n_unique()) > 1:
-        found.append(f"{models} models compete: that means something only where they do the same work.")
-    if any(limit.figure == "latency" for limit in limits):
-        whole = table.filter(slo_basis="whole period").height
-        if whole and table["worst_p95_ms"].count():
-            found.append(
-                f"P95 is that of the worst window, but of the whole period for {whole} of {table.height}."
-            )
-        elif whole:
-            found.append("P95 is that of the whole period: no window had calls enough to judge it.")
-    unknown = table.filter(pl.col("objective_value").is_null()).height
-    if unknown:
-        found.append(f"The cost of {unknown} of {table.height} variants is unknown; they cannot be chosen.")
-    if any(limit.figure == "loss" for limit in limits):
-        found.append("Losses are point values: one within the limit may be chance, as nothing here tests it.")
-    return tuple(found)

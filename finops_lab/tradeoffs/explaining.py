@@ -128,11 +128,10 @@ def _pays(paid: BreakEven) -> str:
         return f"The move does not pay back: {paid.note}."
     said = f"The move pays back after {paid.inferences:,} inferences"
     if paid.inferences_low is not None and paid.inferences_high is not None:
-        said += (
-            f" ({paid.inferences_low:,} to {paid.inferences_high:,} with {paid.confidence:.0%} confidence)"
-        )
+        said += f" ({paid.inferences_low:,} to {paid.inferences_high:,} with {paid.coverage:.0%} confidence)"
     if paid.months is not None:
-        said += f", {paid.months:,.1f} months of the traffic"
+        said += f", {paid.months:,.1f} months" if paid.months >= 1 else f", {paid.months:.2g} months"
+        said += " of the traffic"
     return said + (f"; {paid.note}." if paid.note else ".")
 
 

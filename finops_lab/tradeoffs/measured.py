@@ -11,11 +11,12 @@ from finops_lab.contracts import AMOUNTS
 from finops_lab.errors import InputError
 from finops_lab.money import MONEY, one_currency
 from finops_lab.tradeoffs.front import pareto
+from finops_lab.tradeoffs.ratios import quantile_floor
 
 __all__ = ["WINDOW_CALLS", "qualities", "variants"]
 
-# The smallest number of calls whose slowest is above P95 with 95 % confidence: ln 0.05 / ln 0.95.
-WINDOW_CALLS = 59
+# The smallest number of calls whose slowest is above P95 with 95 % confidence: 59.
+WINDOW_CALLS = quantile_floor(0.95)
 _KEYS = ["model", "variant"]
 _FAILED = ("error", "timeout")
 # Weights such as 0.1 do not add up exactly; this much of the total decides no percentile.

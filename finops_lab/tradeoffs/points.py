@@ -59,8 +59,8 @@ def as_points(frame: pl.DataFrame, *, file: str | None = None) -> pl.DataFrame:
         Every column of `POINTS` in its order and dtype, then the others. Rows in the frame's order.
         NaN is null: both say that a figure is not known. Money is per 1,000 successful inferences
         (``per_1000_inferences``) or per million tokens (``per_1m_tokens``) in ``BillingCurrency``, or in
-        the unit that ``cost_basis`` names: ``measured`` is seconds of the machine, ``relative`` a
-        share of what the baseline costs.
+        the unit that ``cost_basis`` names: ``measured`` is seconds of the machine, ``relative`` the
+        seconds that a published throughput implies; both tell ratios, not money.
 
     Raises
     ------

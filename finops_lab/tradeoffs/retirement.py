@@ -12,6 +12,7 @@ from finops_lab.errors import InputError
 from finops_lab.money import MONEY, divided, product
 from finops_lab.tradeoffs.break_even import break_even, exact
 from finops_lab.tradeoffs.curve import Curve
+from finops_lab.tradeoffs.membership import membership
 from finops_lab.tradeoffs.points import as_points
 from finops_lab.tradeoffs.problem import Problem, problem_of
 
@@ -75,7 +76,8 @@ def retire(
     ----------
     curve : Curve or polars.DataFrame
         `POINTS`, with ``last_amount`` (Decimal) and ``last_successes`` (Float64) as `variants` tells
-        them, and ``p_on_front`` (Float64: in what share of the draws the variant is on the front).
+        them. ``p_on_front`` (Float64), the share of draws in which the variant is on the front of its
+        model, is drawn by `membership` unless the column is there.
     migration_amount, evaluation_amount : Decimal or int, optional
         What bringing in a variant costs once, in the points' currency.
     months : int
@@ -107,12 +109,13 @@ def retire(
     for name in ("last_amount", "last_successes"):
         if name not in points.columns:
             raise InputError(f"no column {name!r}", hint="tradeoffs.variants tells it")
-    if "p_on_front" not in points.columns:
-        points = points.with_columns(p_on_front=pl.lit(None, dtype=pl.Float64))
+    measured = (curve.outcomes, curve.timings) if isinstance(curve, Curve) else (None, None)
     fixed = (migration_amount, evaluation_amount)
     listed, unsure = [], []
     for part in points.sort("model", "variant", nulls_last=True).partition_by("model", maintain_order=True):
         problem = problem_of(part, None, "cost", None)
+        if "p_on_front" not in part.columns:
+            part = part.with_columns(_drawn(part, *measured))
         for row in part.with_row_index("row").iter_rows(named=True):
             found, why = _judged(problem, row, fixed, months, least_p_dominated)
             if why is not None:
@@ -125,6 +128,13 @@ def retire(
         ),
         pl.DataFrame([{name: row.get(name) for name in _UNSURE} for row in unsure], schema=_UNSURE),
     )
+
+
+def _drawn(part: pl.DataFrame, outcomes: pl.DataFrame | None, timings: pl.DataFrame | None) -> pl.Series:
+    """Draw how surely each variant of a model is on its front."""
+    if part["quality"].count() == 0:
+        return pl.Series("p_on_front", [None] * part.height, dtype=pl.Float64)
+    return membership(part, outcomes, timings)["p_on_front"]
 
 
 def _judged(
@@ -150,7 +160,7 @@ def _judged(
         return {}, None
     mine |= {"dominated_by": problem.points["variant"][by], "p_dominated": surely}
     if surely is None:
-        return mine, "beaten by point values; no draws tell how surely"
+        return mine, "beaten by point values; how surely is not known"
     # 1 - 0.05 is 0.95 in decimals, and a little more or less in binary.
     if round(surely, 12) < least:
         return {}, None
@@ -179,8 +189,9 @@ def _judged(
 
 
 def _figures(problem: Problem, row: int) -> tuple[float | None, float | None, Any]:
+    # The whole period's P95: a worst hour is not known of all, and would compare unlike figures.
     candidate = problem.candidates[row]
-    return candidate.objective, candidate.score, candidate.figures["latency"]
+    return candidate.objective, candidate.score, problem.points["p95_ms"][row]
 
 
 def _dominator(problem: Problem, row: int) -> int | None:

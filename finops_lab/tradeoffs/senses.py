@@ -8,7 +8,7 @@ import polars as pl
 
 from finops_lab.errors import InputError
 
-__all__ = ["one_sense", "sense_of"]
+__all__ = ["FIXED", "check_sense", "is_share", "one_sense", "sense_of"]
 
 _UP = """
 acc, accuracy, ap, auc, auprc, auroc, average precision, bertscore, bleu, chrf, comet, correct, correlation,
@@ -36,7 +36,39 @@ _PLAIN = {
 # What turns a direction or leaves none: "1 - WER", "inverse perplexity". Nobody guesses those.
 _TURNING = {"complement", "inv", "inverse", "minus", "neg", "negated", "reciprocal"}
 _TURNED = re.compile(r"(?:1|100 ?%?)? ?[-\N{MINUS SIGN}]|one minus")
+_SHARES = {
+    *("acc", "accuracy", "correct", "em", "err", "error", "error rate", "exact match", "exactmatch"),
+    *("failure rate", "hallucination rate", "hit rate", "pass", "pass rate", "success rate", "top", "win rate"),
+}  # fmt: skip
 _SHOWN = 3
+# Columns of a points frame whose direction is known whatever is measured; True is higher is better.
+FIXED = {
+    **dict.fromkeys(
+        (
+            *(
+                "amount",
+                "per_1000_inferences",
+                "per_1m_tokens",
+                "cost_per_success",
+                "p50_ms",
+                "p95_ms",
+                "p99_ms",
+            ),
+            *(
+                "worst_p95_ms",
+                "latency_ms",
+                "energy_j",
+                "memory_mib",
+                "size_mib",
+                "error_rate",
+                "quality_loss",
+            ),
+        ),
+        False,
+    ),
+    "throughput_per_s": True,
+    "saving_share": True,
+}
 
 
 def sense_of(metric: str) -> bool | None:
@@ -59,12 +91,18 @@ def sense_of(metric: str) -> bool | None:
     >>> sense_of("top1"), sense_of("WikiText perplexity"), sense_of("vibes")
     (True, False, None)
     """
-    # lm-eval writes the filter after a comma ("exact_match,strict-match"), others the set-up in brackets.
-    name = re.sub(r"\(.*?\)|'", "", metric.partition(",")[0]).strip()
-    if _TURNED.match(name):
-        return None
-    found = _sense(name)
-    return _sense(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)) if found is None else found
+    return _SENSES.get(_known(metric))
+
+
+def is_share(metric: str) -> bool:
+    """Tell whether a metric is a share of items that are right or wrong, so that its noise is binomial.
+
+    Examples
+    --------
+    >>> is_share("top1"), is_share("f1"), is_share("perplexity")
+    (True, False, False)
+    """
+    return " ".join(_known(metric)) in _SHARES
 
 
 def one_sense(
@@ -159,18 +197,63 @@ def one_sense(
     return name or value, marked[0] if known is None else known
 
 
-def _sense(name: str) -> bool | None:
+def check_sense(frame: pl.DataFrame, name: str, *, higher_is_better: bool) -> None:
+    """Refuse a direction that contradicts what is known of a column.
+
+    Parameters
+    ----------
+    frame : polars.DataFrame
+        The candidates. A column ``quality`` beside ``quality_metric`` or ``higher_is_better`` must hold
+        one metric in its own direction.
+    name : str
+        The objective: a column of `frame`.
+    higher_is_better : bool
+        The direction it is about to be read in.
+
+    Raises
+    ------
+    InputError
+        The column is called as a known metric or a figure of known direction (``perplexity``,
+        ``p95_ms``) that is good the other way; or see `one_sense`.
+
+    Examples
+    --------
+    >>> check_sense(pl.DataFrame({"perplexity": [5.1]}), "perplexity", higher_is_better=False)
+    """
+    known = FIXED.get(name, _SENSES.get(tuple(re.findall(r"[a-z]+\d*|\d+", name.lower()))))
+    told = name
+    marks = {"quality_metric", "higher_is_better"} & set(frame.columns)
+    if name == "quality" and frame[name].count() and any(frame[mark].count() for mark in marks):
+        told, known = one_sense(frame)
+    if known is not None and known is not higher_is_better:
+        raise InputError(
+            f"{told!r} is better when {'higher' if known else 'lower'}, so it cannot be "
+            f"{'maximised' if higher_is_better else 'minimised'}",
+            column=name,
+            hint="give it in the other sense, or give the column a name of its own",
+        )
+
+
+def _known(metric: str) -> tuple[str, ...]:
+    """Return the known name that a metric's name ends with, or nothing."""
+    # lm-eval writes the filter after a comma ("exact_match,strict-match"), others the set-up in brackets.
+    name = re.sub(r"\(.*?\)|'", "", metric.partition(",")[0]).strip()
+    if _TURNED.match(name):
+        return ()
+    return _tail(name) or _tail(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name))
+
+
+def _tail(name: str) -> tuple[str, ...]:
     words = re.findall(r"[a-z]+\d*|\d+", name.lower())
     if _TURNING & set(words):
-        return None
+        return ()
     while words and (words[-1].isdigit() or words[-1] in _PLAIN) and tuple(words[-1:]) not in _SENSES:
         words.pop()
     for tail in (words, [*words[:-1], *(w.rstrip("0123456789") for w in words[-1:])]):
         for length in range(_LONGEST, 0, -1):
-            found = _SENSES.get(tuple(tail[-length:]))
-            if found is not None:
-                return found
-    return None
+            if tuple(tail[-length:]) in _SENSES:
+                return tuple(tail[-length:])
+    return ()
 
 
 def _these(rows: pl.DataFrame, what: str | None) -> str:

@@ -9,15 +9,15 @@ import polars as pl
 from finops_lab.errors import InputError
 from finops_lab.tradeoffs.measurement import Measurement
 from finops_lab.tradeoffs.points import as_points
+from finops_lab.tradeoffs.ratios import quantile_floor
 
 __all__ = ["LEAST_P95", "LEAST_P99", "Clock", "measured_points"]
 
 Clock = Literal["cpu_ms", "gpu_ms", "wall_ms"]
 _CLOCKS: tuple[Clock, ...] = ("gpu_ms", "cpu_ms", "wall_ms")
 _KEYS = ["model", "variant"]
-# So many rounds until the slowest is above the percentile with confidence: ln 0.05 / ln 0.95, and
-# the stricter ln 0.01 / ln 0.99 (MLPerf LoadGen's early stopping).
-LEAST_P95, LEAST_P99 = 59, 459
+# So many rounds until the slowest is above the percentile with that confidence.
+LEAST_P95, LEAST_P99 = quantile_floor(0.95), quantile_floor(0.99)
 
 
 def measured_points(
