@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +27,7 @@ from finops_lab.anomalies.rules import incomplete_days, new_slices
 from finops_lab.errors import InputError, NoDataError
 
 FIRST = date(2026, 1, 5)  # a Monday
-ALL = ("ServiceName", "x_team", "x_model", "x_feature")
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
 def ledger(rows: list[tuple[date, str, str, str, str]], currency: str = "USD") -> pl.DataFrame:
@@ -447,3 +449,36 @@ def test_the_clean_days_of_the_sample_stay_within_the_budget_of_false_alarms(
     for budget in (1.0, 0.25):
         found = calibrate.onsets(score > calibrate.threshold(budget))[:, clean].sum() / months
         assert found <= 1.2 * budget
+
+
+# --- against other data
+
+
+def test_the_benchmark_finds_most_of_what_it_puts_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    data, bench = (importlib.import_module(name) for name in ("_anomaly_data", "anomaly_accuracy"))
+    held = data.bases("held-out", 5)
+    put = data.inject(held, 5, each=1)
+    first = [held.first[i] for i in put.base]
+    clean = bench.ours(held.values, held.first, calibrate.SHIPPED)
+    with_it = bench.ours(put.values, first, calibrate.SHIPPED)
+    for budget, least in ((1.0, 0.84), (0.25, 0.78)):
+        limit = calibrate.threshold(budget)
+        found = data.recall(with_it > limit, clean > limit, put)
+        assert np.mean([share for share, _ in found.values()]) >= least
+        assert data.false_alarms(clean > limit) <= 1.2 * budget
+    # What begins while an alarm runs, or where the base raises one anyway, is no find.
+    always = np.ones_like(with_it, bool)
+    assert all(share == 0 for share, _ in data.recall(always, ~always[: len(clean)], put).values())
+    same = np.isin(np.arange(data.DAYS), put.start[:1])[None] & always
+    assert all(share == 0 for share, _ in data.recall(same, same[: len(clean)], put).values())
+
+
+def test_nabs_scorer_gives_the_published_scores(shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    nab = importlib.import_module("_anomaly_nab")
+    some = ("ec2_network_in_5abac7", "grok_asg_anomaly", "iio_us-east-1_i-a2eb1cd9_NetworkIn")
+    for file in nab.files():
+        if file.name in some:
+            tail = np.round(nab.gaussian(file.values), nab.DIGITS)
+            assert nab.score(file, tail >= 1.0) == pytest.approx(nab.PUBLISHED[file.name], abs=1e-9)

@@ -81,12 +81,14 @@ class _Forms:
         level = np.nanmedian(x, 1)
         season = np.zeros((7, len(x)))
         for day in range(7):
-            off = x[:, weekday == day] - level[:, None]
-            known = np.isfinite(off).any(1)
-            season[day, known] = np.nanmedian(off[known], 1)
+            of_day = x[:, weekday == day] - level[:, None]
+            known = np.isfinite(of_day).any(1)
+            season[day, known] = np.nanmedian(of_day[known], 1)
         flat: Floats = x - season[weekday.astype(int)].T
         level = np.nanmedian(flat, 1)
-        spread = 1.7 * np.nanmedian(np.abs(flat - level[:, None]), 1) + _LEAST
+        off = np.abs(flat - level[:, None])
+        # The mean speaks for slices that charge on few of the days, whose median is nought.
+        spread = np.maximum(1.7 * np.nanmedian(off, 1), 1.2 * np.nanmean(off, 1)) + _LEAST
         self.level[:, rows] = level
         self.weekdays[:, :, rows] = season[:, None, :]
         self.variance[:, rows] = np.square(spread)
@@ -199,7 +201,7 @@ def expect(values: Floats, missing: Bools, days: list[date]) -> Expected:
             jump = np.where(stays, np.median(last, 0), 0.0)
             forms.level = np.where(stays, level + jump, forms.level)
             forms.off[:, stays] = 0.0
-            trend.shift(t - _STAYS + 1, jump)
+            trend.shift(t - _STAYS + 1, t, jump, level + jump)
             last[:, stays] = 0.0
     return Expected(log, levels, spread, scores, age)
 
