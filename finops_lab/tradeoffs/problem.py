@@ -169,7 +169,9 @@ def _only(priced: pl.DataFrame, column: str, message: str) -> str | None:
         raise InputError(
             message.format(names),
             column=column,
-            hint="name one workload (workload=, --workload)" if column == "workload" else "keep the rows of one",
+            hint="name one workload (workload=, --workload)"
+            if column == "workload"
+            else "keep the rows of one",
         )
     return found[0] if found else None
 
