@@ -27,6 +27,8 @@ setup: $(SYNCED) ## make .venv and install the locked packages (a second time co
 review: $(SYNCED) ## run the monthly review of the sample lab (MONTH=2026-10, ARGS="--lab DIR ...")
 	$(BIN)/finops-lab review $(if $(findstring --since,$(ARGS)),,--month $(MONTH)) $(ARGS)
 
+# Where bytecode is never kept, every kernel and command that a test starts compiles its libraries anew.
+test: export PYTHONDONTWRITEBYTECODE :=
 test: $(SYNCED) ## run all tests: unit, doctests, notebooks, browser (ARGS="-k name" to choose, WORKERS=0 for one process)
 	$(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=120 \
 		-n $(or $(WORKERS),$(MORE_WORKERS)) --dist loadfile $(ARGS)

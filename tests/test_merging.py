@@ -645,6 +645,38 @@ certain = false
 [adoption]
 share_above = "0.2"
 teams_at_least = 3
+[anomalies]
+false_alarms_per_month = 0.25
+budgets = { daily = 0.5 }
+by = ["team"]
+least_amount = "25.50"
+[[alerts]]
+name = "research"
+severity = "page"
+where = { x_team = ["research", "~^lab-"] }
+per_day_at_least = "250.10"
+budget_share_at_least = 0.05
+minutes_at_least = 30
+sinks = ["oncall"]
+[[quiet]]
+name = "night"
+hours = "22:00-07:00"
+days = ["mon", "tue"]
+timezone = "Europe/Berlin"
+[[quiet]]
+name = "load test"
+effect = "suppress"
+from = 2026-10-05
+to = 2026-10-06T08:30:00Z
+where = { x_model = "m" }
+up_to_amount = "4000"
+[[sinks]]
+name = "oncall"
+kind = "webhook"
+url_env = "ONCALL_URL"
+headers_env = { Authorization = "ONCALL_TOKEN" }
+severities = ["page"]
+timeout_s = 5.5
 """
 
 
@@ -728,6 +760,16 @@ def test_budgets_of_a_whole_lab_are_left_out_and_told() -> None:
     merged, notes = merged_config({"a": whole, "b": config_of("")}, {}, [])
     assert merged.budgets == ()
     assert notes == ("a: [[budgets]] without a team plan that lab alone: not in the portal",)
+
+
+def test_who_is_told_is_settled_by_each_lab_and_not_by_the_portal() -> None:
+    told = config_of('[[sinks]]\nname="s"\nkind="file"\npath="alerts.jsonl"\n')
+    other = config_of("[anomalies]\nfalse_alarms_per_month=0.5\n")
+    merged, notes = merged_config({"a": told, "b": other, "c": config_of("")}, {}, [])
+    assert merged.sinks == () and merged.anomalies == config_of("").anomalies
+    assert notes == tuple(
+        f"{lab}: [anomalies], [[alerts]], [[quiet]] and [[sinks]] stay with the lab" for lab in "ab"
+    )
 
 
 def test_budgets_that_are_left_out_contradict_nothing_and_approvals_follow_each_other() -> None:

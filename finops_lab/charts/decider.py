@@ -251,5 +251,5 @@ def _payback(unit: str) -> str:
     return (
         f"datum.reference ? 'It is the reference: nothing to move.' : {saved} <= 0 ? 'The move never pays.' : "
         f"'The move costs ' + {_amount('once', unit)} + ' once and pays after ' + "
-        f"format(once / {saved}, ',.1f') + ' months.'"
+        f"format(once / {saved}, once < {saved} ? '.2~r' : ',.1f') + ' months.'"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 
@@ -150,13 +150,7 @@ def variant_planes(
             drawn, base, across, key, alt.when(chosen).then(alt.value(0.6)).otherwise(alt.value(0.05))
         )
         layers.append(base.mark_point(filled=True, size=110).encode(x=across, **style).add_params(boxes[key]))
-        layers.append(
-            base.transform_filter("datum.on_front")
-            .mark_text(align="left", dx=8, dy=-7, fontSize=10, color=MUTED)
-            .encode(
-                x=across, text="label:N", opacity=alt.when(chosen).then(alt.value(1)).otherwise(alt.value(0))
-            )
-        )
+        layers += _names(drawn, across, y, key, alt.when(chosen).then(alt.value(1)).otherwise(alt.value(0)))
         planes.append(alt.layer(*layers).properties(width=_PLOT, height=_HEIGHT))
     return finish_beside(
         planes,
@@ -193,6 +187,24 @@ def _stairs(rows: list[Row], key: str, higher_is_better: bool) -> list[Row]:
         if not found or sign * row["quality"] > sign * found[-1]["quality"]:
             found.append({name: row[name] for name in (key, "quality")})
     return found
+
+
+def _names(drawn: list[Row], across: alt.X, y: alt.Y, key: str, opacity: Any) -> list[alt.Chart]:
+    """Name the front, in turn above to the right and below to the left: neighbours stand apart."""
+    import altair as alt
+
+    front = sorted((row for row in drawn if row["on_front"]), key=lambda row: (row[key], row["label"]))
+    sides: tuple[tuple[int, Literal["left", "right"], int, int], ...] = (
+        (0, "right", -8, 10),
+        (1, "left", 8, -7),
+    )
+    return [
+        alt.Chart(alt.Data(values=front[place::2]))
+        .mark_text(align=align, dx=dx, dy=dy, fontSize=10, color=MUTED)
+        .encode(x=across, y=y, text="label:N", opacity=opacity)
+        for place, align, dx, dy in sides
+        if front[place::2]
+    ]
 
 
 def _wanted(limit: float | None, least: float | None, higher_is_better: bool) -> list[alt.Chart]:

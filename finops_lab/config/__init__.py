@@ -14,6 +14,7 @@ from finops_lab.config._base import Currency, Model, check_columns
 from finops_lab.config._reading import read
 from finops_lab.config.activities import Activity
 from finops_lab.config.ai_spend import AdoptionRule, AiSpendRule
+from finops_lab.config.alerts import AlertRule, Anomalies, Quiet, Sink
 from finops_lab.config.allocation import Measure, Override, Shared, Split, TokenWeights, loop
 from finops_lab.config.budgets import Budget
 from finops_lab.config.commitments import Commitment, Credit
@@ -38,6 +39,8 @@ __all__ = [
     "Activity",
     "AdoptionRule",
     "AiSpendRule",
+    "AlertRule",
+    "Anomalies",
     "Budget",
     "Columns",
     "Commitment",
@@ -55,10 +58,12 @@ __all__ = [
     "Pool",
     "Practice",
     "Price",
+    "Quiet",
     "Rate",
     "Rule",
     "Sampling",
     "Shared",
+    "Sink",
     "Slo",
     "Source",
     "Split",
@@ -116,6 +121,10 @@ class Config(Model):
     splits: tuple[Split, ...] = ()
     shared: tuple[Shared, ...] = ()
     overrides: tuple[Override, ...] = ()
+    anomalies: Anomalies = Anomalies()
+    alerts: tuple[AlertRule, ...] = ()
+    quiet: tuple[Quiet, ...] = ()
+    sinks: tuple[Sink, ...] = ()
 
     @model_validator(mode="after")
     def _names_once(self) -> Config:
@@ -127,10 +136,16 @@ class Config(Model):
             ("credits", [one.name for one in self.credits]),
             ("activities", [rule.name for rule in self.activities]),
             ("ai_spend", [rule.name for rule in self.ai_spend]),
+            ("alerts", [rule.name for rule in self.alerts]),
+            ("quiet", [window.name for window in self.quiet]),
+            ("sinks", [sink.name for sink in self.sinks]),
             ("splits and shared", [*(s.name for s in self.splits), *(tier.name for tier in self.shared)]),
         ):
             if twice := next((name for name in names if names.count(name) > 1), None):
                 raise ValueError(f"{what}: the name {twice!r} stands there twice")
+        for rule in self.alerts:
+            if absent := sorted(set(rule.sinks) - {sink.name for sink in self.sinks}):
+                raise ValueError(f"alerts: {rule.name!r} goes to {absent[0]!r}, and no sink has that name")
         check_accounts(self.dimensions, self.accounts)
         if circle := loop(self.shared):
             raise ValueError(f"shared: costs go round in a circle, {' > '.join(circle)}")

@@ -36,6 +36,8 @@ _KEYS: dict[str, Callable[[Any], Hashable]] = {
     "rates": lambda rate: (rate.month, rate.source, rate.target),
     "pools": lambda pool: pool.id,
 }
+# Who is told of a lab's anomalies, and when, is settled there: a portal would tell them once more.
+_OF_ITS_LAB = ("anomalies", "alerts", "quiet", "sinks")
 _MERGED = {
     "lab",
     "dimensions",
@@ -51,6 +53,7 @@ _MERGED = {
     "practice",
     "commitments",
     "credits",
+    *_OF_ITS_LAB,
 }
 
 
@@ -104,6 +107,8 @@ def merged_config(
     for lab, config in configs.items():
         if config.sources:
             notes.append(f"{lab}: [[sources]] stay with the lab; what it copied last is brought in as files")
+        if any(name in config.model_fields_set for name in _OF_ITS_LAB):
+            notes.append(f"{lab}: [anomalies], [[alerts]], [[quiet]] and [[sinks]] stay with the lab")
     try:
         return Config.model_validate(values), tuple(notes)
     except ValidationError as error:

@@ -149,7 +149,8 @@ def _pays(paid: BreakEven) -> str:
     if paid.inferences_low is not None and paid.inferences_high is not None:
         said += f" ({paid.inferences_low:,} to {paid.inferences_high:,} with {paid.coverage:.0%} confidence)"
     if paid.months is not None:
-        said += f", {paid.months:,.1f} months of the traffic"
+        said += f", {paid.months:,.1f} months" if paid.months >= 1 else f", {paid.months:.2g} months"
+        said += " of the traffic"
     return said + (f"; {paid.note}." if paid.note else ".")
 
 

@@ -13,7 +13,7 @@ from finops_lab.unit_economics._telling import asked
 from finops_lab.unit_economics.figures import Asked, Definition, together
 from finops_lab.unit_economics.schemas import FIGURES
 
-__all__ = ["DEFINITIONS", "THRASH", "money_per_qps", "scaling"]
+__all__ = ["DEFINITIONS", "THRASH", "money_per_qps", "moves", "scaling", "taken_back"]
 
 # A change taken back within this time moved capacity for nothing.
 THRASH = timedelta(minutes=30)
@@ -176,28 +176,56 @@ def _of_series(intervals: pl.DataFrame, dimension: str | None) -> list[Asked]:
     return [parts[1], parts[0], *parts[2:]]
 
 
-def _changes(events: pl.LazyFrame) -> pl.DataFrame:
-    way = (pl.col("to_units") - pl.col("from_units")).sign()
-    known = (way != 0).fill_null(False)
+def moves() -> pl.Expr:
+    """Tell which `scale_events` are known to change a capacity: never null.
+
+    Examples
+    --------
+    >>> events = pl.DataFrame({"from_units": [2.0, 3.0, None], "to_units": [3.0, 3.0, 4.0]})
+    >>> events.select(moves()).to_series().to_list()
+    [True, False, False]
+    """
+    return (_way() != 0).fill_null(False)
+
+
+def taken_back(within: timedelta = THRASH) -> pl.Expr:
+    """Tell which `scale_events` take back the change before them: never null.
+
+    Parameters
+    ----------
+    within : datetime.timedelta
+        Time between the two decisions, at most.
+
+    Examples
+    --------
+    >>> from datetime import datetime
+    >>> events = pl.DataFrame({"ts_decision": [datetime(2026, 10, 1, 0, m) for m in (0, 5, 50)], "pool_id": "chat",
+    ...     "unit": "replica", "from_units": [2.0, 3.0, 2.0], "to_units": [3.0, 2.0, 3.0]})
+    >>> events.select(taken_back()).to_series().to_list()
+    [False, True, False]
+    """
     # The change before is the last one of the same capacity, whatever decided it.
-    same = [pl.col("pool_id"), pl.col("unit"), pl.col("moves")]
+    same = [pl.col("pool_id"), pl.col("unit"), moves()]
     order = ["ts_decision", "to_units", "from_units"]
-    before = [pl.col(name).shift().over(same, order_by=order) for name in ("way", "ts_decision")]
-    taken_back = (before[0] == -pl.col("way")) & (pl.col("ts_decision") - before[1] <= THRASH)
+    way, ts = (one.shift().over(same, order_by=order) for one in (_way(), pl.col("ts_decision")))
+    return moves() & ((way == -_way()) & (pl.col("ts_decision") - ts <= within)).fill_null(False)
+
+
+def _way() -> pl.Expr:
+    return (pl.col("to_units") - pl.col("from_units")).sign()
+
+
+def _changes(events: pl.LazyFrame) -> pl.DataFrame:
     waited = (pl.col("ts_ready") - pl.col("ts_decision")).dt.total_microseconds()
-    up = pl.col("moves") & (pl.col("way") > 0)
-    return (
-        events.with_columns(way.alias("way"), known.alias("moves"))
-        .select(
-            pl.col("ts_decision").dt.date().dt.month_start().alias("month"),
-            "pool_id",
-            "moves",
-            (pl.col("moves") & taken_back.fill_null(False)).alias("taken_back"),
-            up.alias("up"),
-            pl.when(up).then(waited).alias("waited_us"),
-        )
-        .collect()
-    )
+    up = moves() & (_way() > 0)
+    return events.select(
+        pl.col("ts_decision").dt.date().dt.month_start().alias("month"),
+        "pool_id",
+        moves().alias("moves"),
+        taken_back().alias("taken_back"),
+        up.alias("up"),
+        pl.when(up).then(waited).alias("waited_us"),
+    ).collect()
 
 
 def _of_events(changes: pl.DataFrame, intervals: pl.DataFrame, dimension: str | None) -> list[Asked]:
