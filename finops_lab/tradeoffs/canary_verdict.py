@@ -74,8 +74,10 @@ def verdict(checks: pl.DataFrame, name: str = "the canary") -> tuple[str, str]:
         return "hold", f"Hold {name}: {said}."
     if "quality" not in set(needed["kind"]):
         return "hold", f"Hold {name}: its quality was not checked."
-    said = f"all {needed.height} checks are ok" if needed.height > 1 else "its check is ok"
-    return "promote", f"Promote {name}: {said}."
+    return (
+        "promote",
+        f"Promote {name}: {'its check is' if needed.height == 1 else f'all {needed.height} checks are'} ok.",
+    )
 
 
 def _waits(row: dict[str, Any]) -> str:
