@@ -17,15 +17,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import combinations
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from _form import Figure
 
 from finops_lab.anomalies.adtributor import slices
@@ -35,6 +31,7 @@ from finops_lab.money import MONEY, exact_sum
 
 SEED, CONFIRMED, INCIDENTS, QUICK = 20_000, 90_000, 200, 20
 RIGHT = 0.95
+_NAME = "anomaly_accuracy/explain"
 KINDS = ("one", "one", "pair", "pair", "triple", "two", "new", "fall")
 COLUMNS = {
     "provider": "ProviderName",
@@ -68,7 +65,7 @@ def figures(quick: bool) -> list[Figure]:
     number = QUICK if quick else INCIDENTS
     print(f"incidents with seeds {SEED} and {CONFIRMED} on, {number} each")
     found = []
-    for begin, name in ((SEED, "incidents"), (CONFIRMED, "incidents of other seeds")):
+    for begin in (SEED, CONFIRMED):
         right = theirs = terms = off = 0
         seconds = 0.0
         for seed in range(begin, begin + number):
@@ -84,11 +81,17 @@ def figures(quick: bool) -> list[Figure]:
             off += not adds_up(told)
             theirs += by_adtributor(one) == one.guilty
         found += [
-            Figure(f"top explanation right, {name}", right / number, "share", "higher", RIGHT),
-            Figure(f"volume or price right, {name}", terms / number, "share", "higher", RIGHT),
-            Figure(f"parts that do not add up, {name}", off, "incidents", "lower", 0),
-            Figure(f"Adtributor alone right, {name}", theirs / number, "share", "higher", peer="Adtributor"),
-            Figure(f"time of an explanation, {name}", 1000 * seconds / number, "CPU ms", "lower"),
+            Figure(f"{_NAME}/top_explanation_right/seed_{begin}", right / number, "share", "higher", RIGHT),
+            Figure(f"{_NAME}/volume_or_price_right/seed_{begin}", terms / number, "share", "higher", RIGHT),
+            Figure(f"{_NAME}/incidents_that_do_not_add_up/seed_{begin}", off, "incidents", "lower", 0),
+            Figure(
+                f"{_NAME}/adtributor_alone_right/seed_{begin}",
+                theirs / number,
+                "share",
+                "higher",
+                peer="Adtributor",
+            ),
+            Figure(f"{_NAME}/explanation/seed_{begin}", 1000 * seconds / number, "CPU ms", "lower"),
         ]
     return found
 

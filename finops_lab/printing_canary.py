@@ -116,7 +116,8 @@ def read_outcomes(path: Path) -> pl.DataFrame:
     try:
         if path.suffix == ".parquet":
             return pl.read_parquet(path)
-        return pl.read_csv(path) if path.suffix == ".csv" else pl.read_ndjson(path)
+        # All rows tell the kinds: a first half point may come late.
+        return pl.read_csv(path, infer_schema_length=None) if path.suffix == ".csv" else pl.read_ndjson(path)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise InputError(f"cannot be read: {error}", file=path) from None
 

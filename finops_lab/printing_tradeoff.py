@@ -11,6 +11,8 @@ from rich.table import Table
 
 from finops_lab.errors import printable
 from finops_lab.tradeoffs.decide import Decision
+from finops_lab.tradeoffs.explaining import least, name_of
+from finops_lab.tradeoffs.points import extras
 
 __all__ = ["print_decision"]
 
@@ -36,32 +38,31 @@ def print_decision(decision: Decision) -> None:
                 "yes" if row["binding"] else "no",
                 _name(row, "_without") if row["binding"] else "the same",
                 _number(row["shadow_price"]),
-                row["next_text"] or _number(row["next_limit"]),
+                row["next_text"] or ("" if row["next_limit"] is None else least(row["next_limit"])),
                 _name({"model_": row["next_model"], "variant_": row["next_variant"]}, "_"),
             )
             for row in decision.constraints.iter_rows(named=True)
         ]
         heads = ("limit", "value", "decides", "without it", f"it costs ({decision.unit})", "flips at", "to")
         _table(console, "What each limit costs", heads, rows)
-    for title, frame, unit, places in (
-        ("Which variant at which P95", decision.slo_ranges, "ms", 2),
-        (f"Which variant at which loss of {decision.metric}", decision.loss_ranges, "loss", 5),
+    for title, frame, unit in (
+        ("Which variant at which P95 in ms", decision.slo_ranges, "ms"),
+        (f"Which variant at which loss of {decision.metric}", decision.loss_ranges, "loss"),
     ):
         if frame.height > 1:
             spans = [
                 (
-                    _span(row[f"from_{unit}"], row[f"to_{unit}"], places),
+                    _span(row[f"from_{unit}"], row[f"to_{unit}"]),
                     _name(row, "") or "none",
                     _number(row["objective_value"]),
                 )
                 for row in frame.iter_rows(named=True)
             ]
             _table(console, title, ("at most", "run", decision.unit), spans)
-    for note in decision.notes:
-        _say(console, note)
 
 
 def _variants(console: Console, decision: Decision) -> None:
+    apart = extras(decision.table)
     table = decision.table.sort("rank", "model", "variant", nulls_last=True)
     heads = [
         "variant",
@@ -75,7 +76,7 @@ def _variants(console: Console, decision: Decision) -> None:
     ]
     rows = [
         (
-            _name(row, "") or "not told apart",
+            name_of(row, apart),
             _number(row["objective_value"]),
             _number(row["quality"]),
             _number(row["quality_loss"]),
@@ -93,13 +94,11 @@ def _variants(console: Console, decision: Decision) -> None:
 
 def _name(row: dict[str, object], suffix: str) -> str:
     names = (row.get(f"model{suffix}"), row.get(f"variant{suffix}"))
-    extra = (row.get("hardware"), row.get("serving"), row.get("region")) if not suffix else ()
-    return " ".join(str(part) for part in (*names, *extra) if part)
+    return " ".join(str(part) for part in names if part)
 
 
-def _span(low: float, high: float | None, places: int) -> str:
-    start = f"{round(low, places):g}"
-    return f"{start} and more" if high is None else f"{start} to below {round(high, places):g}"
+def _span(low: float, high: float | None) -> str:
+    return f"{least(low)} and more" if high is None else f"{least(low)} to below {least(high)}"
 
 
 def _number(value: object) -> str:

@@ -50,6 +50,7 @@ def pytest_configure(config: pytest.Config) -> None:
     needed = {
         CHROMIUM: Path(CHROMIUM).exists(),
         "prometheus": which("prometheus") is not None,
+        "prometheus-alertmanager": which("prometheus-alertmanager") is not None,
         "PostgreSQL's initdb": any(Path("/usr/lib/postgresql").glob("*/bin/initdb")),
     }
     absent = [name for name, found in needed.items() if not found]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from finops_lab import alerting
 from finops_lab.alerting.grouping import end_of, groups_of
-from finops_lab.alerting.routing import quiet_until
+from finops_lab.alerting.quiet import quiet_until
 from finops_lab.alerting.schemas import ALERTS, STATES
 from finops_lab.alerting.tuning import share_between
 from finops_lab.anomalies.event import SCOPES, as_events
@@ -94,6 +94,8 @@ def test_of_several_budgets_the_one_most_endangered_counts_and_another_currency_
     late = DAY + timedelta(days=10)
     (share,) = alerting.alerts(events(event()), now=late, budgets=several)["budget_share"]
     assert share == pytest.approx(600 / 50_000), "rows of one thing add up"
+    days = several.with_columns(pl.lit(date(2026, 10, 1)).alias("month"))
+    assert alerting.alerts(events(event()), now=late, budgets=days)["budget_share"].to_list() == [share]
     euros = several.with_columns(pl.lit("EUR").alias("currency"))
     assert alerting.alerts(events(event()), now=late, budgets=euros)["budget_share"].to_list() == [None]
 
@@ -195,6 +197,13 @@ def test_a_spike_does_not_hide_in_a_drift_of_weeks_and_one_of_most_of_its_time_d
     )
     grouped = alerting.alerts(events(drift, spike, long), now=DAY + timedelta(days=31))["events"].to_list()
     assert sorted(map(sorted, grouped)) == [["drift", "long"], ["spike"]]
+
+
+@pytest.mark.parametrize(("days", "alike"), [(14, 1), (13, 2)])
+def test_half_of_the_longer_one_is_what_makes_two_events_one(days: int, alike: int) -> None:
+    drift = event(id="drift", kind="drift", metric="tokens_per_request", last=DAY + timedelta(days=29))
+    other = event(id="other", first=DAY + timedelta(days=2), last=DAY + timedelta(days=2 + days))
+    assert alerting.alerts(events(drift, other), now=DAY + timedelta(days=31)).height == alike
 
 
 def test_an_alert_takes_the_highest_severity_of_its_events_and_keeps_the_id_of_the_earliest() -> None:

@@ -129,6 +129,16 @@ def test_a_trend_that_all_weeks_agree_on_is_followed_and_one_odd_week_is_not() -
     assert leaves(event(), ledger(*odd)).expected == 110
 
 
+def test_a_week_that_was_an_event_itself_is_no_baseline() -> None:
+    rows = quiet("A", "x", 100, 130)
+    rows[1] = (WEEKS[1], "A", "x", 900)
+    found = leaves(event(), ledger(*rows))
+    assert (found.spans, found.expected) == ((2, 3, 4, 5, 6), 100)
+    # Of two weeks nobody can say which one is odd.
+    short = leaves(event(), ledger(*rows[:3]))
+    assert (short.spans, short.expected) == ((1, 2), 500)
+
+
 def test_a_forecast_that_comes_with_the_entries_is_taken() -> None:
     rows = ledger((DAY, "A", "x", 30), (DAY, "B", "x", 5), forecast=[12, 4])
     told = explain(event(), rows, expected="forecast")
@@ -275,6 +285,19 @@ def test_one_dimension_two_together_or_two_values_the_fewest_words_win() -> None
     assert names(alike) == [""] and "all of it changed alike, no slice stands out" in alike.sentence
     fallen = told({("B", "y"): 0})
     assert names(fallen) == ["service B, team y"] and "$100 below the $900 expected" in fallen.sentence
+
+
+def test_what_swings_anyway_and_now_is_gone_altogether_is_told_as_a_whole() -> None:
+    swings = [
+        (day, s, "x", (0 if (n + k) % 2 else 200) if n else 0)
+        for k, s in enumerate("AB")
+        for n, day in enumerate(WEEKS)
+    ]
+    told = explain(event(), ledger(*swings))
+    assert told.sentence == (
+        "Effective cost was nothing on 5 October 2026, where $200 was expected:"
+        " all of it changed alike, no slice stands out."
+    )
 
 
 def test_what_moves_between_slices_explains_no_change() -> None:
@@ -551,6 +574,8 @@ def test_words_of_amounts_spans_and_bridges() -> None:
     parts = pl.DataFrame({"term": ["requests", "price", "tokens"], "share": [0.4, -0.2, 0.8]})
     assert bridge_words(parts) == "80 % tokens per call, 40 % volume, \N{MINUS SIGN}20 % price"
     assert bridge_words(pl.DataFrame({"term": ["not_measured"], "share": [1.0]})) is None
+    cheap = pl.DataFrame({"term": ["volume", "mix", "price"], "share": [4.4, -3.5, 0.1]})
+    assert bridge_words(cheap) == "volume and mix, not price"
 
 
 # The sample lab.

@@ -763,6 +763,11 @@ def test_the_command_line_plans_and_judges_and_fails_only_when_asked(
     alone = ("check", "--outcomes", tmp_path / "graded.parquet", "--margin", "0.02")
     code, text = told(*alone, "--baseline", "bf16", "--canary", "int8", "--fail-on", "hold")
     assert code == 0 and "Promote int8: its check is ok" in text.replace("\n", " ")
+    # The first half point of a score comes after what polars looks at to tell the kind.
+    late = pl.DataFrame({"item": range(400), "bf16": [1] * 400, "int8": ["1"] * 399 + ["0.5"]})
+    late.write_csv(tmp_path / "late.csv")
+    code, text = told("check", "--outcomes", tmp_path / "late.csv", "--baseline", "bf16", "--canary", "int8")
+    assert code == 0 and "int8" in text
 
 
 def test_mistakes_on_the_command_line_end_in_one_line(tmp_path: Path) -> None:

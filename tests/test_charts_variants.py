@@ -198,6 +198,24 @@ def test_the_decider_says_when_the_move_pays() -> None:
     assert "It is the reference: nothing to move." in says(spec, model="alder", max_quality_loss=0)
 
 
+def test_the_decider_keeps_to_limits_without_sliders() -> None:
+    kept_out = OFFERED.with_columns(order=pl.Series([1, -1, 0, 0, -1]))
+    spec = charts.variant_decider(kept_out, title="t", monthly_inferences=1e6, max_monthly=600).to_dict()
+    # int8 of larch is kept out, fp32 is above the budget at this traffic and within it at half of it.
+    assert any(text.startswith("Run int4: $500") for text in says(spec, model="larch"))
+    assert "No variant is within these limits." in says(spec, model="larch", max_quality_loss=0.01)
+    half = says(spec, model="larch", max_quality_loss=0.01, monthly_inferences=5e5)
+    assert any(text.startswith("Run fp32: $500") for text in half)
+
+
+def test_a_dearer_choice_says_more_and_a_plane_of_zeros_is_drawn() -> None:
+    dearer = OFFERED.with_columns(reference=pl.col("variant") == "int8")
+    spec = charts.variant_decider(dearer, title="t", monthly_inferences=1e6).to_dict()
+    assert "Run int4: $500 a month, 4% more than int8" in says(spec, model="larch", max_p95_ms=50)
+    quick = charts.variant_decider(OFFERED.with_columns(p95_ms=0.0), title="t").to_dict()
+    assert any(text.startswith("Run int8") for text in says(quick, model="larch"))
+
+
 def test_a_decider_without_a_reference_or_traffic_is_refused() -> None:
     with pytest.raises(InputError, match="alder has no reference"):
         charts.variant_decider(OFFERED.with_columns(reference=pl.col("model") == "larch"), title="t")

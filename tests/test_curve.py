@@ -147,7 +147,7 @@ def test_one_metric_is_chosen_among_several() -> None:
     row = curve(both, quality="perplexity").points.row(0, named=True)
     assert (row["quality"], row["higher_is_better"], row["quality_n"]) == (4.0, False, 2)
     assert curve(both).qualities["metric"].to_list() == ["accuracy", "perplexity"]
-    with pytest.raises(InputError, match=r"no outcome of 'f1'\. Hint: known: accuracy, perplexity"):
+    with pytest.raises(InputError, match=r"no quality 'f1'\. Hint: known: accuracy, perplexity"):
         curve(both, quality="f1")
     neither = pl.concat([graded("fp32", "a", [1.0], "loss"), graded("fp32", "a", [1.0], "wer")])
     with pytest.raises(InputError, match=r"one quality must be named\. Hint: quality= one of loss, wer"):

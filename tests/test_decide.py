@@ -6,15 +6,17 @@ import math
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
 
 from finops_lab.errors import CurrencyError, InputError
-from finops_lab.tradeoffs import Curve, decide, decisions
+from finops_lab.tradeoffs import Curve, curve, decide, decisions
 from finops_lab.tradeoffs.break_even import break_even, paired_ratio
-from finops_lab.tradeoffs.points import as_points
+from finops_lab.tradeoffs.points import as_points, extras
 
 CANDIDATES = pl.DataFrame(
     {
@@ -192,6 +194,50 @@ def test_a_choice_in_sentences() -> None:
         "No variant qualifies: P95 over 30 ms for 4. Without the limit of a P95 of at most 30 ms, m int4 would be "
         "chosen; the choice changes at 40 ms, to m int4."
     )
+
+
+def test_what_is_written_of_a_flip_flips() -> None:
+    thirds = CANDIDATES.with_columns(
+        quality=pl.Series([0.9, 0.9, 2 / 3, 0.8971111]), p95_ms=pl.Series([0.2, 0.1, 0.3, 0.4])
+    )
+    found = decide(thirds, max_quality_loss=0.001)
+    assert "the choice changes at 0.002889, to m int8" in found.explain()
+    assert "P95 0.1 ms in the whole period" in found.explain()
+    flipped = decide(thirds, max_quality_loss=0.002889).chosen
+    assert flipped is not None and flipped["variant"] == "int8"
+
+
+def test_twins_are_named_by_what_they_differ_in() -> None:
+    twins = CANDIDATES.head(2).with_columns(variant=pl.lit("a"), precision=pl.Series(["bf16", "fp8"]))
+    twins = twins.with_columns(hardware=pl.Series(["h100", "a100"]), region=pl.lit("eu"))
+    assert "Run m a a100: 6 USD" in decide(twins, baseline=None).explain()
+    alike = twins.with_columns(hardware=pl.lit("a100"))
+    assert "Run m a fp8" in decide(alike).explain() and "Next best is m a bf16" in decide(alike).explain()
+    assert extras(as_points(CANDIDATES)) == []
+
+
+def test_frames_and_limits_of_other_kinds() -> None:
+    want = decide(CANDIDATES, max_monthly_amount=7.5, monthly_inferences=1000)
+    assert_frame_equal(
+        decide(CANDIDATES.lazy(), max_monthly_amount=7.5, monthly_inferences=1000).table, want.table
+    )
+    assert_frame_equal(curve(CANDIDATES.lazy()).points, as_points(CANDIDATES))
+    assert decisions(CANDIDATES.lazy()).equals(decisions(CANDIDATES))
+    asked: dict[str, Any] = {"max_monthly_amount": np.float64(7.5), "monthly_inferences": np.int64(1000)}
+    assert_frame_equal(decide(CANDIDATES, **asked).table, want.table)
+    with pytest.raises(InputError, match="monthly_inferences must be a number from 0 up, not inf"):
+        decide(CANDIDATES, monthly_inferences=math.inf)
+
+
+def test_a_month_that_money_cannot_hold_is_unknown() -> None:
+    dear = CANDIDATES.with_columns(per_1000_inferences=pl.Series([1e19, 1e18, 1.0, None]))
+    found = decide(dear, monthly_inferences=1e18, max_p95_ms=50)
+    assert found.table["monthly_amount"].to_list() == [None, None, Decimal(10) ** 15, None]
+
+
+def test_a_table_without_costs_says_which_column_is_wanted() -> None:
+    frame = CANDIDATES.drop("per_1000_inferences").with_columns(cost=1.0)
+    assert "Costs are read from the column per_1000_inferences" in decide(frame).explain()
 
 
 # ---------------------------------------------------------------- unknown and refused

@@ -49,6 +49,7 @@ ROOMS: dict[str, set[str]] = {
     "budgeting": {"foreseeing", "planning", "valuing"},  # a lab's budgets and plans
     "exploring": {"allocation"},  # views of a ledger
     "anomalies": {"contracts", "unit_economics", "forecasting"},
+    "alerting": {"config"},  # who hears of an event, and how
     "tradeoffs": {"contracts"},
     "choosing": {"bookkeeping", "tradeoffs"},  # which variant a lab should run
     "routes": {"bookkeeping", "tradeoffs", "valuing"},  # a lab's machines against an API

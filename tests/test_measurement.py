@@ -153,6 +153,14 @@ def test_a_spoiled_measurement_is_told(tmp_path: Path, change: dict[str, object]
         read_measurement(file)
 
 
+def test_a_provenance_that_json_cannot_say_is_refused(tmp_path: Path) -> None:
+    names = pl.DataFrame({"model": ["m"], "variant": ["int8"]})
+    for odd in (float("nan"), Path("x")):
+        with pytest.raises(InputError, match="provenance cannot be written"):
+            write_measurement(Measurement(names, provenance={"x": odd}), tmp_path / "m.measurement.json")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_missing_measurement_is_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no such file.*finops-lab profile"):
         read_measurement(tmp_path / "none.measurement.json")

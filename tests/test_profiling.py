@@ -582,6 +582,15 @@ def test_a_model_that_cannot_be_measured_is_one_clear_error(own: Path, function:
     assert not (own / "x.measurement.json").exists()
 
 
+def test_a_row_without_a_right_answer_is_not_judged(own: Path) -> None:
+    pl.DataFrame({"x": [1.0, 2.0, 3.0], "y": [2.0, None, 6.5]}).write_csv("gaps.csv")
+    function = f"own_model_{own.name}:numbers"
+    found = profile_callable(function, Path("gaps.csv"), label="y", metric="mse", rounds=2)
+    assert found.outcomes["value"].to_list() == [0.0, 0.25, 1.0, 0.25]
+    with pytest.raises(InputError, match=r"gaps\.csv, column z: no such column\. Hint: known: x, y"):
+        profile_callable(function, Path("gaps.csv"), label="z", metric="mse", rounds=2)
+
+
 def test_data_that_cannot_be_answered_is_one_clear_error(own: Path) -> None:
     name = f"own_model_{own.name}"
     with pytest.raises(InputError, match="mse needs numbers"):

@@ -19,7 +19,7 @@ from polars.testing import assert_frame_equal
 from typer.testing import CliRunner
 
 from finops_lab.cli import app
-from finops_lab.errors import InputError
+from finops_lab.errors import CurrencyError, InputError
 from finops_lab.tradeoffs.answered_queries import answered_queries
 from finops_lab.tradeoffs.by_feature import routing_table
 from finops_lab.tradeoffs.cascade import cascade, cascade_thresholds
@@ -706,6 +706,21 @@ def test_route_from_the_command_line(tmp_path: Path) -> None:
     ):
         failed = CliRunner().invoke(app, ["route", str(file), *options])
         assert isinstance(failed.exception, InputError) and message in str(failed.exception)
+
+
+def test_amounts_of_two_currencies_are_not_added_up() -> None:
+    queries = asked([[0, 1]], [[1, 2]]).with_columns(BillingCurrency=pl.Series(["USD", "EUR"]))
+    with pytest.raises(CurrencyError, match="EUR, USD"):
+        route(queries, min_quality=0.5)
+    assert route(queries.with_columns(BillingCurrency=pl.lit("USD")), min_quality=0.5).quality == 0.5
+
+
+def test_the_curve_says_that_latency_is_left_aside(tmp_path: Path) -> None:
+    file = tmp_path / "q.csv"
+    file.write_text("query,model,quality,amount,latency_ms\n1,s,0,1,5\n1,l,1,2,90\n", encoding="utf-8")
+    shown = CliRunner().invoke(app, ["route", str(file), "--budget", "2", "--max-latency-ms", "10"]).stdout
+    assert "What each spend can buy, whatever the latency" in " ".join(shown.split())
+    assert "quality at most 0 from the best" in " ".join(shown.split())
 
 
 def test_files_of_queries_are_read_exactly_or_refused(tmp_path: Path) -> None:

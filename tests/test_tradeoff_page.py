@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -78,6 +80,45 @@ def test_charts_of_a_decision_say_what_was_decided() -> None:
         decision_sliders([unknown])
 
 
+def test_a_metric_that_its_name_turns_is_drawn_its_own_way() -> None:
+    worse = POINTS.with_columns(quality_metric=pl.lit("perplexity"), quality=pl.col("quality") + 5)
+    decision = decide(worse)
+    assert decision.chosen is not None and decision.chosen["variant"] == "int4"
+    # int4 is cheapest and has the lowest perplexity; only int8 is quicker.
+    assert "2 on the Pareto front" in decision_planes(decision).to_dict()["description"]
+    assert "Perplexity: int4 is best" in decision_lines(decision).to_dict()["description"]
+
+
+def test_twins_are_drawn_apart() -> None:
+    twins = POINTS.head(2).with_columns(variant=pl.lit("a"), precision=pl.Series(["fp32", "int8"]))
+    assert "a int8 is best" in decision_lines(decide(twins)).to_dict()["description"]
+
+
+def places(text: str) -> dict[str, float]:
+    """Return the place of each variant that the sliders choose from; below zero: never chosen."""
+    rows = [json.loads(row) for row in re.findall(r'\{[^{}]*"order"[^{}]*\}', text) if '"against"' in row]
+    return {row["variant"]: row["order"] for row in rows}
+
+
+def test_the_page_keeps_to_limits_that_have_no_slider() -> None:
+    limits: dict[str, Any] = {"baseline": "fp32", "max_memory_mib": 500}
+    spec = decision_sliders([decide(POINTS, **limits)], max_monthly=13_000, monthly_inferences=3e7).to_dict()
+    text = json.dumps(spec)
+    # The reference is drawn, but takes too much memory to be run.
+    assert places(text) == {"fp32": -1, "int4": 1, "int8": 2, "fp16": 3}
+    assert "datum.monthly <= 13000" in text
+
+
+def test_the_command_gives_the_page_what_has_no_slider(tmp_path: Path) -> None:
+    file, page = tmp_path / "v.csv", tmp_path / "page.html"
+    POINTS.with_columns(quality=pl.Series([0.9, 0.9, 0.1, 0.9])).write_csv(file)
+    asked = ["--objective", "cost_per_success", "--max-memory-mib", "400", "--html", str(page)]
+    done = RUNNER.invoke(app, ["tradeoff", str(file), *asked])
+    assert done.exit_code == 0 and "Run larch int8" in done.output
+    # By cost alone int4 would be first; fp32 and fp16 take too much memory.
+    assert places(page.read_text(encoding="utf-8")) == {"fp32": -1, "fp16": -1, "int8": 1, "int4": 2}
+
+
 def test_chances_of_the_front_are_drawn_as_opacity() -> None:
     chances = POINTS.select("model", "variant", p_on_front=pl.Series([0.3, 1.0, 0.9, 0.6]))
     text = json.dumps(decision_planes(decide(POINTS), chances=chances).to_dict())
@@ -107,7 +148,8 @@ def test_the_command_says_and_writes_what_decide_says(tmp_path: Path) -> None:
         monthly_inferences=3e7,
         migration_amount=Decimal(12000),
     )
-    assert decision.explain() in done.output
+    assert done.output.count(decision.explain()) == 1
+    assert all(done.output.count(note) == 1 for note in decision.notes)
     assert "Which variant at which P95" in done.output
     kept = json.loads((tmp_path / "d.json").read_text())
     assert kept["chosen"]["variant"] == "int8" and kept["break_even"]["inferences"] == 28_571_429

@@ -206,6 +206,22 @@ def test_latency_is_a_ratio_of_quantiles_with_a_floor() -> None:
     assert wanting["verdict"] == "PROVEN" or wanting["n_needed"] > 200
 
 
+def test_rounds_without_any_noise_are_told_apart() -> None:
+    frames = [
+        times(name, 1.0).with_columns(cpu_ms=ms, wall_ms=ms) for name, ms in (("fp32", 2.0), ("int8", 1.0))
+    ]
+    claim = Claim(min_saving_share=0.3, max_latency_ratio=0.9)
+    table = verdicts(measured(timings=frames), claim, baseline="fp32")
+    assert table["verdict"].to_list() == ["PROVEN"] * 3
+    latency = row(table, "int8", "latency")
+    assert (latency["estimate"], latency["low"], latency["high"]) == pytest.approx((0.5, 0.5, 0.5))
+    same = [times("fp32", 1.0).with_columns(wall_ms=2.0), times("int8", 1.0).with_columns(wall_ms=2.0)]
+    found = row(
+        verdicts(measured(timings=same), Claim(max_latency_ratio=1.0), baseline="fp32"), "int8", "latency"
+    )
+    assert found["verdict"] == "NOT PROVEN" and (found["low"], found["high"]) == pytest.approx((1, 1))
+
+
 def test_the_metrics_own_direction_is_obeyed() -> None:
     up = measured([answers("fp32", **BASE), answers("int8", **BASE, gained=62, lost=78)])
     down = measured(
@@ -265,7 +281,14 @@ def test_identical_scores_still_need_enough_items() -> None:
         verdicts(measured(endless), Claim(max_quality_loss=0.005), baseline="fp32"), "fp16", "quality"
     )
     assert (found["verdict"], found["low"], found["high"]) == ("NOT PROVEN", None, None)
-    assert "no bound" in found["why"]
+    assert "no bound" in found["why"] and "nor do they say how many would" in found["why"]
+    assert found["n_needed"] is None and found["n_needed_if_equal"] is None
+    huge = [
+        frame.with_columns(value=pl.Series([0.0, 1e200] * 50), metric=pl.lit("elo"), higher_is_better=True)
+        for frame in frames
+    ]
+    found = row(verdicts(measured(huge), Claim(max_quality_loss=0.005), baseline="fp32"), "fp16", "quality")
+    assert (found["verdict"], found["n_needed"]) == ("NOT PROVEN", None)
 
 
 def test_an_estimate_at_the_limit_has_no_plan() -> None:
@@ -357,6 +380,33 @@ def test_points_prove_quality_unpaired_and_cost_not_at_all() -> None:
     assert row(table, "int8", "overall")["verdict"] == "NOT PROVEN"
     assert row(table, "int4", "overall")["verdict"] == "REFUTED"
     assert_frame_equal(verdicts(curve(points), Claim(0.30, 0.02), baseline="fp32"), verdicts(points, Claim(0.30, 0.02), baseline="fp32"))  # fmt: skip  # noqa: E501
+
+
+def test_a_loss_that_is_not_claimed_has_its_sign_all_the_same() -> None:
+    table = pl.DataFrame([point("fp32", quality=0.9), point("int8", quality=0.85)])
+    table = table.with_columns(per_1000_inferences=pl.Series([2.0, 1.0])).drop("higher_is_better")
+    claim = Claim(min_saving_share=0.3)
+    assert claim_points(table, claim, baseline="fp32")["quality_loss"].to_list() == pytest.approx([0.05])
+    for change in (
+        {"quality_metric": pl.lit("vibes")},
+        {"higher_is_better": pl.lit(False)},
+    ):
+        assert claim_points(table.with_columns(**change), claim, baseline="fp32")[
+            "quality_loss"
+        ].to_list() == [None]
+
+
+def test_points_need_no_model() -> None:
+    table = pl.DataFrame(
+        [point("fp32", quality=0.9, quality_n=900), point("int8", quality=0.5, quality_n=900)]
+    ).drop("model", strict=False)
+    claim = Claim(max_quality_loss=0.01)
+    for frame in (table, table.lazy()):
+        found = verdicts(frame, claim, baseline="fp32").row(0, named=True)
+        assert (found["model"], found["variant"], found["verdict"]) == (None, "int8", "REFUTED")
+    errors = table.with_columns(quality_metric=pl.lit("mean absolute error"), higher_is_better=pl.lit(False))
+    told = verdicts(errors, claim, baseline="fp32").row(0, named=True)
+    assert told["verdict"] == "NOT PROVEN" and "no share of items" in told["why"]
 
 
 def test_points_of_one_variant_are_told_apart() -> None:

@@ -34,8 +34,8 @@ def measured(events: pl.DataFrame, budgets: pl.DataFrame | None = None) -> pl.Da
     events : polars.DataFrame
         Rows of events, with ``running``.
     budgets : polars.DataFrame, optional
-        ``month`` (such as 2026-10), ``dimension``, ``key``, ``amount``, ``currency``. Rows of the same
-        thing and month add up.
+        ``month`` (such as 2026-10, or its first day), ``dimension``, ``key``, ``amount``, ``currency``.
+        Rows of the same thing and month add up.
 
     Returns
     -------
@@ -66,7 +66,7 @@ def _planned(budgets: pl.DataFrame | None) -> _Budgets:
         if name not in budgets.columns:
             raise InputError("budgets need it", column=name)
     for month, dimension, key, amount, currency in budgets.select(_BUDGETS).rows():
-        of = found[month, dimension, key]
+        of = found[str(month)[:7], dimension, key]
         of[currency] = of.get(currency, Decimal(0)) + Decimal(amount)
     return found
 

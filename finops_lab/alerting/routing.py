@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
 
-from finops_lab.alerting.grouping import LENGTHS, end_of, groups_of
+from finops_lab.alerting.fitting import fitted, holding
+from finops_lab.alerting.grouping import end_of, groups_of
 from finops_lab.alerting.measuring import measured
-from finops_lab.alerting.rules import Planned, Rules
+from finops_lab.alerting.preparing import prepared
+from finops_lab.alerting.quiet import quiet_until
+from finops_lab.alerting.rules import Rules
 from finops_lab.alerting.schemas import ALERTS, NEEDED, Schema
 from finops_lab.alerting.service_levels import burn_events
-from finops_lab.alerting.wording import amount_words, lasted_words, moment_words, reason, sentence
-from finops_lab.config import AlertRule, Quiet, holds
+from finops_lab.alerting.wording import moment_words, sentence
 from finops_lab.errors import InputError
 
-__all__ = ["alerts", "quiet_until"]
+__all__ = ["alerts"]
 
 _JUDGED_OFF = ("false alarm", "expected")
 _SEVERITIES = ("page", "ticket", "none")
-# How late data may be before what it last said counts as over: bills come a day or two after the day.
-_LATE = {"day": timedelta(days=2), "hour": timedelta(hours=3), "5m": timedelta(minutes=30)}
 _ADDED: Schema = {"severity": pl.String, "running": pl.Boolean}
 
 
@@ -53,8 +53,8 @@ def alerts(
     burn : polars.DataFrame, optional
         As of `finops_lab.service_levels.alerts.alerts`.
     budgets : polars.DataFrame, optional
-        ``month``, ``dimension``, ``key``, ``amount``, ``currency`` as in the `budgets` contract, those
-        in force. Without it no share of a budget is known.
+        ``month``, ``dimension``, ``key``, ``amount``, ``currency`` as from
+        `finops_lab.planning.budgets.in_force`. Without it no share of a budget is known.
     sentences : mapping, optional
         Sentences by id of an event, such as from an explanation, in place of our own.
 
@@ -71,6 +71,7 @@ def alerts(
 
     Examples
     --------
+    >>> from datetime import timedelta
     >>> day = datetime(2026, 10, 5, tzinfo=UTC)
     >>> found = pl.DataFrame({"id": ["a"], "kind": ["spend"], "metric": ["EffectiveCost"], "dimension": ["total"],
     ...     "first": [day], "last": [day], "grain": ["day"]})
@@ -81,7 +82,7 @@ def alerts(
         raise InputError("the present moment has no time zone", hint="give now in UTC")
     now = now.astimezone(UTC)
     rules = rules or Rules()
-    frame = _prepared(events, now)
+    frame = prepared(events, now)
     if burn is not None and not burn.is_empty():
         also = pl.DataFrame(burn_events(burn, now), schema={**NEEDED, **_ADDED})
         frame = pl.concat([frame, also]).sort("first", "id")
@@ -90,139 +91,16 @@ def alerts(
         raise InputError(f"two events have the id {twice!r}", column="id")
     frame = measured(frame, budgets)
     rows = frame.rows(named=True)
-    fits = [_holding(frame, rule.where) for rule in rules.alerts]
-    plans = [_holding(frame, plan.where) for plan in rules.planned]
+    fits = [holding(frame, rule.where) for rule in rules.alerts]
+    plans = [holding(frame, plan.where) for plan in rules.planned]
     for n, row in enumerate(rows):
-        row |= _routed(row, rules, [fit[n] for fit in fits], [plan[n] for plan in plans])
+        row |= fitted(row, rules, [fit[n] for fit in fits], [plan[n] for plan in plans])
     wait = quiet_until(now, rules.waits)
     told = [_alert([rows[n] for n in group], wait, now, sentences or {}) for group in groups_of(rows)]
     pages_first = pl.col("severity").replace_strict(
         {name: place for place, name in enumerate(_SEVERITIES)}, return_dtype=pl.Int8
     )
     return pl.DataFrame(told, schema=ALERTS).sort(pages_first, "begin", "id")
-
-
-def quiet_until(now: datetime, windows: Iterable[Quiet]) -> tuple[datetime, str] | None:
-    """Return until when tickets wait, and by which window; None where they need not.
-
-    Windows that follow each other without a gap are one wait.
-
-    Raises
-    ------
-    InputError
-        The windows leave no moment within a year.
-
-    Examples
-    --------
-    >>> night = Quiet(name="night", hours="22:00-07:00")
-    >>> until, name = quiet_until(datetime(2026, 10, 5, 23, tzinfo=UTC), [night])
-    >>> str(until), name
-    ('2026-10-06 07:00:00+00:00', 'night')
-    """
-    windows = list(windows)
-    until, names = now, list[str]()
-    while until - now < timedelta(days=366):
-        ends = {window.name: end for window in windows if (end := window.until(until)) is not None}
-        if not ends:
-            return (until, ", ".join(names)) if names else None
-        name = max(ends, key=lambda name: ends[name])
-        until = ends[name]
-        names += [name] if name not in names else []
-    raise InputError(
-        f"tickets would wait for a year and more ({', '.join(names)})",
-        hint="leave hours in which they are told",
-    )
-
-
-def _holding(frame: pl.DataFrame, where: Mapping[str, tuple[str, ...]]) -> list[bool]:
-    # Added, not selected: a condition of nothing is one value, whatever the number of rows.
-    return frame.with_columns(holds(where).alias("_holds"))["_holds"].to_list()
-
-
-def _prepared(events: pl.DataFrame, now: datetime) -> pl.DataFrame:
-    for name in ("id", "kind", "metric", "dimension", "first"):
-        if name not in events.columns or events[name].null_count():
-            raise InputError("an event needs it", column=name)
-    given = []
-    for name, kind in NEEDED.items():
-        if name not in events.columns:
-            given.append(pl.lit(None, kind).alias(name))
-            continue
-        held = events.schema[name]
-        column = pl.col(name)
-        if isinstance(kind, pl.Datetime) and not (isinstance(held, pl.Datetime) and held.time_zone):
-            column = column.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
-        given.append(column.cast(kind))
-    frame = events.select(given).with_columns(
-        pl.col("last").fill_null(pl.col("first")),
-        pl.col("grain").fill_null("day"),
-        pl.col("status").fill_null("open"),
-        pl.lit(None, pl.String).alias("severity"),
-    )
-    for name, allowed in {"grain": LENGTHS, "direction": ("up", "down")}.items():
-        wrong = frame.filter(~pl.col(name).is_in(list(allowed)))
-        if wrong.height:
-            raise InputError(
-                f"{wrong[name][0]!r} is not allowed", column=name, hint=f"one of {', '.join(allowed)}"
-            )
-    over = [end_of(row) + _LATE[row["grain"]] <= now for row in frame.rows(named=True)]
-    frame = frame.with_columns(~pl.Series("running", over, pl.Boolean))
-    return frame.filter(pl.col("first") <= now).sort("first", "id")
-
-
-def _routed(row: dict[str, Any], rules: Rules, fits: Sequence[bool], plans: Sequence[bool]) -> dict[str, Any]:
-    """Find the rule of an event, and what holds it back."""
-    rule = next((r for r, fit in zip(rules.alerts, fits, strict=True) if fit and _reached(r, row)), None)
-    if rule is None or rule.severity == "none":
-        name = rule.name if rule else None
-        return _held(
-            row, "dropped", "no rule fits" if rule is None else "the rule tells nobody", name, "none"
-        )
-    found = _held(row, "send", reason(rule, row), rule.name, rule.severity, sinks=list(rule.sinks) or None)
-    stake = row["excess_amount"]
-    if row["kind"] == "spend" and stake is not None and abs(stake) < rules.least_amount:
-        words = f"{amount_words(abs(stake), row['BillingCurrency'])} at stake is below the least amount"
-        return found | {"state": "dropped", "why": words}
-    plan = next(
-        (p for p, fit in zip(rules.planned, plans, strict=True) if fit and _covers(p, row, rule)), None
-    )
-    if plan is not None:
-        return found | {"state": "suppressed", "why": f"planned: {plan.name}", "quiet": plan.name}
-    lasted = end_of(row) - row["first"]
-    if lasted < timedelta(minutes=rule.minutes_at_least):
-        least = lasted_words(timedelta(minutes=rule.minutes_at_least))
-        words = f"lasts {lasted_words(lasted)}, and the rule asks for {least}"
-        return found | {"state": "waiting" if row["running"] else "short", "why": words}
-    return found
-
-
-def _held(
-    row: Mapping[str, Any],
-    state: str,
-    why: str,
-    rule: str | None,
-    severity: str,
-    sinks: list[str] | None = None,
-) -> dict[str, Any]:
-    return {"state": state, "why": why, "rule": rule, "told": severity, "quiet": None, "sinks": sinks}
-
-
-def _reached(rule: AlertRule, row: Mapping[str, Any]) -> bool:
-    limits = (
-        (rule.amount_at_least, row["excess_amount"]),
-        (rule.per_day_at_least, row["per_day"]),
-        (rule.budget_share_at_least, row["budget_share"]),
-        (rule.times_expected, row["times"]),
-    )
-    return all(least is None or (value is not None and abs(value) >= least) for least, value in limits)
-
-
-def _covers(plan: Planned, row: Mapping[str, Any], rule: AlertRule) -> bool:
-    if not plan.begin <= row["first"] < plan.end or (rule.severity == "page" and not plan.pages):
-        return False
-    stake = row["excess_amount"]
-    # Where nobody knows what is at stake, nobody knows that it is no more than was planned.
-    return plan.up_to is None or (stake is not None and abs(stake) <= plan.up_to)
 
 
 def _alert(

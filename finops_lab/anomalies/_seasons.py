@@ -177,7 +177,7 @@ def expectations(
         else:
             base[:, day] *= shift[:, None]
     if kind == "level":
-        return np.exp(base)
+        return np.asarray(np.exp(base))
     return base / evidence if kind == "ratio" else base
 
 

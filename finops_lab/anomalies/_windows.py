@@ -8,14 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from finops_lab.anomalies._seasons import WEEK
-from finops_lab.anomalies._tails import count_scores, level_scores, nanmedian, robust_spread, thresholds
+from finops_lab.anomalies._tails import count_scores, level_scores, robust_spread, thresholds
 from finops_lab.anomalies.panel import Bools, Floats
 
 __all__ = ["Found", "Judged", "alarms", "judged"]
 
-NOISE_DAYS, TAIL_DAYS = 14, 28
+NOISE_DAYS, TAIL_DAYS, _RARE_DAYS = 14, 28, 56
 LONG = 6  # windows that the slower test adds up
 _DAYS_PER_MONTH = 30.4375
+# Of the budget: noise and thresholds that are learned from few weeks are off, more often too low.
+_SPENT = 0.5
 # Relative noise that no series is credited with being below, and that of one not known yet.
 _LEAST_NOISE, _USUAL_NOISE = 0.05, 0.2
 
@@ -79,14 +81,10 @@ def judged(values: Floats, evidence: Floats, base: Floats, kind: str, reach: int
     if kind == "ratio":
         events = evidence
     elif kind == "count":
-        for day in range(reach, days):
-            past = evidence[:, max(0, day - TAIL_DAYS) : day].reshape(rows, -1)
-            each = nanmedian(np.where(past > 0, past, np.nan))
-            events[:, day] = (1 / np.where(np.isfinite(each), each, 1.0))[:, None]
+        events = np.repeat(1 / _each(values, evidence)[:, :, None], windows, axis=2)
     seen, wanted = values * events, base * events
     if kind == "count":
-        # An hour in which no day had a row is not impossible: half a row in all of them.
-        wanted = np.maximum(wanted, 0.5 / (windows // 24 * TAIL_DAYS))
+        wanted = np.maximum(wanted, (_rare(values) * events[:, :, 0])[:, :, None])
     noise = np.full((rows, days), _USUAL_NOISE)
     with np.errstate(divide="ignore", invalid="ignore"):
         off = np.log(seen / wanted) if kind == "level" else seen / wanted - 1
@@ -105,6 +103,34 @@ def judged(values: Floats, evidence: Floats, base: Floats, kind: str, reach: int
     return Judged(kind, seen, wanted, events, np.repeat(noise, windows, axis=1))
 
 
+def _each(values: Floats, evidence: Floats) -> Floats:
+    """Return what one independent row adds, by the rows of four weeks before each day: sum v^2 / sum v."""
+    told = np.isfinite(values) & np.isfinite(evidence) & (values > 0)
+    squares = _before(np.where(told, values * evidence, 0.0).sum(axis=2), TAIL_DAYS)
+    sums = _before(np.where(told, values, 0.0).sum(axis=2), TAIL_DAYS)
+    return np.where(sums > 0, squares / np.maximum(sums, 1e-300), 1.0)
+
+
+def _rare(values: Floats) -> Floats:
+    """Return the least to expect of any window: the mean of eight weeks, by how often a window is empty.
+
+    What happens once a month has no usual hour; it is not impossible in any. A series that is never empty
+    keeps its quiet nights.
+    """
+    known = np.isfinite(values)
+    count = np.maximum(_before(known.sum(axis=2).astype(float), _RARE_DAYS), 1.0)
+    empty = _before((known & (values == 0)).sum(axis=2).astype(float), _RARE_DAYS) / count
+    mean = _before(np.where(known, values, 0.0).sum(axis=2), _RARE_DAYS) / count
+    return empty * mean
+
+
+def _before(by_day: Floats, days: int) -> Floats:
+    """Add up the days before each, at most so many."""
+    total = np.cumsum(np.pad(by_day, ((0, 0), (1, 0))), axis=1)
+    at = np.arange(by_day.shape[1])
+    return np.asarray(total[:, at] - total[:, np.maximum(at - days, 0)])
+
+
 def alarms(
     what: Judged,
     sides: Sequence[bool],
@@ -114,6 +140,7 @@ def alarms(
     windows: int,
     budget: float,
     smallest: float,
+    lasting: bool = False,
 ) -> Found:
     """Score each window by each test, and compare with thresholds learned on the days before.
 
@@ -131,14 +158,16 @@ def alarms(
         False alarms per series and month.
     smallest : float
         Smallest relative change that may be an alarm.
+    lasting : bool
+        Whether one row is in many windows in a row, so that windows together tell no more than one.
 
     Returns
     -------
     Found
     """
-    lengths = (1,) if what.kind == "level" else (1, LONG)
+    lengths = (1,) if lasting or what.kind == "level" else (1, LONG)
     tests = [(length, up) for length in lengths for up in sides]
-    chance = budget / (_DAYS_PER_MONTH * windows * len(tests))
+    chance = _SPENT * budget / (_DAYS_PER_MONTH * windows * len(tests))
     shape = what.seen.shape
     found = Found(
         np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape, np.bool_), np.ones(shape, np.bool_)
@@ -146,10 +175,11 @@ def alarms(
     for length, up in tests:
         seen, wanted = (trailing(one, length) for one in (what.seen, what.expected))
         score = np.full(shape, np.nan)
-        scorer = level_scores if what.kind == "level" else count_scores
         at = slice(first * windows, None)
-        score[:, at] = scorer(seen[:, at], wanted[:, at], what.noise[:, at], up=up)
+        score[:, at] = _scores(what.kind, seen[:, at], wanted[:, at], what.noise[:, at], up=up)
         changed = seen >= wanted * (1 + smallest) if up else seen <= wanted * (1 - smallest)
+        if length > 1:  # what is over is no alarm any more
+            changed &= what.seen > what.expected if up else what.seen < what.expected
         limit = _limits(score, changed, chance, first, begin, windows)
         over = (score > limit) & changed
         over[:, : begin * windows] = False
@@ -157,6 +187,17 @@ def alarms(
         margin, held = score - limit, found.score - found.threshold
         better = np.isfinite(margin) & ~(held >= margin)
         found.score[better], found.threshold[better], found.up[better] = score[better], limit[better], up
+    return found
+
+
+def _scores(kind: str, seen: Floats, wanted: Floats, noise: Floats, *, up: bool) -> Floats:
+    """Score windows; exactly only those that are off by more than a spread, for others are no alarm."""
+    if kind == "level":
+        return level_scores(seen, wanted, noise, up=up)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = (seen - wanted) / np.sqrt(wanted + (noise * wanted) ** 2) * (1.0 if up else -1.0)
+    odd = found > 1
+    found[odd] = count_scores(seen[odd], wanted[odd], noise[odd], up=up)
     return found
 
 

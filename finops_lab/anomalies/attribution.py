@@ -16,7 +16,7 @@ from typing import Any
 import polars as pl
 
 from finops_lab.anomalies.event import SCOPES
-from finops_lab.anomalies.explain_baseline import GROUP, called, levelled
+from finops_lab.anomalies.explain_baseline import GROUP, called, levelled, usual
 from finops_lab.anomalies.panel import DIMENSIONS as OF_PANEL
 from finops_lab.errors import InputError, NoDataError
 from finops_lab.money import MONEY, exact_sum, one_currency
@@ -236,7 +236,8 @@ def leaves(
     Notes
     -----
     An event of less than a week is held against the same weekdays of the weeks before, a longer one
-    against spans of whole weeks. Where the detector's expectation of the whole is near to that mean
+    against spans of whole weeks. Spans of less than half or more than double the usual are left out:
+    they were events themselves. Where the detector's expectation of the whole is near to that mean
     (a third off at most), all leaves are brought to its level: growth has no slice. Without one, a
     trend that the weeks agree on is followed (median of pairwise slopes, Theil-Sen).
 
@@ -282,19 +283,19 @@ def leaves(
             pl.col("amount").sum().alias("actual"), pl.col("forecast").sum().alias("expected")
         )
         return _leaves(both.with_columns(before=pl.lit([], pl.List(pl.Float64))), names, code, ())
-    used = tuple(seen[SPAN].to_list())
-    if not used:
+    if seen.is_empty():
         raise InputError(
             f"no entries in the weeks before {event['first']:%Y-%m-%d} to hold the event against",
             hint="give entries of earlier weeks, or a forecast column",
         )
+    used = usual(found, SPAN, seen[SPAN].to_list())
     each = [pl.col("amount").filter(pl.col(SPAN) == n).sum() for n in used]
     both = found.group_by(by).agg(
         pl.col("amount").filter(pl.col(SPAN) == 0).sum().alias("actual"),
-        pl.col("amount").filter(pl.col(SPAN) > 0).sum().alias("sum"),
+        pl.col("amount").filter(pl.col(SPAN).is_in(used)).sum().alias("sum"),
         pl.concat_list([one.cast(pl.Float64) for one in each]).alias("before"),
     )
-    return _leaves(levelled(both, len(used), event), names, code, used)
+    return _leaves(levelled(both, used, event), names, code, used)
 
 
 def _leaves(both: pl.DataFrame, names: Sequence[str], currency: str | None, spans: tuple[int, ...]) -> Leaves:

@@ -28,8 +28,8 @@ _SHARES = np.array([0.4, 0.2, 0.15, 0.25])  # of the false alarms: the day, then
 # anomaly_accuracy.py), so a larger budget is not spent.
 MOST = 0.45
 _PRIOR = 12.0  # months that the pool counts for, against a slice's own months
-_USUAL = 1.0  # false alarms per month of the pool at which a slice's own are counted
-_OWN = (1.0, 4.0)  # times the pool's at which a slice is held to be odd
+_USUAL = 0.25  # false alarms per month of the pool at which a slice's own are counted
+_OWN = (1.0, 10.0)  # times the pool's at which a slice is held to be odd
 
 
 @dataclass(frozen=True)
@@ -55,14 +55,14 @@ class Calibration:
 SHIPPED = Calibration(
     np.array(
         [
-            [1.804, 2.153, 2.523, 2.938, 3.361, 3.938, 4.641, 5.757, 7.445, 10.796],
-            [1.342, 1.605, 1.851, 2.071, 2.307, 2.592, 2.845, 3.226, 3.44, 3.723],
-            [1.252, 1.538, 1.76, 1.988, 2.224, 2.524, 2.887, 3.336, 3.696, 3.957],
-            [0.991, 1.323, 1.598, 1.841, 2.067, 2.254, 2.488, 2.847, 3.08, 3.488],
+            [1.789, 2.139, 2.499, 2.927, 3.342, 3.89, 4.591, 5.533, 6.719, 10.406],
+            [1.33, 1.601, 1.846, 2.069, 2.3, 2.612, 2.875, 3.176, 3.437, 3.649],
+            [1.232, 1.519, 1.757, 1.994, 2.209, 2.511, 2.941, 3.353, 3.569, 3.833],
+            [0.954, 1.294, 1.562, 1.805, 2.035, 2.216, 2.406, 2.646, 2.847, 3.004],
         ]
     ),
-    np.array([-0.474, -0.22, 0.012, 0.221, 0.447, 0.635, 0.828, 0.994, 1.17, 1.573]),
-    np.array([-0.199, 0.009, 0.207, 0.424, 0.622, 0.817, 1.053, 1.262, 1.437, 1.673]),
+    np.array([-0.474, -0.213, 0.016, 0.249, 0.473, 0.688, 0.895, 1.097, 1.375, 1.722]),
+    np.array([-0.248, -0.03, 0.182, 0.373, 0.559, 0.763, 0.982, 1.154, 1.349, 1.598]),
 )
 
 
@@ -135,7 +135,7 @@ def threshold(false_alarms_per_month: float) -> float:
     Parameters
     ----------
     false_alarms_per_month : float
-        The budget, per slice. More than 0.35 is not spent: events that run would hide new ones.
+        The budget, per slice. More than 0.45 is not spent: events that run would hide new ones.
 
     Raises
     ------
@@ -144,7 +144,7 @@ def threshold(false_alarms_per_month: float) -> float:
 
     Examples
     --------
-    >>> round(threshold(0.25), 3), threshold(1.0) == threshold(0.35)
+    >>> round(threshold(0.25), 3), threshold(1.0) == threshold(0.45)
     (0.602, True)
     """
     if not false_alarms_per_month > 0:

@@ -32,6 +32,7 @@ _UNBIASED = 1.08  # what that clipping takes from the mean square of Student err
 _LEAST = 0.004  # no slice is foretold better than to 0.4 %
 _STAYS, _OFF = 3, 1.7  # days in a row, all on one side by so many standard deviations: a new level
 _FLOOR = 0.01  # share of the slice's usual level below which amounts are not told apart
+_SILENT = 3.0  # times that share: no more was due
 _FADE = 0.98  # of that usual level, per day without spend
 _MONTHS = 6  # of the same day that are remembered
 _ROUGH = 0.1  # no fee is foretold better than to this share of it
@@ -80,12 +81,14 @@ class _Forms:
         level = np.nanmedian(x, 1)
         season = np.zeros((7, len(x)))
         for day in range(7):
-            off = x[:, weekday == day] - level[:, None]
-            known = np.isfinite(off).any(1)
-            season[day, known] = np.nanmedian(off[known], 1)
+            of_day = x[:, weekday == day] - level[:, None]
+            known = np.isfinite(of_day).any(1)
+            season[day, known] = np.nanmedian(of_day[known], 1)
         flat: Floats = x - season[weekday.astype(int)].T
         level = np.nanmedian(flat, 1)
-        spread = 1.7 * np.nanmedian(np.abs(flat - level[:, None]), 1) + _LEAST
+        off = np.abs(flat - level[:, None])
+        # The mean speaks for slices that charge on few of the days, whose median is nought.
+        spread = np.maximum(1.7 * np.nanmedian(off, 1), 1.2 * np.nanmean(off, 1)) + _LEAST
         self.level[:, rows] = level
         self.weekdays[:, :, rows] = season[:, None, :]
         self.variance[:, rows] = np.square(spread)
@@ -174,10 +177,14 @@ def expect(values: Floats, missing: Bools, days: list[date]) -> Expected:
         sd = np.where(width > 0, np.sqrt(np.square(base * sd) + np.square(width)) / total, sd)
         added = np.log(total) - mean
         forms.top = np.maximum(mean, forms.top + np.log(_FADE))
-        floor = np.minimum(mean, forms.top) + np.log(_FLOOR)
-        floor = np.maximum(floor, forms.top + np.log(_FLOOR))
-        x = np.log(np.maximum(np.where(here, values[:, t], 1.0), np.exp(floor)))
-        error = np.where(here, x - mean - added, 0.0)
+        floor = np.exp(forms.top + np.log(_FLOOR))
+        amount = np.where(here, values[:, t], 1.0)
+        x = np.log(np.maximum(amount, floor))
+        # Nothing was due and nothing came: that says nothing of how far off such a slice can be.
+        silent = here & (amount <= floor) & (total <= _SILENT * floor)
+        heard = here & ~silent
+        forms.level[:, silent] += np.log(_FADE)
+        error = np.where(heard, x - mean - added, 0.0)
         log[live, t], spread[live, t] = (mean + added)[live], sd[live]
         scores[0, here, t] = (error / sd)[here]
         dates[day.day, 1:], dates[day.day, 0] = (
@@ -186,15 +193,15 @@ def expect(values: Floats, missing: Bools, days: list[date]) -> Expected:
         )
         level = (weight * forms.level).sum(0)
         levels[live, t] = level[live]
-        scores[1:, here, t] = trend.step(t, level, error, sd, live)[:, here]
-        forms.learn(int(weekday[t]), x - flat - added, here)
+        scores[1:, here, t] = np.where(silent, 0.0, trend.step(t, level, error, sd, live))[:, here]
+        forms.learn(int(weekday[t]), x - flat - added, heard)
         last[:-1], last[-1] = last[1:].copy(), error
         stays = np.all(last > _OFF * sd, 0) | np.all(last < -_OFF * sd, 0)
         if stays.any():
             jump = np.where(stays, np.median(last, 0), 0.0)
             forms.level = np.where(stays, level + jump, forms.level)
             forms.off[:, stays] = 0.0
-            trend.shift(t - _STAYS + 1, jump)
+            trend.shift(t - _STAYS + 1, t, jump, level + jump)
             last[:, stays] = 0.0
     return Expected(log, levels, spread, scores, age)
 

@@ -128,8 +128,12 @@ def search(found: Leaves, *, most_conditions: int = 3, most_elements: int = 4) -
         if some not in tried and (best := cells.best(some, chosen, compared, most_elements)):
             tried[some] = best
 
-    for size in range(min(2, most_conditions) + 1):
-        for some in combinations(useful, size):
+    few = [some for size in range(min(2, most_conditions) + 1) for some in combinations(useful, size)]
+    for some in few:
+        attempt(some)
+    if not tried:  # all within the swings of single leaves, and the sum of them is out of the ordinary
+        cells.without_noise()
+        for some in few:
             attempt(some)
     ranked = _ranked(tried.values(), useful)
     for size in range(3, most_conditions + 1):
@@ -208,6 +212,11 @@ class _Cells:
         self.before = _before(frame, weeks)
         self.noise = self._noise(self.before)
         self.off = np.maximum(np.abs(self.actual - self.expected) - self.noise, 0.0)
+
+    def without_noise(self) -> None:
+        """Count every difference in full."""
+        self.noise = np.zeros_like(self.noise)
+        self.off = np.abs(self.actual - self.expected)
 
     def _noise(self, before: Floats) -> Floats:
         size = np.abs(self.expected)

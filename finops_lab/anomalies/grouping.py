@@ -85,7 +85,7 @@ def events_of(
     >>> spend[0, 70:72] *= 3
     >>> events = events_of(detect(panel_of(spend, date(2026, 8, 1))))
     >>> [(row["first"].day, row["last"].day, round(row["excess_amount"])) for row in events.rows(named=True)]
-    [(10, 11, 408)]
+    [(10, 11, 407)]
     """
     rows: list[dict[str, Any]] = []
     wholes = _wholes(days)

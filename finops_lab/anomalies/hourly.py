@@ -20,7 +20,7 @@ from finops_lab.errors import InputError
 __all__ = ["Scored", "hourly_events", "score_series"]
 
 DETECTOR = "hour of week"
-READY = 14  # days before the first alarm: a week to expect something of, and a week to know its noise
+READY = 21  # days before the first alarm: weeks to expect something of, to know its noise, and its scores
 # Windows between two alarms of one series that make them two events.
 _APART = {"5m": 6, "hour": 3}
 
@@ -73,9 +73,9 @@ def score_series(
     Parameters
     ----------
     series : Series
-        Of `request_series`, `job_series`, `gpu_series` or `series_of`.
+        Of `finops_lab.anomalies.metering`, or `finops_lab.anomalies.series.series_of`.
     since : datetime.datetime or datetime.date, optional
-        First day to look for alarms on; by default the first with 14 days before it. Only the 42 days
+        First day to look for alarms on; by default the first with 21 days before it. Only the 42 days
         before it, and their history, are read.
     false_alarms_per_month : float
         Windows that may be wrongly an alarm, per series and month of 30.4 days.
@@ -95,7 +95,7 @@ def score_series(
 
     Examples
     --------
-    Three weeks of 60 calls in 5 minutes, and ten times as many from 12:00 of the last day.
+    Three weeks of about 60 calls in 5 minutes, and ten times as many from 12:00 of the last day.
 
     >>> from finops_lab.anomalies.series import series_of
     >>> calls = np.random.default_rng(1).poisson(60.0, (1, 22 * 288)).astype(float)
@@ -116,7 +116,7 @@ def score_series(
         _padded(series.evidence, days * windows),
     )
     begin = READY if since is None else max((_day(since) - series.start.date()).days, READY)
-    first = max(begin - TAIL_DAYS, READY)
+    first = max(begin - TAIL_DAYS, 2 * WEEK)
     reach = max(first - NOISE_DAYS, WEEK)
     weekdays = [(series.start + timedelta(days=day)).weekday() for day in range(days)]
     shape = (len(series), days, windows)
@@ -138,6 +138,7 @@ def score_series(
             windows=windows,
             budget=false_alarms_per_month,
             smallest=smallest_change,
+            lasting=one.lasting,
         )
         expected[rows] = base.reshape(len(rows), -1)
         low[rows], high[rows] = _bounds(what, found.threshold)
@@ -168,7 +169,7 @@ def hourly_events(scored: Scored) -> pl.DataFrame:
     Examples
     --------
     >>> from finops_lab.anomalies.series import series_of
-    >>> calls = np.full((1, 15 * 24), 100.0)
+    >>> calls = np.full((1, 22 * 24), 100.0)
     >>> calls[0, -3:] = 900.0
     >>> made = series_of(calls, datetime(2026, 10, 5, tzinfo=UTC), grain="hour")
     >>> hourly_events(score_series(made)).select("first", "last", "direction", "actual").row(0)[2:]

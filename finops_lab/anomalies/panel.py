@@ -30,7 +30,7 @@ DIMENSIONS = {
     "customer": "x_customer",
     "environment": "x_environment",
     "region": "x_region",
-    "account": "SubAccountName",
+    "account": "SubAccountName",  # of frames that carry it
     "category": "ServiceCategory",
 }
 BY = ("total", "provider", "service", "team", "model", "feature")

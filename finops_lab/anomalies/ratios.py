@@ -78,9 +78,10 @@ def ratios_of(
     """
     frame = days.lazy()
     known = frame.collect_schema()
-    for name in (day, *by, *(one for one in (numerator, denominator, evidence) if isinstance(one, str))):
-        if name not in known:
-            raise InputError("it is needed for a ratio", column=name)
+    asked = [one for one in (day, *by, numerator, denominator, evidence) if isinstance(one, str)]
+    for column in asked:
+        if column not in known:
+            raise InputError("it is needed for a ratio", column=column)
     above, below = (pl.col(one) if isinstance(one, str) else one for one in (numerator, denominator))
     count = pl.lit(None, pl.Float64) if evidence is None else pl.col(evidence).cast(pl.Float64)
     rows = frame.select(
@@ -92,7 +93,8 @@ def ratios_of(
     ).filter(pl.col("numerator").is_not_null(), pl.col("denominator").is_not_null())
     rows = rows.collect().lazy()
     parts = []
-    for name in (None, *by):
+    names: list[str | None] = [None, *by]
+    for name in names:
         key = pl.lit(None, pl.String) if name is None else pl.col(name).cast(pl.String)
         told = rows if name is None else rows.filter(key.is_not_null())
         # Floats add up to the same in one order only.
@@ -138,11 +140,16 @@ def request_ratios(
     cached = pl.col("cache_read_tokens")
     read = pl.sum_horizontal("input_uncached_tokens", "cache_read_tokens", "cache_write_tokens")
     usd = pl.col("cost_reported_usd")
-    common = {"evidence": "rows", "by": by}
     return pl.concat(
         [
             ratios_of(
-                days, "cost_per_inference", unit="USD", numerator=usd, denominator="calls_ok", **common
+                days,
+                "cost_per_inference",
+                unit="USD",
+                numerator=usd,
+                denominator="calls_ok",
+                evidence="rows",
+                by=by,
             ),
             ratios_of(
                 days,
@@ -150,7 +157,8 @@ def request_ratios(
                 unit="tokens",
                 numerator=pl.when(told).then(tokens),
                 denominator="calls",
-                **common,
+                evidence="rows",
+                by=by,
             ),
             ratios_of(
                 days,
@@ -158,7 +166,8 @@ def request_ratios(
                 numerator=cached,
                 denominator=pl.when(cached.is_not_null()).then(read),
                 share=True,
-                **common,
+                evidence="rows",
+                by=by,
             ),
         ]
     )

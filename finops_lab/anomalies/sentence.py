@@ -110,6 +110,9 @@ def bridge_words(bridge: pl.DataFrame) -> str | None:
     for term, share in bridge.select("term", "share").iter_rows():
         name = _GROUPS.get(term, term)
         shares[name] = shares.get(name, 0.0) + (share or 0.0)
+    if shares.get("volume", 0.0) * shares.get("mix", 0.0) < 0:
+        # Cheap units came or went: neither says much without the other.
+        shares["volume and mix"] = shares.pop("volume") + shares.pop("mix")
     if set(shares) <= {_GROUPS["not_measured"]}:
         return None
     ranked = sorted(shares, key=lambda name: (-round(abs(shares[name]), 9), name))
@@ -120,7 +123,7 @@ def bridge_words(bridge: pl.DataFrame) -> str | None:
             return f"{_percent(shares[top])} {top}, " + ", ".join(
                 f"{_percent(shares[n])} {n}" for n in others
             )
-        other = {"volume": "price", "price": "volume"}.get(top)
+        other = {"volume": "price", "volume and mix": "price", "price": "volume"}.get(top)
         return f"{top}, not {other}" if other and abs(shares.get(other, 0.0)) < _LITTLE else top
     return ", ".join(f"{_percent(shares[n])} {n}" for n in ranked if abs(shares[n]) >= _TOLD)
 
@@ -233,6 +236,8 @@ def sentence(
         begin += f"out of the ordinary {when}"
     elif not expected:
         begin += f"{amount_words(actual, currency, unit)} {when}, where none was expected"
+    elif not actual:
+        begin += f"nothing {when}, where {amount_words(expected, currency, unit)} was expected"
     else:
         off = actual - expected  # type: ignore[operator]
         size, wanted = (amount_words(one, currency, unit) for one in (abs(off), expected))
@@ -268,4 +273,5 @@ def _similar_words(similar: pl.DataFrame) -> str | None:
         return None
     counts = similar.group_by("status").len().sort("len", "status", descending=[True, False])
     told = ", ".join(f"{number} {status}" for status, number in counts.iter_rows())
+    told = counts["status"][0] if counts.height == 1 else told
     return f"like {similar.height} earlier event{'s' if similar.height > 1 else ''} ({told})"

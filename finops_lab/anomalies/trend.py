@@ -39,10 +39,11 @@ class Trend:
         self.flat[rows, past] = np.where(np.isfinite(flat), flat, level[:, None])
         self.since[rows] = past.start
 
-    def shift(self, before: int, jump: Floats) -> None:
-        """Lift all days before one, so that a change that is known is none any more."""
+    def shift(self, first: int, t: int, jump: Floats, level: Floats) -> None:
+        """Take a new level as known: all before its first day is lifted to it, its days so far are at it."""
         moved = jump != 0
-        self.flat[moved, :before] += jump[moved, None]
+        self.flat[moved, :first] += jump[moved, None]
+        self.flat[moved, first : t + 1] = level[moved, None]
 
     def step(self, t: int, level: Floats, error: Floats, sd: Floats, live: Bools) -> Floats:
         """Take in a day and return the distance of every window in standard deviations."""

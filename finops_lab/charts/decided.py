@@ -13,6 +13,8 @@ from finops_lab.charts.variants_plane import variant_planes
 from finops_lab.errors import InputError
 from finops_lab.tradeoffs import pareto
 from finops_lab.tradeoffs.decide import Decision
+from finops_lab.tradeoffs.points import extras
+from finops_lab.tradeoffs.senses import one_sense
 
 if TYPE_CHECKING:
     import altair as alt
@@ -166,6 +168,7 @@ def decision_sliders(
     max_p95_ms: float | None = None,
     max_quality_loss: float | None = None,
     monthly_inferences: float | None = None,
+    max_monthly: float | None = None,
     once: float = 0.0,
 ) -> alt.VConcatChart:
     """Draw decisions of one model each with sliders that decide again in the page itself.
@@ -173,11 +176,12 @@ def decision_sliders(
     Parameters
     ----------
     decisions : list of Decision
-        One per model, decided without limits, so that every variant of known cost has a rank.
+        One per model, decided without the limits that have sliders, and without a budget. What other
+        limits keep out is drawn, but never run.
     title : str
         Title of the chart.
-    max_p95_ms, max_quality_loss, monthly_inferences, once : float
-        Where the sliders begin: see `finops_lab.charts.variant_decider`.
+    max_p95_ms, max_quality_loss, monthly_inferences, max_monthly, once : float
+        Where the sliders begin, and the budget: see `finops_lab.charts.variant_decider`.
 
     Returns
     -------
@@ -191,10 +195,11 @@ def decision_sliders(
     parts = []
     for decision in decisions:
         base = decision.reference
-        if base is None or base["rank"] is None or base["slo_ms"] is None:
+        if base is None or base["objective_value"] is None or base["slo_ms"] is None:
             continue
-        rows = _labelled(decision.table).with_columns(
-            pl.col("rank").alias("order"),
+        known = decision.table.filter(pl.col("objective_value").is_not_null())
+        rows = _labelled(known).with_columns(
+            pl.col("rank").fill_null(-1).alias("order"),
             pl.col("per_1000_inferences").alias("x"),
             pl.col("slo_ms").alias("p95_ms"),
             pl.all_horizontal(
@@ -218,16 +223,14 @@ def decision_sliders(
         max_p95_ms=max_p95_ms,
         max_quality_loss=max_quality_loss,
         monthly_inferences=monthly_inferences or 1e6,
+        max_monthly=max_monthly,
         once=once,
     )
 
 
 def _labelled(table: pl.DataFrame) -> pl.DataFrame:
     """Name every row by what tells it apart from the others."""
-    told = [
-        "variant",
-        *[name for name in _TOLD_APART[1:] if table[name].n_unique() > 1 and name != "precision"],
-    ]
+    told = ["variant", *extras(table)]
     if table["model"].n_unique() > 1:
         told = ["model", *told]
     return table.with_columns(
@@ -248,7 +251,7 @@ def _drawn(table: pl.DataFrame) -> pl.DataFrame:
 
 
 def _up(table: pl.DataFrame) -> bool:
-    return bool(table["higher_is_better"].fill_null(True).all())
+    return one_sense(table)[1] if table["quality"].count() else True
 
 
 def _unit(table: pl.DataFrame) -> str:

@@ -32,6 +32,7 @@ def variant_decider(
     max_p95_ms: float | None = None,
     max_quality_loss: float | None = None,
     monthly_inferences: float = 1e6,
+    max_monthly: float | None = None,
     once: float = 0.0,
     description: str | None = None,
 ) -> alt.VConcatChart:
@@ -44,10 +45,11 @@ def variant_decider(
     ----------
     frame : polars.DataFrame or polars.LazyFrame
         ``model`` and ``variant`` (String), ``order`` (number: place among the variants of the model,
-        cheapest first), ``x`` (Decimal or float, per 1,000 inferences in `unit`), ``quality_loss`` (float,
-        against the model's reference, in the unit of the quality), ``p95_ms`` (float, milliseconds),
-        ``reference`` (Boolean: what the model is compared with). A variant with an unknown figure cannot
-        be chosen; it is left out, and the alt text says so.
+        cheapest first; below zero is never run, whatever the sliders say), ``x`` (Decimal or float, per
+        1,000 inferences in `unit`), ``quality_loss`` (float, against the model's reference, in the unit
+        of the quality), ``p95_ms`` (float, milliseconds), ``reference`` (Boolean: what the model is
+        compared with). A variant with an unknown figure cannot be chosen; it is left out, and the alt
+        text says so.
     title, description : str
         As in `finops_lab.charts.spend_trend`.
     unit : str
@@ -58,6 +60,8 @@ def variant_decider(
         Where the sliders begin; by default at their right ends, where every variant is within.
     monthly_inferences : float
         Where the slider of traffic begins.
+    max_monthly : float, optional
+        Most to spend in a month, in `unit`. It has no slider.
     once : float
         Where the slider of migration and evaluation begins, in `unit`.
 
@@ -86,7 +90,7 @@ def variant_decider(
     rows, unknown = _rows(frame)
     models = sorted({row["model"] for row in rows})
     losses = [row["quality_loss"] for row in rows]
-    most_ms = slider_end(max(max_p95_ms or 0, *(row["p95_ms"] for row in rows)))
+    most_ms = slider_end(max(max_p95_ms or 0, *(row["p95_ms"] for row in rows)) or 1.0)
     most_lost = slider_end(max(max_quality_loss or 0, *losses, 0.001))
     # A gain lies below zero; a little room keeps what loses nothing off the axis.
     lowest = min(*losses, 0.0) - 0.04 * most_lost
@@ -98,11 +102,16 @@ def variant_decider(
         _slider("monthly_inferences", "Inferences a month ", monthly_inferences, 10 * monthly_inferences),
         _slider("once", f"Migration and evaluation ({unit}, once) ", once, slider_end(10 * once or 100_000)),
     ]
-    within = f"datum.p95_ms <= max_p95_ms && datum.quality_loss <= max_quality_loss + {_SLACK}"
+    within = (
+        f"datum.order >= 0 && datum.p95_ms <= max_p95_ms && datum.quality_loss <= max_quality_loss + {_SLACK}"
+    )
+    if max_monthly is not None:
+        within += f" && datum.monthly <= {max_monthly * (1 + _SLACK)!r}"
     base = (
         alt.Chart(alt.Data(values=rows))
         .transform_filter("datum.model === model")
-        .transform_calculate(within=within, monthly="datum.x / 1000 * monthly_inferences")
+        .transform_calculate(monthly="datum.x / 1000 * monthly_inferences")
+        .transform_calculate(within=within)
         .transform_calculate(
             place="datum.within ? datum.order : 1e9", paid="datum.reference ? datum.monthly : 0"
         )
@@ -228,10 +237,11 @@ def _amount(value: str, unit: str) -> str:
 
 def _sentence(unit: str) -> str:
     """Return the Vega expression that says which variant to run."""
-    less = "format((datum.was - datum.monthly) / datum.was, '.0%')"
+    less = "format(abs(datum.was - datum.monthly) / datum.was, '.0%')"
+    than = "(datum.monthly > datum.was ? ' more than ' : ' less than ')"
     return (
         f"'Run ' + datum.variant + ': ' + {_amount('datum.monthly', unit)} + ' a month' + "
-        f"(datum.reference || !(datum.was > 0) ? '' : ', ' + {less} + ' less than ' + datum.against)"
+        f"(datum.reference || !(datum.was > 0) ? '' : ', ' + {less} + {than} + datum.against)"
     )
 
 
@@ -241,5 +251,5 @@ def _payback(unit: str) -> str:
     return (
         f"datum.reference ? 'It is the reference: nothing to move.' : {saved} <= 0 ? 'The move never pays.' : "
         f"'The move costs ' + {_amount('once', unit)} + ' once and pays after ' + "
-        f"format(once / {saved}, ',.1f') + ' months.'"
+        f"format(once / {saved}, once < {saved} ? '.2~r' : ',.1f') + ' months.'"
     )

@@ -74,7 +74,8 @@ def route(
 
         typer.echo(written(split=found.split, curve=curve, found=_figures(found)))
     else:
-        _print(found, curve)
+        latency = max_latency_ms is not None or max_p95_ms is not None
+        _print(found, curve, "quality" if min_quality is None else "spend", latency)
 
 
 def _amount(text: str) -> Decimal:
@@ -97,7 +98,7 @@ def _figures(found: Route) -> dict[str, Any]:
     }
 
 
-def _print(found: Route, curve: pl.DataFrame) -> None:
+def _print(found: Route, curve: pl.DataFrame, aim: str, latency: bool) -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -111,12 +112,14 @@ def _print(found: Route, curve: pl.DataFrame) -> None:
     console.print(f"in all: quality {found.quality:.4f}, spend {_short(found.amount)}", highlight=False)
     if found.whole_amount is not None and found.gap is not None:
         said = f"whole queries: quality {found.whole_quality:.4f}, spend {_short(found.whole_amount)}"
-        console.print(f"{said}; at most {found.gap:.3g} from the best", highlight=False)
+        console.print(f"{said}; {aim} at most {found.gap:.3g} from the best", highlight=False)
     if found.slow_share is not None:
         console.print(f"above the P95 limit: {found.slow_share:.2%} of the traffic", highlight=False)
     if found.per_point is not None:
         console.print(f"one more hundredth of quality: {_short(found.per_point)}", highlight=False)
-    line = Table("per 1,000 queries", "quality", title="What each spend can buy", title_justify="left")
+    # The curve is of all variants: a limit on latency may shut out some of it.
+    title = f"What each spend can buy{', whatever the latency' if latency else ''}"
+    line = Table("per 1,000 queries", "quality", title=title, title_justify="left")
     for spent, quality in curve.select("per_1000_queries", "quality").iter_rows():
         line.add_row(_short(spent), f"{quality:.4f}")
     console.print(line)

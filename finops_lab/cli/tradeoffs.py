@@ -16,6 +16,7 @@ from finops_lab.errors import InputError
 
 if TYPE_CHECKING:
     from finops_lab.tradeoffs.curve import Curve
+    from finops_lab.tradeoffs.decide import Limits
 
 __all__ = ["register"]
 
@@ -38,7 +39,7 @@ def tradeoff(
     ] = None,
     lab: LabOption = None,
     model: Annotated[
-        str | None, typer.Option("--model", help="Decide for this model. A lab's default: each by itself.")
+        str | None, typer.Option("--model", help="Decide for this model; needed where there are several.")
     ] = None,
     month: Annotated[
         str, typer.Option("--month", help="Last month of use that counts, of a lab.")
@@ -55,7 +56,7 @@ def tradeoff(
     ] = None,
     max_p95_ms: Annotated[
         float | None,
-        typer.Option("--max-p95-ms", help="P95 latency at most; the worst hour's where it is known."),
+        typer.Option("--max-p95-ms", help="P95 latency at most; the worst window's where it is known."),
     ] = None,
     max_quality_loss: Annotated[
         float | None,
@@ -65,7 +66,8 @@ def tradeoff(
     ] = None,
     max_memory_mib: Annotated[float | None, typer.Option("--max-memory-mib", help="Memory at most.")] = None,
     max_monthly: Annotated[
-        str | None, typer.Option("--max-monthly", help="Budget of a month; needs --monthly-inferences.")
+        str | None,
+        typer.Option("--max-monthly", help="Budget of a month; of a file it needs --monthly-inferences."),
     ] = None,
     region: Annotated[
         list[str] | None, typer.Option("--region", help="Allowed region; may be repeated.")
@@ -74,7 +76,11 @@ def tradeoff(
         Objective, typer.Option("--objective", help="What is to be small.")
     ] = Objective.cost,
     monthly_inferences: Annotated[
-        float | None, typer.Option("--monthly-inferences", help="Traffic of a month that is expected.")
+        float | None,
+        typer.Option(
+            "--monthly-inferences",
+            help="Traffic of a month that is expected. Default of a lab: the last month's successful calls.",
+        ),
     ] = None,
     migration: Annotated[
         str | None, typer.Option("--migration", help="What moving costs once, in the variants' currency.")
@@ -108,26 +114,31 @@ def tradeoff(
     with spinner("putting variants side by side"):
         found = _curve(file, lab, month, months, workload, quality, rate)
     one = _of_one_model(found, model)
-    decision = decide(
-        one,
-        baseline=baseline,
-        max_p95_ms=max_p95_ms,
-        max_quality_loss=max_quality_loss,
-        max_memory_mib=max_memory_mib,
-        max_monthly_amount=_money(max_monthly, "--max-monthly"),
-        regions=region or None,
-        objective=objective.value,
-        monthly_inferences=monthly_inferences,
-        migration_amount=_money(migration, "--migration"),
-        evaluation_amount=_money(evaluation, "--evaluation"),
-    )
+    if monthly_inferences is None and file is None:
+        monthly_inferences = float(one.points["last_successes"].sum()) or None
+    # What has no slider holds on the page, too.
+    fixed: Limits = {
+        "baseline": baseline,
+        "max_memory_mib": max_memory_mib,
+        "regions": region or None,
+        "objective": objective.value,
+    }
+    asked: Limits = fixed | {
+        "max_p95_ms": max_p95_ms,
+        "max_quality_loss": max_quality_loss,
+        "max_monthly_amount": _money(max_monthly, "--max-monthly"),
+        "monthly_inferences": monthly_inferences,
+        "migration_amount": _money(migration, "--migration"),
+        "evaluation_amount": _money(evaluation, "--evaluation"),
+    }
+    decision = decide(one, **asked)
     print_decision(decision)
     if page is not None:
         from finops_lab.reporting.tradeoff_page import tradeoff_page
 
         text = tradeoff_page(
             decision,
-            [decide(one, baseline=baseline)],
+            [decide(one, **fixed)],
             monthly_inferences=monthly_inferences,
             source=_source(file, lab, month, months),
         )
@@ -155,6 +166,8 @@ def _curve(
         return curve(file, workload=workload, quality=quality, rate_usd_per_hour=rate)
     if workload is not None or rate is not None:
         raise InputError("--workload and --rate are for files", hint="name a measurement file")
+    import polars as pl
+
     from finops_lab import choosing
     from finops_lab.calendar import add_months, format_month, parse_month
     from finops_lab.lab import open_lab
@@ -162,7 +175,9 @@ def _curve(
     last = parse_month(month)
     opened = open_lab(lab, progress=sys.stderr.isatty())
     first = format_month(add_months(last, 1 - months))
-    return choosing.curve(opened, first, month, quality=quality or "accuracy")
+    points = choosing.variants(opened, first, month, quality=quality or "accuracy")
+    # As `choosing.decide`: what was billed but never called is no variant to run.
+    return curve(points.filter(pl.col("requests").is_not_null()))
 
 
 def _of_one_model(found: Curve, model: str | None) -> Curve:

@@ -24,6 +24,7 @@ from finops_lab.tradeoffs.measurement import Measurement
 __all__ = ["METRICS", "load_callable", "profile_callable"]
 
 METRICS = ("accuracy", "mse")
+_LABEL = "label"
 _POOL, _BATCH = 64, 32
 
 
@@ -76,7 +77,7 @@ def profile_callable(
     name: str,
     dataset: Path,
     *,
-    label: str = "label",
+    label: str = _LABEL,
     metric: str = "accuracy",
     variants: Sequence[str] | None = None,
     small: bool = False,
@@ -95,9 +96,10 @@ def profile_callable(
         of variant to callable (or to `Variant`, which also says precision and size). A callable takes
         a polars.DataFrame, rows of the data set without the label, and returns one answer a row.
     dataset : pathlib.Path
-        Parquet or CSV. All rows are answered once by every variant.
+        Parquet or CSV. All rows with a right answer are answered once by every variant.
     label : str
-        The column of right answers. Without it there are timings only.
+        The column of right answers. Without a column ``label`` there are timings only; another name
+        must be there.
     metric : str
         ``accuracy`` (answer equals label, compared as text) or ``mse`` (squared difference).
     variants : sequence of str, optional
@@ -141,7 +143,12 @@ def profile_callable(
                 raise InputError(f"{name} gives no variant {wanted!r}", hint=f"it gives {', '.join(given)}")
         first = next(iter(given))
         given = {n: v for n, v in given.items() if n in variants or n == first}
-    right = frame[label] if label in frame.columns else None
+    if label not in frame.columns and label != _LABEL:
+        raise InputError(
+            "no such column", file=dataset, column=label, hint=f"known: {', '.join(frame.columns)}"
+        )
+    # A row whose right answer is not known tells of times, not of quality.
+    graded = frame.drop_nulls(label) if label in frame.columns else frame.clear()
     rows = frame.drop(label, strict=False)
     if not rows.width:
         raise InputError("holds nothing but the label", file=dataset, column=label)
@@ -161,8 +168,11 @@ def profile_callable(
     with threadpool_limits(1):
         scores = (
             {}
-            if right is None
-            else {variant: _scores(v.run, rows, right, metric, variant) for variant, v in made.items()}
+            if graded.is_empty()
+            else {
+                variant: _scores(v.run, graded.drop(label), graded[label], metric, variant)
+                for variant, v in made.items()
+            }
         )
         return measure(
             module,
@@ -176,7 +186,7 @@ def profile_callable(
                 "date": None if today is None else today.isoformat(),
                 "packages": packages(["numpy", "polars", "onnxruntime", "torch", "scikit-learn"]),
                 "model": {"name": module, "callable": name},
-                "datasets": [{"name": dataset.stem, "tested": frame.height}],
+                "datasets": [{"name": dataset.stem, "tested": graded.height}],
                 "protocol": {
                     "clock": "wall and process CPU time",
                     "threads": "numeric libraries held to 1",

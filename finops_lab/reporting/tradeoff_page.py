@@ -51,7 +51,7 @@ def tradeoff_page(
     decision : Decision
         What was decided; its limits are where the sliders begin.
     unlimited : sequence of Decision
-        One per model, decided without limits: what the sliders choose from.
+        One per model, decided without limits on latency, loss and money: what the sliders choose from.
     title : str
         Title of the page.
     monthly_inferences : float, optional
@@ -77,6 +77,7 @@ def tradeoff_page(
             max_p95_ms=limits.get("max_p95_ms"),
             max_quality_loss=limits.get("max_quality_loss"),
             monthly_inferences=monthly_inferences,
+            max_monthly=limits.get("max_monthly_amount"),
             once=float(decision.break_even.fixed_amount) if decision.break_even else 0.0,
         ),
         decision_planes(decision, title="Cost, quality and latency"),

@@ -13,7 +13,7 @@ from finops_lab.errors import InputError
 from finops_lab.money import divided, exact_sum
 from finops_lab.tradeoffs.ratios import total_ratio
 
-__all__ = ["BreakEven", "break_even", "exact", "paired_ratio"]
+__all__ = ["BreakEven", "break_even", "exact", "paired_ratio", "storable"]
 
 _THOUSAND = 1000
 _LARGEST = 1e20  # of money with 18 decimals
@@ -190,6 +190,17 @@ def exact(value: float | None) -> Decimal | None:
     if value is None or not math.isfinite(value) or abs(value) >= _LARGEST:
         return None
     return Decimal(repr(float(value)))
+
+
+def storable(amount: Decimal | None) -> Decimal | None:
+    """Return an amount, None where money cannot hold it.
+
+    Examples
+    --------
+    >>> storable(Decimal(3)), storable(Decimal("1e30"))
+    (Decimal('3'), None)
+    """
+    return amount if amount is not None and abs(amount) < _LARGEST else None
 
 
 def _volume(fixed: Decimal, saving: Fraction | None) -> int | None:

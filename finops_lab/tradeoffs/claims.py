@@ -139,9 +139,8 @@ def claim_points(points: pl.DataFrame, claim: Claim, *, baseline: str) -> pl.Dat
     )
     up = pl.col("up")
     pairs = pairs.with_columns(pl.coalesce("higher_is_better", "higher_is_better_base").alias("up"))
-    if "quality" in claim.parts:
-        pairs = _directed(pairs)
-    loss = (pl.col("quality_base") - pl.col("quality")) * pl.when(up).then(1.0).otherwise(-1.0)
+    pairs = _directed(pairs, strict="quality" in claim.parts)
+    loss = (pl.col("quality_base") - pl.col("quality")) * pl.when(up).then(1.0).when(~up).then(-1.0)
     positive = {name: pl.when(pl.col(f"{name}_base") > 0).then(f"{name}_base") for name in figures[:2]}
     ratio = (
         pl.col(latency) / pl.col(f"{latency}_base") if "latency" in claim.parts else pl.lit(None, pl.Float64)
@@ -160,8 +159,8 @@ def claim_points(points: pl.DataFrame, claim: Claim, *, baseline: str) -> pl.Dat
     ).with_columns(pl.all_horizontal(*[meets[part] for part in claim.parts]).alias("meets"))
 
 
-def _directed(pairs: pl.DataFrame) -> pl.DataFrame:
-    """Complete directions by the metric's name; refuse what is unsaid, or said both ways."""
+def _directed(pairs: pl.DataFrame, *, strict: bool) -> pl.DataFrame:
+    """Complete directions by the metric's name; what is unsaid, or said both ways, is refused or unknown."""
     known = {name: sense_of(name) for name in pairs["quality_metric"].drop_nulls().unique()}
     names = pl.DataFrame(
         {"quality_metric": list(known), "known": list(known.values())},
@@ -174,6 +173,8 @@ def _directed(pairs: pl.DataFrame) -> pl.DataFrame:
     )
     compared = pl.col("quality").is_not_null() & pl.col("quality_base").is_not_null()
     wrong = pairs.filter(compared, pl.col("up").is_null() | both_ways.fill_null(False))
+    if not strict:
+        return pairs.with_columns(pl.when(~both_ways.fill_null(False)).then("up").alias("up"))
     if wrong.height:
         raise InputError(
             f"whether a higher {wrong.item(0, 'quality_metric') or 'quality'} of "

@@ -10,9 +10,10 @@ from pathlib import Path
 import polars as pl
 
 from finops_lab.errors import InputError
-from finops_lab.tradeoffs.measurement import OUTCOMES, TIMINGS, Measurement, read_measurement
+from finops_lab.tradeoffs.measurement import OUTCOMES, TIMINGS, Clock, Measurement, read_measurement
 from finops_lab.tradeoffs.points import as_points
-from finops_lab.tradeoffs.timed import Clock, measured_points
+from finops_lab.tradeoffs.senses import one_metric
+from finops_lab.tradeoffs.timed import measured_points
 
 __all__ = ["QUALITIES", "Curve", "curve"]
 
@@ -53,7 +54,7 @@ class Curve:
 
 
 def curve(
-    source: pl.DataFrame | Measurement | Curve | str | Path,
+    source: pl.DataFrame | pl.LazyFrame | Measurement | Curve | str | Path,
     *,
     workload: str | None = None,
     quality: str | None = None,
@@ -64,7 +65,7 @@ def curve(
 
     Parameters
     ----------
-    source : polars.DataFrame, Measurement, Curve, str or pathlib.Path
+    source : polars.DataFrame, polars.LazyFrame, Measurement, Curve, str or pathlib.Path
         A frame of `POINTS` such as `variants` returns, what `finops-lab profile` measured, or a
         file: ``*.measurement.json``, or points as ``.csv``, ``.parquet`` or ``.json`` (a list of rows).
     workload : str, optional
@@ -96,15 +97,15 @@ def curve(
     >>> curve(points, rate_usd_per_hour=2).points.select("per_1000_inferences", "BillingCurrency").rows()
     [(0.002, 'USD'), (0.001, 'USD')]
     """
-    file = None if isinstance(source, pl.DataFrame | Measurement | Curve) else Path(source)
-    held = _read(file) if file is not None else source
+    file = Path(source) if isinstance(source, str | Path) else None
+    held = source if file is None else _read(file)
     if isinstance(held, Measurement):
         points, qualities, used = measured_points(held, quality=quality, clock=clock)
         found = Curve(points, qualities, held.outcomes, held.timings, used)
     elif isinstance(held, Curve):
         found = held
     else:
-        assert isinstance(held, pl.DataFrame)
+        assert isinstance(held, pl.DataFrame | pl.LazyFrame)
         points = as_points(held, file=str(file) if file else None)
         found = Curve(points, _told(points))
     points = _of_workload(found.points, workload)
@@ -164,16 +165,8 @@ def _of_workload(points: pl.DataFrame, workload: str | None) -> pl.DataFrame:
 
 
 def _of_metric(points: pl.DataFrame, quality: str | None) -> pl.DataFrame:
-    metrics = points["quality_metric"].drop_nulls().unique().sort().to_list()
-    if quality is None:
-        quality = "accuracy" if "accuracy" in metrics else metrics[0] if len(metrics) == 1 else None
-        if quality is None and metrics:
-            raise InputError(
-                "several metrics: one quality must be named", hint=f"quality= one of {', '.join(metrics)}"
-            )
-    elif quality not in metrics:
-        raise InputError(f"no quality {quality!r}", hint=f"known: {', '.join(metrics) or 'none'}")
-    named = pl.col("quality_metric") == pl.lit(quality, dtype=pl.String)
+    metric = one_metric(points["quality_metric"], quality)
+    named = pl.col("quality_metric") == pl.lit(metric, dtype=pl.String)
     return points.filter(pl.col("quality_metric").is_null() | named)
 
 

@@ -90,7 +90,7 @@ class Decision:
 
 
 def decide(
-    curve: Curve | pl.DataFrame,
+    curve: Curve | pl.DataFrame | pl.LazyFrame,
     *,
     model: str | Sequence[str] | None = None,
     baseline: str | None = None,
@@ -112,7 +112,7 @@ def decide(
 
     Parameters
     ----------
-    curve : Curve or polars.DataFrame
+    curve : Curve, polars.DataFrame or polars.LazyFrame
         What `curve` made, or a frame of `POINTS` such as `variants` returns; one workload.
     model : str or sequence of str, optional
         Only these models compete.

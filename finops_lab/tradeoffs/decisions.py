@@ -29,7 +29,7 @@ _DECISIONS: dict[str, pl.DataType | type[pl.DataType]] = {
 
 
 def decisions(
-    curve: Curve | pl.DataFrame,
+    curve: Curve | pl.DataFrame | pl.LazyFrame,
     *,
     max_p95_ms: float | None = None,
     max_quality_loss: float | None = None,
@@ -39,7 +39,7 @@ def decisions(
 
     Parameters
     ----------
-    curve : Curve or polars.DataFrame
+    curve : Curve, polars.DataFrame or polars.LazyFrame
         As for `decide`; models may have different metrics.
     max_p95_ms, max_quality_loss, objective
         As for `decide`; the baseline is each model's best quality.

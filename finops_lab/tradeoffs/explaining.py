@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Sequence
+from decimal import ROUND_CEILING, Context
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from finops_lab.tradeoffs.break_even import BreakEven
+from finops_lab.tradeoffs.points import extras
 
 if TYPE_CHECKING:
     from finops_lab.tradeoffs.decide import Decision
 
-__all__ = ["causes", "explanation", "name_of"]
+__all__ = ["causes", "explanation", "least", "name_of"]
 
+_WHOLE_FROM = 1000
 _LIMITS = {
     "max_p95_ms": "a P95 of at most {}",
     "max_quality_loss": "a quality loss of at most {}",
@@ -36,25 +41,26 @@ def explanation(decision: Decision) -> str:
     str
         Sentences, plain text.
     """
-    chosen = decision.chosen
+    chosen, apart = decision.chosen, extras(decision.table)
     if chosen is None:
         lines = [f"No variant qualifies: {causes(decision.table)}."]
     else:
         lines = [
-            f"Run {name_of(chosen)}: {_figure(chosen['objective_value'])} {decision.unit}{_against(decision)}."
+            f"Run {name_of(chosen, apart)}: {_figure(chosen['objective_value'])} {decision.unit}"
+            f"{_against(decision, apart)}."
         ]
         if decision.runner_up is not None:
             other = decision.runner_up
-            lines.append(f"Next best is {name_of(other)}, at {_figure(other['objective_value'])}.")
+            lines.append(f"Next best is {name_of(other, apart)}, at {_figure(other['objective_value'])}.")
     lines += [_limit(decision, row) for row in decision.constraints.iter_rows(named=True) if row["binding"]]
     if decision.break_even is not None:
         lines.append(_pays(decision.break_even))
     return " ".join([*lines, *decision.notes])
 
 
-def name_of(row: dict[str, Any]) -> str:
-    """Return model and variant, and the hardware where it is known."""
-    parts = [row.get(key) for key in ("model", "variant", "hardware")]
+def name_of(row: dict[str, Any], apart: Sequence[str] = ()) -> str:
+    """Return model and variant, and what else tells a row apart: see `finops_lab.tradeoffs.points.extras`."""
+    parts = [row.get(key) for key in ("model", "variant", *apart)]
     return " ".join(str(part) for part in parts if part is not None) or "the variant without a name"
 
 
@@ -80,7 +86,20 @@ def causes(table: pl.DataFrame) -> str:
     return ", ".join(f"{cause} for {count}" for cause, count in counted.items()) or "there are none"
 
 
-def _against(decision: Decision) -> str:
+def least(value: float) -> str:
+    """Write a limit in four digits, rounded up: what is written lets in what needs the value.
+
+    Examples
+    --------
+    >>> least(0.00278164), least(2578.2), least(120.0)
+    ('0.002782', '2,579', '120')
+    """
+    if abs(value) >= _WHOLE_FROM:
+        return f"{math.ceil(value):,}"
+    return f"{float(Context(prec=4, rounding=ROUND_CEILING).create_decimal(repr(value))):.4g}"
+
+
+def _against(decision: Decision, apart: Sequence[str]) -> str:
     chosen, base = decision.chosen, decision.reference
     if chosen is None or base is None:
         return ""
@@ -90,12 +109,12 @@ def _against(decision: Decision) -> str:
         parts.append("it is the baseline")
     elif saving is not None:
         parts.append(
-            f"{abs(saving):.0%} {'less' if saving >= 0 else 'more'} than the baseline {name_of(base)}"
+            f"{abs(saving):.0%} {'less' if saving >= 0 else 'more'} than the baseline {name_of(base, apart)}"
         )
     if loss and decision.metric:
         parts.append(f"with {abs(loss):.4g} {'worse' if loss > 0 else 'better'} {decision.metric}")
     if chosen["slo_ms"] is not None:
-        parts.append(f"P95 {chosen['slo_ms']:,.0f} ms in the {chosen['slo_basis']}")
+        parts.append(f"P95 {_figure(chosen['slo_ms'])} ms in the {chosen['slo_basis']}")
     return "".join(f", {part}" for part in parts)
 
 
@@ -115,7 +134,7 @@ def _limit(decision: Decision, row: dict[str, Any]) -> str:
             f"The limit of {limit} costs {_figure(row['shadow_price'])} {decision.unit}: "
             f"without it {other} would be chosen"
         )
-    step = row["next_text"] or (_figure(row["next_limit"]) if row["next_limit"] is not None else None)
+    step = row["next_text"] or (least(row["next_limit"]) if row["next_limit"] is not None else None)
     if step is not None:
         who = " ".join(part for part in (row["next_model"], row["next_variant"]) if part)
         unit = f" {row['unit']}" if row["unit"] else ""
@@ -130,11 +149,12 @@ def _pays(paid: BreakEven) -> str:
     if paid.inferences_low is not None and paid.inferences_high is not None:
         said += f" ({paid.inferences_low:,} to {paid.inferences_high:,} with {paid.coverage:.0%} confidence)"
     if paid.months is not None:
-        said += f", {paid.months:,.1f} months of the traffic"
+        said += f", {paid.months:,.1f} months" if paid.months >= 1 else f", {paid.months:.2g} months"
+        said += " of the traffic"
     return said + (f"; {paid.note}." if paid.note else ".")
 
 
 def _figure(value: float | None) -> str:
     if value is None:
         return "unknown"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return f"{value:,.0f}" if abs(value) >= _WHOLE_FROM else f"{value:.4g}"

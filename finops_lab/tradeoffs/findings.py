@@ -34,6 +34,8 @@ __all__ = ["Finding", "cost_finding", "latency_finding", "quality_finding", "unp
 _Floats = npt.NDArray[np.float64]
 # A plan of more pairs than this is no plan: the estimate is at the limit.
 _MOST = 1e12
+# A spread below this share of the gap is rounding.
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -84,11 +86,13 @@ class Finding:
         gap, spread = (self.equal_gap, self.equal_spread) if equal else (self.gap, self.spread)
         if gap is None or spread is None or not gap > 0 or (spread / gap) ** 2 > _MOST:
             return None
-        pairs = needed(gap, spread, level=level, power=power)
-        if self.least_margin is None:
-            return pairs
-        z = NormalDist().inv_cdf(level)
-        return max(pairs, math.ceil(z * z * (1 - self.least_margin) / self.least_margin))
+        if spread <= _ROUNDING * gap and self.least_margin is None:
+            return None  # no noise was seen, so there is nothing to plan with
+        z, least = NormalDist().inv_cdf(level), self.least_margin
+        floor = 0.0 if least is None else z * z * (1 - least) / least
+        if floor > _MOST:
+            return None
+        return max(needed(gap, spread, level=level, power=power), math.ceil(floor))
 
 
 def cost_finding(candidate: _Floats, baseline: _Floats, claim: Claim, *, coverage: float) -> Finding:

@@ -11,19 +11,22 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 
 from finops_lab.errors import InputError
 
 __all__ = [
+    "CLOCKS",
     "OUTCOMES",
     "SUFFIX",
     "SWEEPS",
     "TIMINGS",
     "VARIANTS",
+    "Clock",
     "Measurement",
+    "clock_of",
     "read_measurement",
     "write_measurement",
 ]
@@ -52,6 +55,9 @@ TIMINGS: _Schema = {
     "gpu_ms": pl.Float64,
     "energy_j": pl.Float64,
 }
+# What of a round may cost money, the dearest first.
+Clock = Literal["cpu_ms", "gpu_ms", "wall_ms"]
+CLOCKS: tuple[Clock, ...] = ("gpu_ms", "cpu_ms", "wall_ms")
 OUTCOMES: _Schema = {
     "model": pl.String,
     "variant": pl.String,
@@ -101,7 +107,7 @@ class Measurement:
     sweeps : polars.DataFrame
         `SWEEPS`: latency under an offered load.
     provenance : dict
-        Machine, packages, model, seed, protocol: whatever is needed to measure again.
+        Machine, packages, model, seed, protocol: whatever is needed to measure again, as JSON can say it.
 
     Raises
     ------
@@ -126,6 +132,23 @@ class Measurement:
                 raise InputError(f"{part} tell of {model} {variant}, which is none of the variants")
 
 
+def clock_of(timings: pl.DataFrame) -> Clock:
+    """Return the time that costs money: the first of GPU, CPU and wall time that all rounds have.
+
+    Parameters
+    ----------
+    timings : polars.DataFrame
+        `TIMINGS`.
+
+    Examples
+    --------
+    >>> clock_of(pl.DataFrame({"gpu_ms": [None], "cpu_ms": [2.0], "wall_ms": [3.0]}))
+    'cpu_ms'
+    """
+    whole = [name for name in CLOCKS if not timings[name].has_nulls()]
+    return whole[0] if whole else "wall_ms"
+
+
 def write_measurement(measurement: Measurement, path: str | Path) -> Path:
     """Write a measurement to one file, all of it or nothing.
 
@@ -140,6 +163,11 @@ def write_measurement(measurement: Measurement, path: str | Path) -> Path:
     -------
     pathlib.Path
         The file.
+
+    Raises
+    ------
+    InputError
+        A provenance that JSON cannot say, such as one with a NaN or a date.
 
     Examples
     --------
@@ -162,7 +190,10 @@ def write_measurement(measurement: Measurement, path: str | Path) -> Path:
             }
             for key, rows in frame.group_by(groups, maintain_order=True)
         ]
-    lines = [f'"{name}": {_lines(value)}' for name, value in kept.items()]
+    try:
+        lines = [f'"{name}": {_lines(value)}' for name, value in kept.items()]
+    except (TypeError, ValueError) as error:
+        raise InputError(f"the provenance cannot be written: {error}", file=target) from error
     partial = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         partial.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
@@ -183,7 +214,7 @@ def read_measurement(path: str | Path) -> Measurement:
     Returns
     -------
     Measurement
-        As it was written.
+        As it was written; rows of one variant, and of one workload or data set of it, stand together.
 
     Raises
     ------

@@ -8,7 +8,7 @@ import polars as pl
 
 from finops_lab.errors import InputError
 
-__all__ = ["KEYS", "POINTS", "as_points"]
+__all__ = ["KEYS", "POINTS", "as_points", "extras"]
 
 _Schema = dict[str, pl.DataType | type[pl.DataType]]
 KEYS = ("model", "variant")
@@ -42,12 +42,12 @@ POINTS: _Schema = {
 _NOT_NEGATIVE = [name for name, kind in POINTS.items() if kind != pl.String and name != "quality"]
 
 
-def as_points(frame: pl.DataFrame, *, file: str | None = None) -> pl.DataFrame:
+def as_points(frame: pl.DataFrame | pl.LazyFrame, *, file: str | None = None) -> pl.DataFrame:
     """Check a table of variants and fill what it does not know with null.
 
     Parameters
     ----------
-    frame : polars.DataFrame
+    frame : polars.DataFrame or polars.LazyFrame
         Columns of `POINTS`, at least ``model`` or ``variant``. Other columns are kept behind them,
         but one that looks like a misspelt column of `POINTS` is refused.
     file : str, optional
@@ -74,6 +74,7 @@ def as_points(frame: pl.DataFrame, *, file: str | None = None) -> pl.DataFrame:
     >>> points.select("variant", "per_1000_inferences", "quality").rows()
     [('fp16', 4.0, None), ('int8', 1.0, None)]
     """
+    frame = frame.lazy().collect()
     if not set(KEYS) & set(frame.columns):
         raise InputError(
             "a table of variants needs the column 'variant'",
@@ -107,6 +108,35 @@ def as_points(frame: pl.DataFrame, *, file: str | None = None) -> pl.DataFrame:
             hint="keep one, or tell them apart by hardware, serving, region or workload",
         )
     return points
+
+
+def extras(points: pl.DataFrame) -> list[str]:
+    """Return the columns that tell rows of one model and variant apart, for readers.
+
+    Parameters
+    ----------
+    points : polars.DataFrame
+        `POINTS`.
+
+    Returns
+    -------
+    list of str
+        None where model and variant do, else the first few of ``hardware``, ``serving``, ``region`` and
+        ``precision`` that do together.
+
+    Examples
+    --------
+    >>> points = pl.DataFrame({"variant": ["int8", "int8"], "hardware": ["a100", "h100"]})
+    >>> extras(as_points(points)), extras(as_points(points.head(1)))
+    (['hardware'], [])
+    """
+    found: list[str] = []
+    for name in ("hardware", "serving", "region", "precision"):
+        if not points.select(pl.struct(*KEYS, *found).is_duplicated().any()).item():
+            break
+        if points[name].n_unique() > 1:
+            found.append(name)
+    return found
 
 
 def _cast(

@@ -12,7 +12,7 @@ import polars as pl
 
 from finops_lab.errors import InputError
 from finops_lab.money import divided, one_currency, product
-from finops_lab.tradeoffs.break_even import exact
+from finops_lab.tradeoffs.break_even import exact, storable
 from finops_lab.tradeoffs.choice import Candidate, Limit
 from finops_lab.tradeoffs.senses import one_sense
 
@@ -59,7 +59,8 @@ class Problem:
 def checked(numbers: Mapping[str, Any]) -> None:
     """Refuse limits that are negative or no numbers."""
     for name, value in numbers.items():
-        if value is not None and (math.isnan(value) or value < 0):
+        endless = name == "monthly_inferences" and value is not None and math.isinf(value)
+        if value is not None and (math.isnan(value) or value < 0 or endless):
             raise InputError(f"{name} must be a number from 0 up, not {value}")
 
 
@@ -158,7 +159,7 @@ def limits_of(numbers: Mapping[str, Any], regions: Sequence[str] | None, problem
 def _most(figure: str, value: Any) -> float | Decimal:
     if figure != "monthly":
         return float(value)
-    return value if isinstance(value, Decimal) else Decimal(repr(value))
+    return value if isinstance(value, Decimal) else Decimal(repr(float(value)))
 
 
 def _only(priced: pl.DataFrame, column: str, message: str) -> str | None:
@@ -168,7 +169,9 @@ def _only(priced: pl.DataFrame, column: str, message: str) -> str | None:
         raise InputError(
             message.format(names),
             column=column,
-            hint="curve(..., workload=...) keeps one" if column == "workload" else "keep the rows of one",
+            hint="name one workload (workload=, --workload)"
+            if column == "workload"
+            else "keep the rows of one",
         )
     return found[0] if found else None
 
@@ -212,4 +215,5 @@ def _last(value: float | None) -> tuple[bool, float]:
 
 
 def _monthly(cost: float | None, monthly_inferences: float | None) -> Decimal | None:
-    return divided(product(exact(cost), exact(monthly_inferences)), 1000)
+    # What money cannot hold is unknown.
+    return storable(divided(product(exact(cost), exact(monthly_inferences)), 1000))

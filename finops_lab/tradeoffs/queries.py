@@ -10,7 +10,7 @@ import numpy.typing as npt
 import polars as pl
 
 from finops_lab.errors import InputError
-from finops_lab.money import MONEY, parse_strict
+from finops_lab.money import MONEY, one_currency, parse_strict
 
 __all__ = ["OPTION", "Grid", "as_grid", "as_queries", "known_latency", "name_of", "option_of", "read_queries"]
 
@@ -104,8 +104,9 @@ def as_queries(frame: pl.DataFrame | pl.LazyFrame) -> pl.DataFrame:
         One row per query and variant: ``query`` (any type that sorts), ``model`` (String), ``variant``
         (String, optional; null is a variant too), ``quality`` (0/1 or a score, higher is better),
         ``amount`` (Decimal or a number, 0 or more: what answering the query with the variant takes, for
-        all that the row stands for), ``latency_ms`` (optional), ``weight`` (optional, above 0: how many
-        queries the row stands for, alike for all variants of a query). A query without a row for a
+        all that the row stands for), ``BillingCurrency`` (optional: one), ``latency_ms`` (optional),
+        ``weight`` (optional, above 0: how many queries the row stands for, alike for all variants of a
+        query). A query without a row for a
         variant is never sent to it. Other columns are kept.
 
     Returns
@@ -119,6 +120,8 @@ def as_queries(frame: pl.DataFrame | pl.LazyFrame) -> pl.DataFrame:
     InputError
         A missing column, no rows, a query and variant given twice, an unknown or impossible figure
         (named by row), weights that differ within a query, or ``higher_is_better`` with a false.
+    CurrencyError
+        Amounts in several currencies.
 
     Examples
     --------
@@ -131,6 +134,8 @@ def as_queries(frame: pl.DataFrame | pl.LazyFrame) -> pl.DataFrame:
             raise InputError("the queries have no such column", column=name, hint=f"have {_list(_NEEDED)}")
     if table.is_empty():
         raise InputError("there are no queries")
+    if "BillingCurrency" in table.columns and table["BillingCurrency"].count():
+        one_currency(table["BillingCurrency"].unique())
     if "higher_is_better" in table.columns and not table["higher_is_better"].fill_null(True).all():
         row = int(table["higher_is_better"].fill_null(True).not_().arg_true()[0])
         raise InputError(

@@ -264,7 +264,9 @@ def _exceeding(y: _Floats, x: _Floats, q: float, ratio: float) -> float:
     y_over, x_over = y > common, scaled > common
     # Of coarse clocks many rounds may tie at the quantile: they count where that is nearer to 1 - q.
     wanted, y_tied, x_tied = 2 * y.size * (1 - q), y >= common, scaled >= common
-    if abs(y_tied.sum() + x_tied.sum() - wanted) < abs(y_over.sum() + x_over.sum() - wanted):
+    over = y_over.sum() + x_over.sum()
+    # Where nobody is above it, only who reaches it can tell the two apart.
+    if over == 0 or abs(y_tied.sum() + x_tied.sum() - wanted) < abs(over - wanted):
         y_over, x_over = y_tied, x_tied
     only_x = int(np.count_nonzero(x_over & ~y_over))
     only_y = int(np.count_nonzero(y_over & ~x_over))

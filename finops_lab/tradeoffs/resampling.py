@@ -7,12 +7,12 @@ import numpy.typing as npt
 import polars as pl
 
 from finops_lab.errors import InputError
+from finops_lab.tradeoffs.measurement import CLOCKS, clock_of
 
 __all__ = ["by_item", "by_round"]
 
 Floats = npt.NDArray[np.float64]
 _Key = tuple[str | None, str | None]
-_CLOCKS = ("gpu_ms", "cpu_ms", "wall_ms")
 _QUANTILES = {"p50_ms": 0.5, "p95_ms": 0.95, "p99_ms": 0.99}
 # Objectives that are a sum over the rounds, divided by another; "clock" is what costs money.
 _RATIOS = {
@@ -112,10 +112,9 @@ def by_round(
     why: dict[int, str] = {}
     if timings is None or timings.is_empty() or not (name in _RATIOS or name in _QUANTILES):
         return found, why
-    if clock is not None and clock not in _CLOCKS:
-        raise InputError(f"no clock {clock!r}", hint=f"known: {', '.join(_CLOCKS)}")
-    whole = [c for c in _CLOCKS if not timings[c].has_nulls()]
-    used = clock or (whole[0] if whole else "wall_ms")
+    if clock is not None and clock not in CLOCKS:
+        raise InputError(f"no clock {clock!r}", hint=f"known: {', '.join(CLOCKS)}")
+    used = clock or clock_of(timings)
     columns = [used if c == "clock" else c for c in _RATIOS.get(name, ("wall_ms",))]
     timings = timings.filter(pl.struct("model", "variant").is_in(_keys_frame(points).to_struct().implode()))
     loads = timings["workload"].unique().to_list()

@@ -8,7 +8,7 @@ import polars as pl
 
 from finops_lab.errors import InputError
 
-__all__ = ["FIXED", "check_sense", "is_share", "one_sense", "sense_of"]
+__all__ = ["FIXED", "check_sense", "is_share", "one_metric", "one_sense", "sense_of"]
 
 _UP = """
 acc, accuracy, ap, auc, auprc, auroc, average precision, bertscore, bleu, chrf, comet, correct, correlation,
@@ -40,6 +40,8 @@ _SHARES = {
     *("acc", "accuracy", "correct", "em", "err", "error", "error rate", "exact match", "exactmatch"),
     *("failure rate", "hallucination rate", "hit rate", "pass", "pass rate", "success rate", "top", "win rate"),
 }  # fmt: skip
+# A mean of these differences is no share, though it is called an error.
+_AMOUNTS = re.compile(r"absolute|squared?|relative")
 _SHOWN = 3
 # Columns of a points frame whose direction is known whatever is measured; True is higher is better.
 FIXED = {
@@ -99,10 +101,45 @@ def is_share(metric: str) -> bool:
 
     Examples
     --------
-    >>> is_share("top1"), is_share("f1"), is_share("perplexity")
+    >>> is_share("top1"), is_share("f1"), is_share("mean absolute error")
     (True, False, False)
     """
-    return " ".join(_known(metric)) in _SHARES
+    return " ".join(_known(metric)) in _SHARES and not _AMOUNTS.search(metric.lower())
+
+
+def one_metric(names: pl.Series, wanted: str | None = None) -> str | None:
+    """Return the metric to compare by: the one wanted, else the only one, else ``accuracy``.
+
+    Parameters
+    ----------
+    names : polars.Series
+        Names of metrics, String; null is none.
+    wanted : str, optional
+        The metric that was asked for.
+
+    Returns
+    -------
+    str or None
+        None where nothing is named.
+
+    Raises
+    ------
+    InputError
+        An unknown metric, or several of which none is accuracy.
+
+    Examples
+    --------
+    >>> one_metric(pl.Series(["f1", "accuracy"])), one_metric(pl.Series(["f1", "f1"]))
+    ('accuracy', 'f1')
+    """
+    known = names.drop_nulls().unique().sort().to_list()
+    if wanted is not None and wanted not in known:
+        raise InputError(f"no quality {wanted!r}", hint=f"known: {', '.join(known) or 'none'}")
+    if wanted is None and len(known) > 1 and "accuracy" not in known:
+        raise InputError(
+            "several metrics: one quality must be named", hint=f"quality= one of {', '.join(known)}"
+        )
+    return wanted or ("accuracy" if "accuracy" in known else next(iter(known), None))
 
 
 def one_sense(

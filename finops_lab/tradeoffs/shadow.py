@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from finops_lab.money import MONEY, divided, product
-from finops_lab.tradeoffs.break_even import exact
+from finops_lab.tradeoffs.break_even import exact, storable
 from finops_lab.tradeoffs.choice import Candidate, Limit, ranked
 
 __all__ = ["CONSTRAINTS", "constraint_rows"]
@@ -133,4 +133,4 @@ def _monthly(chosen: Candidate | None, other: Candidate | None, monthly: float |
     if chosen is None or other is None:
         return None
     now, then, calls = exact(chosen.objective), exact(other.objective), exact(monthly)
-    return None if now is None or then is None else divided(product(now - then, calls), 1000)
+    return None if now is None or then is None else storable(divided(product(now - then, calls), 1000))

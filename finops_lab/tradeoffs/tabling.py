@@ -66,6 +66,8 @@ def notes_of(table: pl.DataFrame, problem: Problem, limits: list[Limit]) -> tupl
     unknown = table.filter(pl.col("objective_value").is_null()).height
     if unknown:
         found.append(f"The cost of {unknown} of {table.height} variants is unknown; they cannot be chosen.")
+        if unknown == table.height and not table["per_1000_inferences"].count():
+            found.append("Costs are read from the column per_1000_inferences, which holds none.")
     if any(limit.figure == "loss" for limit in limits):
         found.append("Losses are point values: one within the limit may be chance, as nothing here tests it.")
     return tuple(found)

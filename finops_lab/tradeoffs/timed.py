@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import polars as pl
 
 from finops_lab.errors import InputError
-from finops_lab.tradeoffs.measurement import Measurement
+from finops_lab.tradeoffs.measurement import Clock, Measurement, clock_of
 from finops_lab.tradeoffs.points import as_points
 from finops_lab.tradeoffs.ratios import quantile_floor
+from finops_lab.tradeoffs.senses import one_metric
 
-__all__ = ["LEAST_P95", "LEAST_P99", "Clock", "measured_points"]
+__all__ = ["LEAST_P95", "LEAST_P99", "measured_points"]
 
-Clock = Literal["cpu_ms", "gpu_ms", "wall_ms"]
-_CLOCKS: tuple[Clock, ...] = ("gpu_ms", "cpu_ms", "wall_ms")
 _KEYS = ["model", "variant"]
 # So many rounds until the slowest is above the percentile with that confidence.
 LEAST_P95, LEAST_P99 = quantile_floor(0.95), quantile_floor(0.99)
@@ -58,12 +55,11 @@ def measured_points(
     ('cpu_ms', (2.0, 250.0, None))
     """
     timings = measurement.timings
-    whole = [name for name in _CLOCKS if not timings[name].has_nulls()]
-    used: Clock = clock if clock is not None else whole[0] if whole else "wall_ms"
+    used = clock if clock is not None else clock_of(timings)
     if clock is not None and timings[clock].has_nulls():
         raise InputError("not all rounds were measured with this clock", column=clock)
     told = _outcomes(measurement)
-    metric = _metric(told, quality)
+    metric = one_metric(told["metric"], quality)
     points = (
         measurement.variants.join(_timed(timings, used), on=_KEYS, how="left", nulls_equal=True)
         .join(_graded(told, metric), on=_KEYS, how="left", nulls_equal=True)
@@ -113,19 +109,6 @@ def _outcomes(measurement: Measurement) -> pl.DataFrame:
             pl.col("higher_is_better").first(),
         )
     )
-
-
-def _metric(told: pl.DataFrame, quality: str | None) -> str | None:
-    metrics = told["metric"].unique().sort().to_list()
-    if quality is not None and quality not in metrics:
-        raise InputError(f"no outcome of {quality!r}", hint=f"known: {', '.join(metrics) or 'none'}")
-    if quality is not None or not metrics:
-        return quality
-    if len(metrics) > 1 and "accuracy" not in metrics:
-        raise InputError(
-            "several metrics: one quality must be named", hint=f"quality= one of {', '.join(metrics)}"
-        )
-    return "accuracy" if "accuracy" in metrics else str(metrics[0])
 
 
 def _graded(told: pl.DataFrame, metric: str | None) -> pl.DataFrame:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,18 +18,16 @@ from finops_lab.tradeoffs.findings import (
     unpaired_quality_finding,
 )
 from finops_lab.tradeoffs.matching import Key, matched_items, matched_rounds, scored
+from finops_lab.tradeoffs.measurement import clock_of
 from finops_lab.tradeoffs.points import as_points
 from finops_lab.tradeoffs.ratios import quantile_floor
-from finops_lab.tradeoffs.senses import one_sense
+from finops_lab.tradeoffs.senses import is_share, one_metric, one_sense
 
 __all__ = ["Trial", "candidates", "items_tried", "points_tried", "rounds_tried"]
 
 Pairs = Mapping[Key, Key]
-_CLOCKS = ("gpu_ms", "cpu_ms", "wall_ms")
 # What two points of a model must share beside it, to be compared.
 _SAME = ["hardware", "serving", "region", "workload", "quality_metric"]
-# A mean of these is a share of items, so the number of items alone tells its noise.
-_SHARES = re.compile(r"acc|top.?\d|exact|\bem\b|correct|pass|success|win|hit|err", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -131,7 +128,7 @@ def items_tried(
     InputError
         An unknown data set or metric, several metrics, or a direction that is said both ways.
     """
-    chosen = outcomes.filter(pl.col("metric") == _metric(outcomes["metric"], quality))
+    chosen = outcomes.filter(pl.col("metric") == one_metric(outcomes["metric"], quality))
     chosen = _only(chosen, "dataset", dataset)
     _, up = one_sense(chosen, metric="metric", value="value")
     trials = []
@@ -190,8 +187,7 @@ def rounds_tried(
         An unknown workload, or rounds that do not pair.
     """
     chosen = _only(timings, "workload", workload)
-    whole = [name for name in _CLOCKS if not chosen[name].has_nulls()]
-    value = "wall_ms" if part == "latency" else clock or (whole[0] if whole else "wall_ms")
+    value = "wall_ms" if part == "latency" else clock or clock_of(chosen)
     find = cost_finding if part == "cost" else latency_finding
     trials = []
     for on in _names(chosen, "workload"):
@@ -249,7 +245,9 @@ def points_tried(
     """
     table = _only(as_points(points), "workload", workload)
     if part == "quality" and table["quality_metric"].null_count() < table.height:
-        table = table.filter(pl.col("quality_metric").eq_missing(_metric(table["quality_metric"], quality)))
+        table = table.filter(
+            pl.col("quality_metric").eq_missing(one_metric(table["quality_metric"], quality))
+        )
     values = claim_points(table, claim, baseline=baseline)
     column = {"cost": "saving_share", "quality": "quality_loss", "latency": "latency_ratio"}[part]
     trials = []
@@ -275,7 +273,7 @@ def _by_share(trial: Trial, sides: Sequence[pl.DataFrame], claim: Claim, coverag
         return replace(trial, why="quality, or the number of items behind it, is not known of both")
     (mine, n), (theirs, m) = (side.select("quality", "quality_n").row(0) for side in sides)
     metric = sides[0].item(0, "quality_metric")
-    if not _SHARES.search(metric or "") or not (0 <= mine <= 1 and 0 <= theirs <= 1):
+    if not is_share(metric or "") or not (0 <= mine <= 1 and 0 <= theirs <= 1):
         return replace(trial, why=f"{metric or 'quality'} is no share of items: its items must be compared")
     _, up = one_sense(pl.concat(sides))
     counts = (round(mine * n), n), (round(theirs * m), m)
@@ -298,15 +296,6 @@ def _tried(trial: Trial, test: Callable[[], Finding]) -> Trial:
         return replace(trial, finding=test())
     except InputError as error:
         return replace(trial, why=error.message + trial.why)
-
-
-def _metric(column: pl.Series, quality: str | None) -> str:
-    known = column.drop_nulls().unique().sort().to_list()
-    if quality is not None and quality not in known:
-        raise InputError(f"no quality {quality!r}", hint=f"known: {', '.join(known)}")
-    if quality is None and len(known) > 1 and "accuracy" not in known:
-        raise InputError("several metrics: one must be named", hint=f"quality= one of {', '.join(known)}")
-    return quality or ("accuracy" if "accuracy" in known else str(known[0]))
 
 
 def _only(frame: pl.DataFrame, column: str, name: str | None) -> pl.DataFrame:

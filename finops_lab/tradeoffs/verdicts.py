@@ -13,6 +13,7 @@ from finops_lab.tradeoffs.claims import Claim
 from finops_lab.tradeoffs.matching import Key
 from finops_lab.tradeoffs.measurement import read_measurement
 from finops_lab.tradeoffs.multiple import Adjusted, holm
+from finops_lab.tradeoffs.points import as_points
 from finops_lab.tradeoffs.trials import Trial, candidates, items_tried, points_tried, rounds_tried
 from finops_lab.tradeoffs.wording import MEASURES, because, claimed, in_all
 
@@ -53,7 +54,7 @@ class Evidence(Protocol):
 
 
 def verdicts(
-    source: Evidence | pl.DataFrame | str | Path,
+    source: Evidence | pl.DataFrame | pl.LazyFrame | str | Path,
     claim: Claim,
     *,
     baseline: str,
@@ -69,7 +70,7 @@ def verdicts(
 
     Parameters
     ----------
-    source : Measurement, Curve, polars.DataFrame, str or pathlib.Path
+    source : Measurement, Curve, polars.DataFrame, polars.LazyFrame, str or pathlib.Path
         Outcomes paired by item and timings paired by round; or a file of a measurement. A frame of `POINTS`
         (or a curve made of one) has neither: shares of right answers are then tested unpaired
         (``quality_n`` items), and cost and latency are point values that prove nothing.
@@ -131,8 +132,8 @@ def verdicts(
     if not 0.5 < level < 1 or not 0.5 <= power < 1:
         raise InputError(f"level and power lie between 0.5 and 1, not {level} and {power}")
     evidence = read_measurement(source) if isinstance(source, str | Path) else source
-    if isinstance(evidence, pl.DataFrame):
-        given = (evidence, pl.DataFrame(), pl.DataFrame())
+    if isinstance(evidence, pl.DataFrame | pl.LazyFrame):
+        given = (as_points(evidence), pl.DataFrame(), pl.DataFrame())
     else:
         given = (getattr(evidence, "points", pl.DataFrame()), evidence.outcomes, evidence.timings)
     points, outcomes, timings = (

@@ -88,6 +88,8 @@ def because(
         why = "the whole interval misses the claim"
     elif alone:
         why = f"proven if it were tested alone, but not as one of {tests} variants"
+    elif need is None and finding.gap > 0:
+        why = f"{finding.n:,} {pairs} do not tell, nor do they say how many would"
     elif need is None:
         why = f"the estimate does not meet the claim, yet {finding.n:,} {pairs} are too few to refute it"
     else:

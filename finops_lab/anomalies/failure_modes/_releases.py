@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -70,22 +72,33 @@ def releases(deploys: pl.LazyFrame | pl.DataFrame) -> pl.DataFrame:
         .sort("ts", *change, nulls_last=True)
     )
     rows = found.rows(named=True)
-    by_service: dict[str, list[dict[str, Any]]] = {}
+    # Moments of what changed a service and model, and of what took a change back: both in order.
+    went, undid = (defaultdict[tuple[str, str | None], list[datetime]](list) for _ in range(2))
     for row in rows:
-        by_service.setdefault(row["service"], []).append(row)
+        if not row["failed"]:
+            went[row["service"], row["model"]].append(row["ts"])
+            if row["kind"] == "rollback":
+                undid[row["service"], row["model"]].append(row["ts"])
     following, undone = [], []
     for row in rows:
-        later = [
-            one
-            for one in by_service[row["service"]]
-            if one["ts"] > row["ts"] and not one["failed"] and one["model"] in (row["model"], None)
-        ]
-        following.append(later[0]["ts"] if later else None)
-        soon = (one for one in later if one["ts"] - row["ts"] <= timedelta(days=1))
-        undone.append(row["kind"] != "rollback" and any(one["kind"] == "rollback" for one in soon))
+        following.append(_next(went, row))
+        back = _next(undid, row)
+        undone.append(
+            row["kind"] != "rollback" and back is not None and back - row["ts"] <= timedelta(days=1)
+        )
     return found.with_columns(
         pl.Series("next", following, found.schema["ts"]), pl.Series("rolled_back", undone, pl.Boolean)
     )
+
+
+def _next(moments: dict[tuple[str, str | None], list[datetime]], row: dict[str, Any]) -> datetime | None:
+    """Return the first moment after a release, of its model or of its whole service."""
+    found = []
+    for model in {row["model"], None}:
+        known = moments.get((row["service"], model), [])
+        at = bisect_right(known, row["ts"])
+        found += known[at : at + 1]
+    return min(found, default=None)
 
 
 def sides(
@@ -111,10 +124,10 @@ def sides(
         comes after the next release, is at the end of what there is.
     """
     named = [one.cast(pl.Float64).alias(f"_{number}") for number, one in enumerate(columns)]
-    table = calls.filter(pl.col(service).is_not_null()).select(
+    asked = calls.filter(pl.col(service).is_not_null()).select(
         pl.col(service).alias("service"), "model", pl.col("ts_start").alias("ts"), *named
     )
-    table = table.collect().sort("ts", *(f"_{number}" for number in range(len(columns))))
+    table = asked.collect().sort("ts", *(f"_{number}" for number in range(len(columns))))
     if table.is_empty():
         return
     newest = table["ts"][-1]

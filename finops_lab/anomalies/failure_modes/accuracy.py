@@ -32,8 +32,8 @@ def accuracy_losses(
     """Find variants that answer fewer items right than they should.
 
     Two comparisons of every evaluation, on each data set: with the reference variant of its model
-    (`references`), both added up over the last three evaluations; and with the variant itself, the
-    three evaluations before. A loss counts when it is surely above `margin`: score test of two
+    (`references`), the newest evaluations alone and the last three added up; and with the variant itself,
+    the three evaluations before. A loss counts when it is surely above `margin`: score test of two
     shares of n items with Agresti and Caffo's (2000) added items.
 
     Parameters
@@ -123,18 +123,18 @@ def _against(
     """Walk through evaluations of a variant; an event is a stretch of them that lose."""
     found: list[dict[str, Any]] = []
     running = False
-    limit = score(alpha)
+    # With the reference, the newest evaluations and three together are two tests.
+    limit = score(alpha if other is None else alpha / 2)
     for at, one in enumerate(own):
         if other is None:
             # Before the loss: what came down is compared with what it came down from.
             stop = at if not running else found[-1]["_at"]
             before, now = own[max(0, stop - _POOLED) : stop], [one]
         else:
-            now = own[max(0, at - _POOLED + 1) : at + 1]
-            moments = {row["ts"] for row in now}
-            before = [row for row in other if row["ts"] in moments] or [
-                r for r in other if r["ts"] <= one["ts"]
-            ][-1:]
+            sides = [_beside(own[max(0, at - many + 1) : at + 1], other) for many in (1, _POOLED)]
+            before, now = max(
+                sides, key=lambda one: _distance(_share(one[1]), _share(one[0]), margin) if one[0] else 0
+            )
         if not before:
             continue
         mine, theirs = _share(now), _share(before)
@@ -148,6 +148,16 @@ def _against(
         running = True
         found.append(_event(one, at, mine, theirs, margin, distance, limit, reference))
     return found
+
+
+_Rows = list[dict[str, Any]]
+
+
+def _beside(now: _Rows, other: _Rows) -> tuple[_Rows, _Rows]:
+    """Return the reference's evaluations of the same moments, else its last one, and the variant's."""
+    moments = {row["ts"] for row in now}
+    same = [row for row in other if row["ts"] in moments]
+    return same or [row for row in other if row["ts"] <= now[-1]["ts"]][-1:], now
 
 
 def _share(rows: list[dict[str, Any]]) -> tuple[float, int]:

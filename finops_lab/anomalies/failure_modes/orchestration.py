@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from itertools import accumulate
 from typing import Any
 
 import polars as pl
@@ -238,34 +240,38 @@ def _stretches(
 ) -> list[dict[str, Any]]:
     """Return times in which failures are too many for what was before: each failure is a look."""
     found: list[dict[str, Any]] = []
-    for now, bad in told:
+    moments = [ts for ts, _ in told]
+    hits_by = [0, *accumulate(hit for _, hit in told)]
+    # What an event is made of is no usual share: failures and attempts of events so far, by their ends.
+    apart: list[tuple[int, int]] = []
+    for at, (now, bad) in enumerate(told):
         if not bad:
             continue
-        start = now - window
-        lately = [(ts, hit) for ts, hit in told if start < ts <= now]
-        # What an event is made of is no usual share.
-        before = [
-            hit for ts, hit in told if ts <= start and not any(e["first"] <= ts <= e["last"] for e in found)
-        ]
-        hits, of = sum(hit for _, hit in lately), len(lately)
-        if hits < fewest or len(before) < _LEAST_PAST:
+        start = bisect_right(moments, now - window)
+        hits, of = hits_by[at + 1] - hits_by[start], at + 1 - start
+        gone = [(low, min(high, start)) for low, high in apart if low < start]
+        before = start - sum(high - low for low, high in gone)
+        hits_before = hits_by[start] - sum(hits_by[high] - hits_by[low] for low, high in gone)
+        if hits < fewest or before < _LEAST_PAST:
             continue
-        chance = of_share(hits, of, sum(before), len(before))
+        chance = of_share(hits, of, hits_before, before)
         if chance >= alpha:
             continue
-        first = next(ts for ts, hit in lately if hit)
-        if found and first <= found[-1]["last"]:
+        first = next(n for n in range(start, at + 1) if told[n][1])
+        if found and moments[first] <= found[-1]["last"]:
             found[-1].update(last=now, score=max(found[-1]["score"], score(chance)))
             if hits / of > found[-1]["actual"]:
                 found[-1].update(actual=hits / of, bad=hits, of=of)
+            apart[-1] = (apart[-1][0], at + 1)
             continue
+        apart.append((first, at + 1))
         found.append(
             {
-                "first": first,
+                "first": moments[first],
                 "last": now,
                 "detected": now,
                 "actual": hits / of,
-                "expected": sum(before) / len(before),
+                "expected": hits_before / before,
                 "score": score(chance),
                 "bad": hits,
                 "of": of,

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from finops_lab.allocation.pooling import UNALLOCATED
-from finops_lab.anomalies.event import EVENTS, as_events
+from finops_lab.anomalies.event import EVENTS, as_events, event_id
 from finops_lab.errors import InputError
 from finops_lab.money import MONEY
 
@@ -78,9 +78,13 @@ def owner_changes(
     if "ChargeClass" in known:
         frame = frame.filter(pl.col("ChargeClass").is_null())
     named = pl.when(pl.col(owner) != UNALLOCATED).then(pl.col(owner))
+    # Names of resources are those of their provider.
+    provider = pl.col("ProviderName") if "ProviderName" in known else pl.lit(None, pl.String)
+    keys = ["provider", "resource", "BillingCurrency"]
     rows = (
         frame.filter(pl.col(resource).is_not_null(), pl.col(metric) > 0)
         .group_by(
+            provider.alias("provider"),
             pl.col(resource).alias("resource"),
             "BillingCurrency",
             pl.col(day).cast(pl.Date).alias("day"),
@@ -88,12 +92,12 @@ def owner_changes(
         )
         .agg(pl.col(metric).cast(MONEY).sum().alias("amount"))
         .collect()
-        .sort("resource", "BillingCurrency", "day", "owner", nulls_last=True)
+        .sort(*keys, "day", "owner", nulls_last=True)
     )
     found: list[dict[str, Any]] = []
     # Only resources that ever had two owners can change them.
-    several = rows.filter(pl.struct("owner").n_unique().over("resource", "BillingCurrency") > 1)
-    for part in several.partition_by("resource", "BillingCurrency", maintain_order=True):
+    several = rows.filter(pl.struct("owner").n_unique().over(keys) > 1)
+    for part in several.partition_by(keys, maintain_order=True):
         found += _of_resource(part, settled_days, confirmed_days)
     if not found:
         return pl.DataFrame(schema=EVENTS)
@@ -125,10 +129,12 @@ def _of_resource(rows: pl.DataFrame, settled: int, confirmed: int) -> list[dict[
 def _joined(
     stretches: list[tuple[str | None, list[date]]], confirmed: int
 ) -> list[tuple[str | None, list[date]]]:
-    """Take a few days without tags for days of the owner around them."""
+    """Take a few days without tags, or between days of one owner, for days of that owner."""
     found: list[tuple[str | None, list[date]]] = []
-    for owner, days in stretches:
-        if found and (found[-1][0] == owner or (owner is None and len(days) < confirmed)):
+    for at, (owner, days) in enumerate(stretches):
+        after = stretches[at + 1][0] if at + 1 < len(stretches) else None
+        passing = bool(found) and len(days) < confirmed and (owner is None or after == found[-1][0])
+        if found and (passing or found[-1][0] == owner):
             found[-1] = (found[-1][0], [*found[-1][1], *days])
         else:
             found.append((owner, days))
@@ -139,14 +145,18 @@ def _event(
     rows: pl.DataFrame, before: str, after: str | None, taken: list[date], confirmed: int
 ) -> dict[str, Any]:
     since = rows.filter(pl.col("day").is_between(taken[0], taken[-1]))
+    provider, name, currency = rows.select("provider", "resource", "BillingCurrency").row(0)
+    whole = " / ".join((provider or "-", name, currency))
     return {
+        "id": event_id("failure_mode", "owner", "resource", whole, taken[0]),
         "kind": "failure_mode",
         "failure_mode": "F4",
         "detector": "owner of a resource",
         "metric": "owner",
         "unit": "ratio",
         "dimension": "resource",
-        "value": rows["resource"][0],
+        "value": name,
+        "x_provider": provider,
         "x_team": before,
         "first": _midnight(taken[0]),
         "last": _midnight(taken[-1]),
@@ -154,7 +164,7 @@ def _event(
         "actual": 0.0,
         "expected": 1.0,
         "excess_amount": since["amount"].sum(),
-        "BillingCurrency": rows["BillingCurrency"][0],
+        "BillingCurrency": currency,
         "score": float(len(taken)),
         "threshold": float(confirmed),
         "detected": _midnight(taken[confirmed - 1] + timedelta(days=1)),
