@@ -57,7 +57,7 @@ def test_what_was_planted_in_the_sample_is_found_on_its_days_with_its_money(
         pl.col("kind") == "spend",
         pl.col("first").is_between(first - timedelta(days=1), last),
         pl.any_horizontal(
-            pl.col(f"x_{name}") == planted[name] for name in ("service", "team") if planted[name]
+            pl.col(f"x_{name}") == planted[name] for name in ("service", "team", "feature") if planted[name]
         ),
     )
     truth = float(planted["excess_effective_cost"])
@@ -312,4 +312,21 @@ def test_spenders_are_ranked_against_the_week_before_and_what_was_expected(tmp_p
     assert compute["change"] == compute["amount"] - compute["before"]
     assert compute["expected"] == pytest.approx(7 * 101, rel=0.02), (
         "the spike does not raise what was expected"
+    )
+
+
+def test_failure_modes_of_the_sample_are_told_and_every_event_has_a_sentence(sample: Watched) -> None:
+    modes = sample.events.filter(kind="failure_mode")
+    found = set(modes.select("failure_mode", "dimension").rows())
+    assert found >= {("F2", "variant"), ("F3", "pool"), ("F4", "resource"), ("F7", "release")}
+    (owner,) = modes.filter(failure_mode="F4").rows(named=True)
+    assert owner["value"] == TRUTH["mis_tagged_team"]["resource_name"]
+    assert f"{owner['first']:%Y-%m-%d}" == TRUTH["mis_tagged_team"]["since"]
+    spikes = sample.events.filter(failure_mode="F1")
+    assert set(spikes["kind"]) == {"spend"} and set(spikes["direction"]) == {"up"}
+    said = sample.sentences(pl.concat([modes, sample.events.filter(kind="drift")]))
+    assert all(said.values())
+    assert said[owner["id"]] == (
+        "Allocation mismatch, resource chat-assistant-larch-70b-int8: "
+        "its charges go to research instead of assistants since 2026-08-12."
     )

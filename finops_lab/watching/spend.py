@@ -11,6 +11,7 @@ import polars as pl
 from finops_lab import bookkeeping
 from finops_lab.anomalies.daily import detect
 from finops_lab.anomalies.event import EVENTS, SCOPES
+from finops_lab.anomalies.failure_modes.spikes import billing_spikes
 from finops_lab.anomalies.grouping import events_of
 from finops_lab.anomalies.panel import BY, daily_panel
 from finops_lab.errors import NoDataError
@@ -106,7 +107,7 @@ def spend(
         return empty
     days = detect(panel, false_alarms_per_month=budget)
     days = days.select(pl.col(name).cast(kind) for name, kind in DAYS.items())
-    events = events_of(days, panel=panel, min_amount=min_amount)
+    events = billing_spikes(events_of(days, panel=panel, min_amount=min_amount))
     if keeps:
         keep(place, {"events": events, "days": days})
     return events, days

@@ -12,12 +12,14 @@ from finops_lab import bookkeeping, measuring
 from finops_lab.anomalies.drifts import drifts
 from finops_lab.anomalies.event import EVENTS, as_events
 from finops_lab.anomalies.hourly import hourly_events, score_series
+from finops_lab.anomalies.metering import request_series
 from finops_lab.anomalies.ratios import coverage_ratios, idle_ratios, request_ratios
 from finops_lab.anomalies.runaway import runaways
-from finops_lab.anomalies.series import Series, request_series
+from finops_lab.anomalies.series import Series
 from finops_lab.errors import NoDataError
 from finops_lab.ingestion import lake
 from finops_lab.lab import Lab
+from finops_lab.watching.failures import MOMENTS, failures
 from finops_lab.watching.spend import closed_before
 from finops_lab.watching.store import keep, kept, place_of
 
@@ -25,7 +27,7 @@ __all__ = ["BUDGETS", "telemetry"]
 
 # False alarms of one series and month, by detector.
 BUDGETS = {"hour of week": 0.1, "cusum of ratio": 0.5 / 12}
-_TABLES = ("inference_requests", "gpu_samples", "training_jobs")
+_TABLES = (*MOMENTS, "gpu_samples")
 # Tokens and reported money lean on single large calls: day by day the bill tells them better.
 _HOURLY = ("requests", "error_rate", "retry_share", "p95_ms")
 _SCHEMAS = {"events": EVENTS}
@@ -38,7 +40,7 @@ def telemetry(
     at: datetime | date | None = None,
     store: bool = True,
 ) -> pl.DataFrame:
-    """Look for surges, failures, runaway jobs and drifts in a lab's telemetry.
+    """Look for surges, runaway jobs, drifts and failure modes in a lab's telemetry.
 
     Parameters
     ----------
@@ -57,7 +59,7 @@ def telemetry(
     polars.DataFrame
         `EVENTS`, empty where the lab has no telemetry: calls, errors, retries and P95 by the hour of the
         week; training jobs that run away; drifts of cost per inference, tokens per request, cache hits,
-        idle share and coverage.
+        idle share and coverage; failure modes F2 to F7.
     """
     allowed = BUDGETS | {name: one for name, one in (budgets or {}).items() if name in BUDGETS}
     until = _until(lab, at)
@@ -71,6 +73,7 @@ def telemetry(
         _hours(lab, until, allowed["hour of week"]),
         runaways(lab.table("training_jobs"), until=until, grain="5m"),
         _drifts(lab, until, allowed["cusum of ratio"], store),
+        failures(lab, until),
     ]
     events = as_events(pl.concat(parts))
     if keeps:

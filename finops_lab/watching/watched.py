@@ -14,6 +14,7 @@ from finops_lab import bookkeeping, measuring
 from finops_lab.alerting.feedback import anomaly_rows, judged, read_feedback
 from finops_lab.allocation import assign
 from finops_lab.anomalies.explain import Explanation, explain
+from finops_lab.anomalies.failure_modes import MODES
 from finops_lab.errors import FinopsError, InputError, NoDataError
 from finops_lab.lab import Lab
 from finops_lab.watching.spend import INCOMPLETE, STATISTIC, spend
@@ -115,7 +116,13 @@ class Watched:
     def sentences(self, events: pl.DataFrame | None = None) -> dict[str, str]:
         """Return a sentence per id: of these events, by default of the roots."""
         shown = self.roots if events is None else events
-        return {str(row["id"]): self.explain(row).sentence for row in shown.rows(named=True)}
+        return {str(row["id"]): self._sentence(row) for row in shown.rows(named=True)}
+
+    def _sentence(self, row: Mapping[str, Any]) -> str:
+        # What gave a failure mode away says more than that its figure is off.
+        if row["kind"] == "failure_mode" and row["note"] and row["failure_mode"] in MODES:
+            return f"{MODES[row['failure_mode']].name}, {row['dimension']} {row['value']}: {row['note']}."
+        return self.explain(row).sentence
 
     def _explain(self, row: Mapping[str, Any]) -> Explanation:
         beside: dict[str, Any] = {**self._beside, "past": self.every}
