@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from finops_lab import allocation, chargeback, forecasting, pricing, tradeoffs
+    from finops_lab import allocation, chargeback, forecasting, pricing, tradeoffs, watching
     from finops_lab.api import (
         allocate,
         diagnose,
@@ -78,6 +78,7 @@ _HOMES = {
     "tradeoffs": "",
     "trace": "api",
     "variants": "api",
+    "watching": "",
 }
 
 __all__ = [
@@ -118,6 +119,7 @@ __all__ = [
     "trace",
     "tradeoffs",
     "variants",
+    "watching",
     "what_if",
 ]
 

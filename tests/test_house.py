@@ -40,6 +40,7 @@ ROOMS: dict[str, set[str]] = {
     "service_levels": {"contracts", "config", "unit_economics"},  # economic limits of features
     "measuring": {"keeping", "lab", "unit_economics", "service_levels"},  # stored roll-ups of a lab
     "valuing": {
+        "watching",
         "bookkeeping",
         "measuring",
         "pricing",
@@ -50,6 +51,8 @@ ROOMS: dict[str, set[str]] = {
     "exploring": {"allocation"},  # views of a ledger
     "anomalies": {"contracts", "unit_economics", "forecasting"},
     "alerting": {"config"},  # who hears of an event, and how
+    "watching": {"alerting", "anomalies", "bookkeeping", "keeping", "lab", "measuring"},
+    "printing_anomalies": {"alerting", "watching"},
     "tradeoffs": {"contracts"},
     "choosing": {"bookkeeping", "tradeoffs"},  # which variant a lab should run
     "routes": {"bookkeeping", "tradeoffs", "valuing"},  # a lab's machines against an API
