@@ -745,3 +745,11 @@ def test_a_damaged_file_is_read_or_refused_in_words(data: st.DataObject, tmp_pat
         else:
             assert list(read.points.schema.items())[: len(POINTS)] == list(POINTS.items())
             assert read.points.filter(pl.col("per_1000_inferences") <= 0).is_empty()
+
+
+@pytest.mark.parametrize("number", ["1e999", "1" + "0" * 400])
+def test_figures_beyond_any_measurement_are_refused(tmp_path: Path, number: str) -> None:
+    text = re.sub(r'("num_gpus": )\d+', rf"\g<1>{number}", WHOLE["ml_energy.json"], count=1)
+    assert text != WHOLE["ml_energy.json"]
+    with pytest.raises(InputError, match="column num_gpus"):
+        read_published(write(tmp_path, "ml_energy.json", text), "ml_energy")

@@ -128,6 +128,7 @@ def _points(path: Path, findings: Findings) -> list[_Row]:
     return points
 
 
+_MOST = 1e300  # more is no measurement, and JSON's 1e999 is infinite
 _TEXTS = {
     "duplicate": "a configuration that stood above; kept once",
     "unset": "no weight_precision; null",
@@ -149,7 +150,7 @@ def _figure(row: _Row, path: Path, at: int, *names: str) -> float | None:
     if name is None:
         return None
     value = row[name]
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _MOST:
         raise InputError(f"{value!r} is no figure", file=path, row=at, column=name)
     return float(value)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -145,7 +146,10 @@ def number(text: str, *, file: Path, row: int, column: str) -> float | None:
         grouped = re.search(_GROUPED, text)
         hint = "thousands are grouped by three digits: 1,013.01" if grouped else "expected a number"
         raise InputError(f"{text!r} is no number", file=file, row=row, column=column, hint=hint)
-    return float(found[1].replace(",", ""))
+    value = float(found[1].replace(",", ""))
+    if not math.isfinite(value):
+        raise InputError("too many digits for a number", file=file, row=row, column=column)
+    return value
 
 
 def numbers(frame: pl.DataFrame, column: str, *, file: Path, findings: Findings) -> list[float | None]:
