@@ -76,7 +76,11 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 def _derived(samples: Path, place: str, names: list[str]) -> set[str]:
     """Return what the lake keeps beside the ingested tables: each process computes its own."""
-    return {"anomalies", "forecasts", "ledger", "rollups"} & set(names) if Path(place) == samples / "lake" else set()
+    return (
+        {"anomalies", "forecasts", "ledger", "rollups"} & set(names)
+        if Path(place) == samples / "lake"
+        else set()
+    )
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -566,7 +566,7 @@ def test_a_metric_that_does_not_add_up_is_told_by_its_own_figures() -> None:
 
 def test_words_of_amounts_spans_and_bridges() -> None:
     assert amount_words(Decimal("99.994"), "EUR") == "€99.99"
-    assert amount_words(0.25, None, "ratio") == "0.25 ratio"
+    assert amount_words(0.25, None, "ratio") == "25 %"
     year = event(first=date(2025, 12, 30), last=date(2026, 1, 2))
     assert span_words(year) == "from 30 December 2025 to 2 January 2026"
     assert span_words(event(first=date(2026, 9, 30))) == "from 30 September to 5 October 2026"

@@ -45,12 +45,14 @@ def amount_words(amount: Decimal | float, currency: str | None, unit: str | None
 
     Examples
     --------
-    >>> amount_words(Decimal("9470.4"), "USD"), amount_words(1234.5, None, "hours")
-    ('$9,470', '1,230 hours')
+    >>> amount_words(Decimal("9470.4"), "USD"), amount_words(1234.5, None, "hours"), amount_words(0.062, None, "ratio")
+    ('$9,470', '1,230 hours', '6.2 %')
     """
     if currency:
         exact = amount if isinstance(amount, Decimal) else Decimal(repr(amount))
         return format_money(exact, currency, decimals=0 if abs(exact) >= 100 else 2)
+    if unit == "ratio":
+        return f"{float(f'{100 * float(amount):.3g}'):g} %"
     number = float(f"{float(amount):.3g}")
     told = f"{number:,.0f}" if number == int(number) else f"{number:,g}"
     return f"{told} {unit}" if unit else told
@@ -241,6 +243,8 @@ def sentence(
     else:
         off = actual - expected  # type: ignore[operator]
         size, wanted = (amount_words(one, currency, unit) for one in (abs(off), expected))
+        if unit == "ratio":
+            size = size.replace(" %", " points")  # of a hundred: a tenth of 5 % is not what is meant
         begin += f"{size} {'above' if off >= 0 else 'below'} the {wanted} expected {when}"
     parts = [_found_words(found, held, share, enough), bridge, causes, _similar_words(similar)]
     told = [part for part in parts if part]
