@@ -149,14 +149,14 @@ def weekend_share(values: Floats, first: date) -> float:
 def inject(clean: Bases, seed: int, each: int = 3) -> Injected:
     """Put every kind of anomaly into every base, `each` times at days of its own.
 
-    A weekend can only be left on where it is clearly cheaper than the days before: by 15 % at least.
+    A weekend can only be left on where it is clearly cheaper than the days before: by 10 % at least.
     """
     rng = np.random.default_rng([seed, 2])
     rows, kinds, base, starts, ends = [], [], [], [], []
     for i, (y, first) in enumerate(zip(clean.values, clean.first, strict=True)):
         for kind, put in KINDS.items():
             for start in rng.integers(*STARTS, size=each):
-                if kind == "weekend left on" and weekend_share(y, first) > 0.85:
+                if kind == "weekend left on" and weekend_share(y, first) > 0.9:
                     continue
                 row = y.copy()
                 begin, end = put(row, int(start), first)
