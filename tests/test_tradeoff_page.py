@@ -163,7 +163,8 @@ def test_the_command_says_and_writes_what_decide_says(tmp_path: Path) -> None:
         (["--model", "lark"], "did you mean 'larch'"),
         (["--migration", "much"], "--migration must be an amount such as 4000"),
         (["--migration", "-1"], "--migration must be an amount from 0 up"),
-        (["--lab", "x"], "either a file or --lab"),
+        (["--lab", "x", "--month", "2026-10"], "--month and --months are for labs"),
+        (["--months", "2"], "--month and --months are for labs"),
     ],
 )
 def test_bad_parameters_are_told(tmp_path: Path, arguments: list[str], says: str) -> None:
@@ -171,6 +172,11 @@ def test_bad_parameters_are_told(tmp_path: Path, arguments: list[str], says: str
     POINTS.write_csv(file)
     done = RUNNER.invoke(app, ["tradeoff", str(file), *arguments])
     assert isinstance(done.exception, InputError) and says in str(done.exception)
+
+
+def test_a_lab_of_ones_own_needs_its_month(tmp_path: Path) -> None:
+    done = RUNNER.invoke(app, ["tradeoff", "--lab", str(tmp_path)])
+    assert "a lab needs --month" in str(done.exception)
 
 
 def test_several_models_are_told_apart(tmp_path: Path) -> None:

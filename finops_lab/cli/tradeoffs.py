@@ -42,11 +42,15 @@ def tradeoff(
         str | None, typer.Option("--model", help="Decide for this model; needed where there are several.")
     ] = None,
     month: Annotated[
-        str, typer.Option("--month", help="Last month of use that counts, of a lab.")
-    ] = "2026-10",
+        str | None,
+        typer.Option(
+            "--month", help="Last month of use that counts, of a lab. The sample's default: 2026-10."
+        ),
+    ] = None,
     months: Annotated[
-        int, typer.Option("--months", min=1, max=24, help="How many months count, of a lab.")
-    ] = 3,
+        int | None,
+        typer.Option("--months", min=1, max=24, help="How many months count, of a lab. Default: 3."),
+    ] = None,
     workload: Annotated[
         str | None, typer.Option("--workload", help="Which workload of a measurement, such as short_b1.")
     ] = None,
@@ -111,6 +115,7 @@ def tradeoff(
     from finops_lab.printing_tradeoff import print_decision
     from finops_lab.tradeoffs.decide import decide
 
+    month, months = _span(file, lab, month, months)
     with spinner("putting variants side by side"):
         found = _curve(file, lab, month, months, workload, quality, rate)
     one = _of_one_model(found, model)
@@ -147,6 +152,15 @@ def tradeoff(
     if out is not None:
         _write(out, _as_json(decision))
         typer.echo(f"decision: {out}")
+
+
+def _span(file: Path | None, lab: Path | None, month: str | None, months: int | None) -> tuple[str, int]:
+    """Return the last month that counts and how many do; a file has none."""
+    if file is not None and (month is not None or months is not None):
+        raise InputError("--month and --months are for labs: a file is taken as it is")
+    if lab is not None and month is None:
+        raise InputError("a lab needs --month, the last month of use that counts", hint="--month 2026-10")
+    return month or "2026-10", months or 3
 
 
 def _curve(
