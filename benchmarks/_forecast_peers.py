@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from datetime import date
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -66,31 +63,6 @@ def statsforecast(python: Path, model: str, history: Floats, months: int) -> tup
         subprocess.run(command, check=True, env={**os.environ, **threads})
         said = np.load(answer)
         return said["point"], float(said["seconds"])
-
-
-def environment() -> Path | None:
-    """Return the Python of the environment with statsforecast, built by uv once per lock, or None."""
-    lock = FOLDER / "statsforecast.txt"
-    digest = sha256(lock.read_bytes()).hexdigest()[:12]
-    target = Path(tempfile.gettempdir()) / f"finops-lab-peers-{digest}-{sys.version_info.minor}"
-    python = target / "bin" / "python"
-    if (target / "complete").exists():
-        return python
-    beside = Path(sys.executable).parent / "uv"
-    uv = shutil.which("uv") or (str(beside) if beside.exists() else None)
-    if uv is None:
-        print("skipped: statsforecast, there is no uv to build its environment")
-        return None
-    for command in (
-        [uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(target)],
-        [uv, "pip", "sync", "--quiet", "--python", str(python), "--require-hashes", str(lock)],
-    ):
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            print(f"skipped: statsforecast, its environment cannot be built: {done.stderr.strip()[-300:]}")
-            return None
-    (target / "complete").touch()
-    return python
 
 
 def _timed(work: Callable[[], Floats], series: int) -> tuple[Floats, float]:

@@ -17,6 +17,7 @@ from pathlib import Path
 import _forecast_data as data
 import _forecast_peers as peers
 import _form
+import _peers
 import numpy as np
 import polars as pl
 from _forecast_data import Floats, Sample
@@ -144,7 +145,7 @@ def main() -> int:
         "--take", type=int, default=1, help="use each n-th series; few are noisy (default: all)"
     )
     args = parser.parse_args()
-    names, python = list(data.there()), peers.environment()
+    names, python = list(data.there()), _peers.environment("statsforecast")
     figures = [f for name in names for length in LENGTHS for f in errors(name, length, args.take, python)]
     figures += speed(python) if "m4" in names else ()
     figures += others(args.take)

@@ -11,7 +11,7 @@ import typer
 
 from finops_lab.errors import InputError
 
-__all__ = ["LabOption", "Metric", "app", "day", "spinner"]
+__all__ = ["LabOption", "Metric", "app", "day", "spinner", "write_page"]
 
 app = typer.Typer(
     name="finops-lab",
@@ -58,3 +58,11 @@ def spinner(text: str):  # type: ignore[no-untyped-def]
     from rich.console import Console
 
     return Console(stderr=True).status(text)
+
+
+def write_page(target: Path, text: str) -> None:
+    """Write a file whole or not at all, making its folder."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.partial")
+    partial.write_text(text, encoding="utf-8", newline="\n")
+    partial.replace(target)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from finops_lab.cli._app import app, spinner
+from finops_lab.cli._app import app, spinner, write_page
 
 __all__ = ["register"]
 
@@ -57,10 +57,7 @@ def feature_budget(
     if page is not None:
         from finops_lab.reporting.feature_page import feature_page
 
-        page.parent.mkdir(parents=True, exist_ok=True)
-        partial = page.with_name(f".{page.name}.partial")
-        partial.write_text(feature_page(budget), encoding="utf-8", newline="\n")
-        partial.replace(page)
+        write_page(page, feature_page(budget))
         typer.echo(f"page: {page}")
 
 

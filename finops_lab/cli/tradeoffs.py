@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from finops_lab.cli._app import LabOption, app, spinner
+from finops_lab.cli._app import LabOption, app, spinner, write_page
 from finops_lab.errors import InputError
 
 if TYPE_CHECKING:
@@ -147,10 +147,10 @@ def tradeoff(
             monthly_inferences=monthly_inferences,
             source=_source(file, lab, month, months),
         )
-        _write(page, text)
+        write_page(page, text)
         typer.echo(f"page: {page}")
     if out is not None:
-        _write(out, _as_json(decision))
+        write_page(out, _as_json(decision))
         typer.echo(f"decision: {out}")
 
 
@@ -248,13 +248,6 @@ def _as_json(decision: Any) -> str:
         "notes": list(decision.notes),
     }
     return json.dumps(kept, indent=1, ensure_ascii=False, default=str) + "\n"
-
-
-def _write(target: Path, text: str) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.partial")
-    partial.write_text(text, encoding="utf-8", newline="\n")
-    partial.replace(target)
 
 
 def register() -> None:
