@@ -7,7 +7,7 @@ level that somebody meant. Sixty are drawn, six are windows of the real daily bi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -166,6 +166,20 @@ def inject(clean: Bases, seed: int, each: int = 3) -> Injected:
                 starts.append(begin)
                 ends.append(end)
     return Injected(np.array(rows), kinds, np.array(base), np.array(starts), np.array(ends))
+
+
+def together(bases: Sequence[Bases], put: Sequence[Injected]) -> tuple[Bases, Injected]:
+    """Put what several seeds drew one after another."""
+    at = np.cumsum([0, *(len(one.values) for one in bases)])
+    return Bases(
+        np.concatenate([one.values for one in bases]), [day for one in bases for day in one.first]
+    ), Injected(
+        np.concatenate([one.values for one in put]),
+        [kind for one in put for kind in one.kind],
+        np.concatenate([one.base + offset for one, offset in zip(put, at[:-1], strict=True)]),
+        np.concatenate([one.start for one in put]),
+        np.concatenate([one.end for one in put]),
+    )
 
 
 def onsets(alarm: Bools) -> Bools:
