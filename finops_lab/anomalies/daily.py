@@ -29,7 +29,7 @@ def detect(
     panel : Panel
         From `daily_panel`.
     false_alarms_per_month : float
-        How many false alarms a clean slice may raise in a month. More than 0.45 are never spent.
+        How many false alarms a clean slice may raise in a month. More than 0.4 are never spent.
     calibration : Calibration
         What is passed how often on clean days: shipped, or learned by `calibrate.learn` from own days.
 

@@ -31,6 +31,8 @@ _SPREAD = 0.04  # speed of the spread; it is fed by errors of up to three standa
 _UNBIASED = 1.08  # what that clipping takes from the mean square of Student errors
 _LEAST = 0.004  # no slice is foretold better than to 0.4 %
 _STAYS, _OFF = 3, 1.7  # days in a row, all on one side by so many standard deviations: a new level
+# What is over keeps the mean of the last days off; only a day that is off itself goes on with it.
+_GOES_ON = 0.3  # standard deviations
 _FLOOR = 0.01  # share of the slice's usual level below which amounts are not told apart
 _SILENT = 3.0  # times that share: no more was due
 _FADE = 0.98  # of that usual level, per day without spend
@@ -53,7 +55,8 @@ class Expected:
         Slices x days: standard deviation of that log.
     scores : numpy.ndarray
         (1 + windows) x slices x days: the day's error in standard deviations, then the same of the mean
-        of the last days of each of `finops_lab.anomalies.trend.WINDOWS` against the weeks before.
+        of the last days of each of `finops_lab.anomalies.trend.WINDOWS` against the weeks before; 0
+        where the day itself is not off to the same side.
     age : numpy.ndarray
         Slices x days: days since the first known one.
     """
@@ -193,7 +196,9 @@ def expect(values: Floats, missing: Bools, days: list[date]) -> Expected:
         )
         level = (weight * forms.level).sum(0)
         levels[live, t] = level[live]
-        scores[1:, here, t] = np.where(silent, 0.0, trend.step(t, level, error, sd, live))[:, here]
+        windows = trend.step(t, level, error, sd, live)
+        goes_on = np.sign(windows) * error > _GOES_ON * sd
+        scores[1:, here, t] = np.where(goes_on & ~silent, windows, 0.0)[:, here]
         forms.learn(int(weekday[t]), x - flat - added, heard)
         last[:-1], last[-1] = last[1:].copy(), error
         stays = np.all(last > _OFF * sd, 0) | np.all(last < -_OFF * sd, 0)
