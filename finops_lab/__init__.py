@@ -33,14 +33,16 @@ if TYPE_CHECKING:
     from finops_lab.foreseeing import foresee
     from finops_lab.lab import Lab, explain_lab, open_lab
     from finops_lab.reconciling import matured, reconcile, restated
-    from finops_lab.reporting import check_parameters, dashboard, review
+    from finops_lab.reporting import check_parameters, dashboard, postmortem, review, weekly
     from finops_lab.routes import hosting_break_even
+    from finops_lab.telling import alerts
     from finops_lab.trying import canary_of, plan_of
     from finops_lab.valuing import bridge, kpis, levels
 
 # Names are imported when first used, so that `import finops_lab` costs hardly more than nothing.
 _HOMES = {
     "Lab": "lab",
+    "alerts": "telling",
     "allocate": "api",
     "allocation": "",
     "bridge": "valuing",
@@ -66,6 +68,7 @@ _HOMES = {
     "levels": "valuing",
     "open_lab": "lab",
     "plan_of": "trying",
+    "postmortem": "reporting",
     "price_requests": "api",
     "chargeback": "",
     "pricing": "",
@@ -79,10 +82,12 @@ _HOMES = {
     "trace": "api",
     "variants": "api",
     "watching": "",
+    "weekly": "reporting",
 }
 
 __all__ = [
     "Lab",
+    "alerts",
     "allocate",
     "allocation",
     "bridge",
@@ -109,6 +114,7 @@ __all__ = [
     "model_lifecycle",
     "open_lab",
     "plan_of",
+    "postmortem",
     "price_requests",
     "pricing",
     "reconcile",
@@ -120,6 +126,7 @@ __all__ = [
     "tradeoffs",
     "variants",
     "watching",
+    "weekly",
     "what_if",
 ]
 

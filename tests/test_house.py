@@ -52,6 +52,7 @@ ROOMS: dict[str, set[str]] = {
     "anomalies": {"contracts", "unit_economics", "forecasting"},
     "alerting": {"config"},  # who hears of an event, and how
     "watching": {"alerting", "anomalies", "bookkeeping", "keeping", "lab", "measuring"},
+    "telling": {"alerting", "planning", "valuing", "watching"},  # a lab's alerts
     "printing_anomalies": {"alerting", "watching"},
     "tradeoffs": {"contracts"},
     "choosing": {"bookkeeping", "tradeoffs"},  # which variant a lab should run
@@ -80,6 +81,7 @@ ROOMS: dict[str, set[str]] = {
         "reconciling",
         "valuing",
         "foreseeing",
+        "telling",
         "tradeoffs",
     },
     "trying": {"lab", "measuring", "service_levels", "tradeoffs"},  # a lab's canaries

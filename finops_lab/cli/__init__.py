@@ -21,6 +21,7 @@ from finops_lab.cli import (
     exports,
     features,
     forecasts,
+    incidents,
     plans,
     profile,
     routes,
@@ -224,6 +225,7 @@ value.register()
 forecasts.register()
 budgets.register()
 anomalies.register()
+incidents.register()
 features.register()
 plans.register()
 profile.register()

@@ -5,17 +5,12 @@ from __future__ import annotations
 import sys
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from finops_lab.cli._app import LabOption, app, spinner
 from finops_lab.errors import InputError
-
-if TYPE_CHECKING:
-    import polars as pl
-
-    from finops_lab.lab import Lab
 
 __all__ = ["register"]
 
@@ -102,11 +97,10 @@ def alerts(
     Examples: finops-lab alerts --since 2026-10-01 --now 2026-10-17; finops-lab alerts --lab my-lab
     --since 2026-11-01 --json alerts.json --send
     """
-    from finops_lab.alerting import alerts as routed
-    from finops_lab.alerting import rules_of, write_alerts
+    from finops_lab.alerting import write_alerts
     from finops_lab.lab import open_lab
     from finops_lab.printing_anomalies import print_alerts, write_json
-    from finops_lab.watching import anomalies as found_in
+    from finops_lab.telling import alerts as told_of
 
     at, first = _moment(now), _day(since, "--since")
     assert first is not None
@@ -120,13 +114,7 @@ def alerts(
             hint="write [[sinks]], or leave out --send",
         )
     with spinner("looking at every day of every slice"):
-        found = found_in(opened, since=first, at=at)
-        rules = rules_of(opened.config)
-        burn, budgets = _burn(opened, first, at), _budgets(opened, at)
-        made = routed(found.events, rules, now=at, burn=burn, budgets=budgets)
-        told = made.filter(made["state"] == "send")["event"].to_list()
-        sentences = found.sentences(found.events.filter(found.events["id"].is_in(told)))
-        made = routed(found.events, rules, now=at, burn=burn, budgets=budgets, sentences=sentences)
+        made = told_of(opened, first, at=at).alerts
     print_alerts(made, title=f"Alerts of {opened.name} since {first}, at {at:%Y-%m-%d %H:%M} UTC")
     if json is not None:
         known = {"lab": opened.name, "since": str(first), "at": f"{at:%Y-%m-%dT%H:%MZ}"}
@@ -136,34 +124,6 @@ def alerts(
         done = write_alerts(made, opened.config.sinks, folder=opened.folder, now=at)
         for sink, outcome, number in done.group_by("sink", "outcome").len().sort("sink", "outcome").rows():
             typer.echo(f"{sink}: {number} {outcome}")
-
-
-def _budgets(lab: Lab, at: datetime) -> pl.DataFrame:
-    """Return the budgets that were in force at a moment, by month as alerts look them up."""
-    import polars as pl
-
-    from finops_lab.planning.budgets import in_force
-
-    return in_force(lab.budgets(), at.date()).with_columns(pl.col("month").dt.strftime("%Y-%m"))
-
-
-def _burn(lab: Lab, first: date, at: datetime) -> pl.DataFrame | None:
-    """Return the burn rates of the months that are looked at; None where nothing was promised."""
-    if lab.slos().is_empty():
-        return None
-    import polars as pl
-
-    from finops_lab.calendar import months_from
-    from finops_lab.errors import NoDataError
-    from finops_lab.valuing import levels
-
-    parts = []
-    for month in months_from(first.replace(day=1), at.date().replace(day=1)):
-        try:
-            parts.append(levels(lab, month, at=at if month == at.date().replace(day=1) else None).alerts)
-        except (InputError, NoDataError):
-            continue  # nothing was measured in it
-    return pl.concat(parts) if parts else None
 
 
 def _moment(text: str | None) -> datetime:

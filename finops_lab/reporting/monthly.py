@@ -247,8 +247,8 @@ class Review:
         return provenance.build(self)
 
 
-def check_parameters(namespace: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the review's parameters from a notebook's namespace, refusing unknown ones.
+def check_parameters(namespace: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """Return a report's parameters from a notebook's namespace, refusing unknown ones.
 
     papermill injects a misspelt parameter as a variable of its own and runs on with the default,
     so any other variable in the first cell is a mistake.
@@ -257,11 +257,13 @@ def check_parameters(namespace: Mapping[str, Any]) -> dict[str, Any]:
     ----------
     namespace : mapping
         The notebook's ``globals()`` right after the parameters cell.
+    *names : str
+        What the report's parameters are called; by default ``lab``, ``month`` and ``metric``.
 
     Returns
     -------
     dict
-        ``lab``, ``month`` and ``metric`` as given, not yet checked for their values.
+        The parameters as given, not yet checked for their values.
 
     Raises
     ------
@@ -274,15 +276,16 @@ def check_parameters(namespace: Mapping[str, Any]) -> dict[str, Any]:
     Traceback (most recent call last):
     finops_lab.errors.InputError: unknown parameter 'montth'. Hint: parameters are lab, month, metric
     """
-    # The cell binds `review` or `board`: where that is set, it is run again, beside whatever the
-    # analyst made since.
-    bound = (namespace.get("review"), getattr(namespace.get("board"), "review", None))
-    again = any(isinstance(value, Review) for value in bound)
+    # The cell binds its report to one of these names: where that is set, it is run again, beside
+    # whatever the analyst made since.
+    bound = (namespace.get(name) for name in ("review", "board", "week", "mortem"))
+    again = any(type(value).__module__.startswith("finops_lab.reporting") for value in bound)
+    known = names or _PARAMETERS
     shell = {"In", "Out", "get_ipython", "exit", "quit", "open", "fl"}
     for name in () if again else namespace:
-        if not name.startswith("_") and name not in shell and name not in _PARAMETERS:
-            raise InputError(f"unknown parameter {name!r}", hint=f"parameters are {', '.join(_PARAMETERS)}")
-    return {name: namespace[name] for name in _PARAMETERS}
+        if not name.startswith("_") and name not in shell and name not in known:
+            raise InputError(f"unknown parameter {name!r}", hint=f"parameters are {', '.join(known)}")
+    return {name: namespace[name] for name in known}
 
 
 def review(lab: str | Lab = "", month: str = "", metric: str = "EffectiveCost") -> Review:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -11,7 +12,18 @@ import polars as pl
 
 from finops_lab.money import exact_sum, format_money
 
-__all__ = ["MOST", "Section", "change_words", "exact", "foremost", "money", "of_all", "percent", "prose"]
+__all__ = [
+    "MOST",
+    "Section",
+    "change_words",
+    "exact",
+    "foremost",
+    "money",
+    "of_all",
+    "percent",
+    "plain",
+    "prose",
+]
 
 # As many rows as a reader looks through, and far from what a table or chart can take.
 MOST = 100
@@ -121,6 +133,17 @@ def money(amount: Decimal | float | None, currency: str, *, exact: bool = False)
         return "unknown"
     decimal = amount if isinstance(amount, Decimal) else Decimal(repr(float(amount)))
     return format_money(decimal, currency, decimals=None if exact or abs(decimal) < 1000 else 0)
+
+
+def plain(text: str) -> str:
+    r"""Write text for a finding so that nothing in it is taken for Markdown.
+
+    Examples
+    --------
+    >>> print(plain("job retrain-*-v2_1"))
+    job retrain-\*-v2\_1
+    """
+    return re.sub(r"([\\`*_\[\]<>#|~])", r"\\\1", text)
 
 
 def percent(part: Decimal | None, whole: Decimal | None, decimals: int = 1) -> str:

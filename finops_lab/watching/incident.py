@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -112,7 +113,7 @@ def incident(
     start, end : datetime.date or str
         First and last day, such as ``2026-10-12``.
     scope : str
-        Whose spend, such as ``team=research`` or ``service=Compute Engine``; everything when empty.
+        Whose spend, such as ``team=research`` (or ``team:research``); everything when empty.
     metric : str
         The cost column.
 
@@ -335,8 +336,9 @@ def _largest(damage: pl.DataFrame, dimension: str, event: Mapping[str, Any]) -> 
 def _scope(text: str) -> tuple[str, str | None]:
     if not text or text == "total":
         return "total", None
-    dimension, sign, value = text.partition("=")
-    if not sign or not value.strip():
+    # papermill reads no parameter with two equals signs in its line: a colon does as well.
+    dimension, value = [*re.split("[=:]", text, maxsplit=1), ""][:2]
+    if not value.strip():
         raise InputError(f"scope must be written like team=research, not {text!r}")
     return dimension.strip(), value.strip()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from hashlib import sha256
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from finops_lab.reporting.section import Section
 from finops_lab.tables import money_table
 
 if TYPE_CHECKING:
+    from finops_lab.lab import Lab
     from finops_lab.reporting.monthly import Review
 
 _PACKAGES = (
@@ -28,8 +30,21 @@ _PACKAGES = (
 
 
 def build(review: Review) -> Section:
-    """Build the section."""
-    lab = review.lab
+    """Build the section of a month's report."""
+    asked = {"Month": f"{review.month:%Y-%m}", "Metric": review.metric}
+    return made_from(review.lab, asked)
+
+
+def made_from(lab: Lab, asked: Mapping[str, str]) -> Section:
+    """Build the section of any report.
+
+    Parameters
+    ----------
+    lab : Lab
+        An opened lab.
+    asked : mapping of str to str
+        Parameters of the report, by what they are called there.
+    """
     files = {entry.path: entry.sha256 for _, entry in lab.files()}
     inputs = sha256("".join(f"{path}\0{digest}\n" for path, digest in files.items()).encode()).hexdigest()
     toml = sha256((lab.folder / "finops.toml").read_bytes()).hexdigest()
@@ -37,8 +52,7 @@ def build(review: Review) -> Section:
     rows = [
         ("Lab", lab.name),
         ("Note", lab.config.lab.note),
-        ("Month", f"{review.month:%Y-%m}"),
-        ("Metric", review.metric),
+        *asked.items(),
         ("Rates", ", ".join(f"{r.month:%Y-%m} 1 {r.source} = {r.rate} {r.target}" for r in lab.config.rates)),
         ("Input files", f"{len(files)}, SHA-256 of their list {inputs[:16]}…"),
         ("finops.toml", f"SHA-256 {toml[:16]}…"),
@@ -49,7 +63,7 @@ def build(review: Review) -> Section:
         pl.DataFrame([r for r in rows if r[1]], schema=["What", "Value"], orient="row"),
         title="What this report was made from",
         id="provenance",
-        currency=review.currency,
+        currency=lab.currency,
         money_columns=(),
     )
     return Section(
