@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import resource
+import runpy
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any, Literal
+
+_HERE = "--here"
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,11 @@ def arguments(doc: str | None, *, rows: int | None = None, rounds: int) -> argpa
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--rounds", type=int, default=rounds, help=f"interleaved rounds (default {rounds})")
+    parser.add_argument(
+        _HERE,
+        action="store_true",
+        help="run all cases in this process, to see that they agree: no fair figures",
+    )
     if rows is not None:
         parser.add_argument("--rows", type=int, default=rows, help=f"rows of the bill (default {rows:,})")
     return parser
@@ -87,11 +95,29 @@ def process(command: Sequence[str]) -> Run:
 
 
 def case(script: str, *options: str) -> Run:
-    """Run one case of a script in a fresh process; it measures itself with `timed`."""
+    """Run one case of a script in a fresh process; it measures itself with `timed`.
+
+    Where the script was called with ``--here``, the case runs in this process.
+    """
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         answer = Path(folder) / "answer.json"
-        process([sys.executable, script, *options, "--answer", str(answer)])
+        command = [script, *options, "--answer", str(answer)]
+        if _HERE in sys.argv:
+            _here(command)
+        else:
+            process([sys.executable, *command])
         return Run(**json.loads(answer.read_text(encoding="utf-8")))
+
+
+def _here(command: list[str]) -> None:
+    before, sys.argv = sys.argv, command
+    try:
+        runpy.run_path(command[0], run_name="__main__")
+    except SystemExit as end:
+        if end.code:
+            raise
+    finally:
+        sys.argv = before
 
 
 def timed(work: Callable[[], Mapping[str, Any]], answer: Path) -> None:

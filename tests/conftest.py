@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from shutil import which
 from typing import Any
@@ -19,11 +20,10 @@ _LONGEST = {
     name: rank
     for rank, name in enumerate(
         [
-            "test_review.py",
-            "test_dashboards.py",
-            "test_benchmarks.py",
+            "test_dashboards.py",  # works out what the lake of the sample keeps, which the next ones read
             "test_fuzz_readers.py",
             "test_cli.py",
+            "test_review.py",
             "test_jupyterlab.py",
             "test_jupyterlab_explore.py",
             "test_forecasting.py",
@@ -31,11 +31,14 @@ _LONGEST = {
             "test_packaging.py",
             "test_ingest.py",
             "test_merging.py",
+            "test_benchmarks.py",
             "test_render.py",
         ]
     )
 }
 _SAMPLE = pytest.StashKey[Path]()
+_KEPT = {"anomalies", "forecasts", "ledger", "rollups"}
+_DEBUG = "debug"  # folder of the first pages of the debug dashboard
 IN_CI = os.environ.get("CI", "").lower() not in ("", "0", "false")
 
 os.environ["TZ"] = "UTC"
@@ -75,12 +78,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 def _derived(samples: Path, place: str, names: list[str]) -> set[str]:
-    """Return what the lake keeps beside the ingested tables: each process computes its own."""
-    return (
-        {"anomalies", "forecasts", "ledger", "rollups"} & set(names)
-        if Path(place) == samples / "lake"
-        else set()
-    )
+    """Return what the lake keeps beside the ingested tables: this run of the tests works out its own."""
+    return _KEPT & set(names) if Path(place) == samples / "lake" else set()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -111,11 +110,58 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def sample_copy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a copy of the sample lab, ingested once for all tests that only read it."""
+    """Return a copy of the sample lab, ingested once for all tests that only read it.
+
+    Where several processes run the tests, the first that asks works out ledger, roll-ups and anomalies
+    for all.
+    """
     from finops_lab.lab import packaged
 
     target = tmp_path_factory.mktemp("sample") / "lab"
     if (ingested := getattr(request.config, "workerinput", {}).get("sample_lab")) is not None:
-        return Path(shutil.copytree(ingested, target))
+        return Path(shutil.copytree(_worked_out(Path(ingested)), target))
     shutil.copytree(packaged("samples"), target, ignore=shutil.ignore_patterns("lake", "quarantine"))
     return target
+
+
+@pytest.fixture(scope="session")
+def first_debug(
+    request: pytest.FixtureRequest, sample_copy: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Return a folder with the debug dashboard of the sample lab, as its first run wrote it."""
+    if (ingested := getattr(request.config, "workerinput", {}).get("sample_lab")) is not None:
+        return Path(ingested).with_name(_DEBUG)
+    return _debug(sample_copy, tmp_path_factory.mktemp(_DEBUG))
+
+
+def _debug(lab: Path, out: Path) -> Path:
+    from finops_lab.lab import open_lab
+    from finops_lab.reporting.dashboards import run_dashboard
+
+    run_dashboard("debug", open_lab(lab, progress=False), "2026-10", out)
+    return out
+
+
+def _worked_out(lab: Path) -> Path:
+    """Run a dashboard and look for anomalies in the ingested copy, unless a process did: the others wait."""
+    import fcntl
+
+    from finops_lab.lab import open_lab, packaged
+    from finops_lab.watching import anomalies
+
+    done = lab.with_name("done")
+    with lab.with_name("lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            _debug(lab, lab.with_name(_DEBUG))
+            anomalies(open_lab(lab, progress=False))
+            # The sample lab of the checkout, which notebooks and doctests open, keeps the same.
+            lake = packaged("samples") / "lake"
+            for kept in _KEPT & {place.name for place in (lab / "lake").iterdir()}:
+                if not (lake / kept).exists():
+                    beside = Path(shutil.copytree(lab / "lake" / kept, lake / f".{kept}.{os.getpid()}"))
+                    with suppress(OSError):  # another process began to keep its own
+                        beside.rename(lake / kept)
+                    shutil.rmtree(beside, ignore_errors=True)
+            done.touch()
+    return lab

@@ -267,14 +267,10 @@ class _Sheet:
         return stream.getvalue().encode("utf-8", "replace")
 
 
-def _tables(data: bytes, quotes: bool) -> st.SearchStrategy[Mutated]:
+@st.composite
+def _tables(draw: Draw, data: bytes, quotes: bool) -> Mutated:
     kinds = (_cell, _cell, _cell, _row, _same, _columns, _names, _fill, _lines, _parquet)
-
-    @st.composite
-    def strategy(draw: Draw) -> Mutated:
-        return _pick(draw, kinds)(draw, _Sheet.of(data, quotes))  # type: ignore[no-any-return]
-
-    return strategy()
+    return _pick(draw, kinds)(draw, _Sheet.of(data, quotes))  # type: ignore[no-any-return]
 
 
 def _cell(draw: Draw, sheet: _Sheet) -> Mutated:
@@ -490,14 +486,10 @@ class _Records:
         return "".join(_encoded(item, indent) + end for item in self.items).encode("utf-8", "replace")
 
 
-def _json_files(data: bytes) -> st.SearchStrategy[Mutated]:
+@st.composite
+def _json_files(draw: Draw, data: bytes) -> Mutated:
     kinds = (_node, _node, _node, _node, _record, _same_json, _json_frame)
-
-    @st.composite
-    def strategy(draw: Draw) -> Mutated:
-        return _pick(draw, kinds)(draw, _Records.of(data))  # type: ignore[no-any-return]
-
-    return strategy()
+    return _pick(draw, kinds)(draw, _Records.of(data))  # type: ignore[no-any-return]
 
 
 def _paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -590,54 +582,44 @@ def _json_frame(draw: Draw, records: _Records) -> Mutated:
 # Bytes -------------------------------------------------------------------------------------------
 
 
-def _packed(done: Mutated) -> st.SearchStrategy[Mutated]:
+@st.composite
+def _packed(draw: Draw, done: Mutated) -> Mutated:
     """Compress, whole or in two members: it says the same."""
-
-    @st.composite
-    def strategy(draw: Draw) -> Mutated:
-        cut = _some(draw, len(done.data))
-        parts = [done.data[:cut], done.data[cut:]] if draw(st.booleans()) else [done.data]
-        zipped = b"".join(gzip.compress(part, mtime=0) for part in parts)
-        if done.data.startswith(b"PAR1"):
-            return Mutated(zipped, f"{done.what}, zipped")
-        return replace(done, data=zipped, what=f"{done.what}, {len(parts)} gzip members")
-
-    return strategy()
+    cut = _some(draw, len(done.data))
+    parts = [done.data[:cut], done.data[cut:]] if draw(st.booleans()) else [done.data]
+    zipped = b"".join(gzip.compress(part, mtime=0) for part in parts)
+    if done.data.startswith(b"PAR1"):
+        return Mutated(zipped, f"{done.what}, zipped")
+    return replace(done, data=zipped, what=f"{done.what}, {len(parts)} gzip members")
 
 
-def _spoiled(done: Mutated) -> st.SearchStrategy[Mutated]:
+@st.composite
+def _spoiled(draw: Draw, done: Mutated) -> Mutated:
     """Spoil the bytes, of a compressed file too."""
-
-    @st.composite
-    def strategy(draw: Draw) -> Mutated:
-        data = bytearray(gzip.compress(done.data, mtime=0) if draw(st.booleans()) else done.data)
-        told = []
-        for _ in range(draw(st.integers(1, 3))):
-            first, last = sorted((_some(draw, len(data)), _some(draw, len(data))))
-            how = _pick(draw, ("cut", "cut", "flip", "NUL", "delete", "double", "insert", "front", "empty"))
-            told.append(how)
-            if how == "cut":
-                del data[first:]
-            elif how == "flip" and data:
-                data[first] ^= draw(st.integers(1, 255))
-            elif how == "NUL":
-                data[first:first] = b"\x00" * _pick(draw, (1, 9, 4096))
-            elif how == "delete":
-                del data[first:last]
-            elif how == "double":
-                data[last:last] = data[first:last]
-            elif how == "insert":
-                data[first:first] = _pick(
-                    draw, (draw(st.binary(max_size=8)), b"\r", b'"', b"\xff\xfe", b"[" * 3000)
-                )
-            elif how == "front":
-                data[:0] = _pick(
-                    draw, (b"PAR1", b"\x1f\x8b", b"{", b"[", b"\n\n", b"\x00", b"sep=;\n", b"# x\n")
-                )
-            elif how == "empty":
-                data = bytearray(
-                    _pick(draw, (b"", b"\n", b"\xef\xbb\xbf", b"PAR1", b"\x1f\x8b", b"{}", b"[]", b'"'))
-                )
-        return Mutated(bytes(data), f"{done.what[:60]}, bytes {told}")
-
-    return strategy()
+    data = bytearray(gzip.compress(done.data, mtime=0) if draw(st.booleans()) else done.data)
+    told = []
+    for _ in range(draw(st.integers(1, 3))):
+        first, last = sorted((_some(draw, len(data)), _some(draw, len(data))))
+        how = _pick(draw, ("cut", "cut", "flip", "NUL", "delete", "double", "insert", "front", "empty"))
+        told.append(how)
+        if how == "cut":
+            del data[first:]
+        elif how == "flip" and data:
+            data[first] ^= draw(st.integers(1, 255))
+        elif how == "NUL":
+            data[first:first] = b"\x00" * _pick(draw, (1, 9, 4096))
+        elif how == "delete":
+            del data[first:last]
+        elif how == "double":
+            data[last:last] = data[first:last]
+        elif how == "insert":
+            data[first:first] = _pick(
+                draw, (draw(st.binary(max_size=8)), b"\r", b'"', b"\xff\xfe", b"[" * 3000)
+            )
+        elif how == "front":
+            data[:0] = _pick(draw, (b"PAR1", b"\x1f\x8b", b"{", b"[", b"\n\n", b"\x00", b"sep=;\n", b"# x\n"))
+        elif how == "empty":
+            data = bytearray(
+                _pick(draw, (b"", b"\n", b"\xef\xbb\xbf", b"PAR1", b"\x1f\x8b", b"{}", b"[]", b'"'))
+            )
+    return Mutated(bytes(data), f"{done.what[:60]}, bytes {told}")
