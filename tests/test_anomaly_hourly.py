@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
@@ -120,6 +121,40 @@ def test_rows_of_a_sampled_log_that_stand_for_many_calls_are_no_surge() -> None:
         score_series(one).alarm[0, -1] for one in (sampled, series_of(counted[None], MONDAY, grain="hour"))
     ]
     assert both == [False, True]
+
+
+def tokens(seed: int, rows: int, days: int, calls: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return tokens per hour of calls that differ in size as they do, and sums of squares and cubes over them."""
+    rng = np.random.default_rng(seed)
+    shape = 1 + 0.6 * np.sin(np.arange(days * 24) / 24 * 2 * np.pi)
+    count = rng.poisson(calls * shape, (rows, days * 24))
+    at = np.repeat(np.arange(count.size), count.ravel())
+    each = 1000 * rng.lognormal(0, 1.2, at.size)
+    sums = [np.bincount(at, each**power, count.size).reshape(count.shape) for power in (1, 2, 3)]
+    with np.errstate(invalid="ignore"):
+        return sums[0], sums[1] / sums[0], sums[2] / sums[1]
+
+
+def test_a_few_long_prompts_in_a_sampled_log_are_no_surge_of_tokens() -> None:
+    values, evidence, largest = tokens(1, 40, 70, 3.0)
+    made = series_of(values, MONDAY, grain="hour", metric="tokens", evidence=evidence)
+    found = [
+        hourly_events(score_series(one, false_alarms_per_month=0.5)).height
+        for one in (made, replace(made, largest=largest))
+    ]
+    # 40 series x 49 days are 64 series-months: 32 windows may be false alarms.
+    assert found[1] <= 32 < found[0]
+
+
+def test_prompts_that_run_away_are_seen_in_the_hour_at_as_many_calls() -> None:
+    values, evidence, largest = tokens(2, 20, 24, 300.0)
+    hour = 23 * 24 + 14
+    for one in (values, evidence, largest):
+        one[:, hour] *= 10
+    made = series_of(values, MONDAY, grain="hour", metric="tokens", evidence=evidence)
+    found = score_series(replace(made, largest=largest))
+    assert found.alarm[:, hour].all()
+    assert (values[:, hour] > found.high[:, hour]).all()
 
 
 def test_telemetry_that_is_missing_is_not_judged() -> None:

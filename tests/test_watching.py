@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from helpers import PLAIN_TOML, cost_row, put, write_lab
@@ -169,6 +170,55 @@ def test_a_lab_of_a_date_keeps_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "lake" / "anomalies").exists()
     with pytest.raises(InputError):
         spend(lab, budget=0)
+
+
+def test_tokens_gpu_hours_and_training_are_watched_by_the_hour(tmp_path: Path) -> None:
+    """Prompts ten times as long at as many calls; twelve jobs where one is usual, and GPUs that nobody held."""
+    begin, rng = datetime(2026, 9, 7, tzinfo=UTC), np.random.default_rng(2)
+    surge = begin + timedelta(days=21, hours=14)
+    calls, jobs, samples = [], [], []
+    for n in range(22 * 24):
+        at = begin + timedelta(hours=n)
+        usual = at != surge
+        stamp = f"{at:%Y-%m-%dT%H}"
+        sizes = rng.lognormal(7, 0.5, rng.poisson(30)) * (1 if usual else 10)
+        calls += [f"{stamp}:{m % 60:02d}:00Z,m,chat,ok,search,{size:.0f}" for m, size in enumerate(sizes)]
+        for job in range(n % 4 == 2 if usual else 12):
+            ends = f"{at + timedelta(hours=1):%Y-%m-%dT%H}"
+            jobs.append(f"j{n}-{job},eval,completed,m,research,{stamp}:00:00Z,{ends}:00:00Z,1,2.50")
+        samples += [f"{stamp}:00:00Z,3600,g{gpu},H100,p,gpu_util,0.5" for gpu in range(4 if usual else 24)]
+    write_lab(
+        tmp_path,
+        {
+            "inference_requests.csv": "\n".join(
+                ["ts_start,model,operation,status,team,input_uncached_tokens", *calls]
+            ),
+            "training_jobs.csv": "\n".join(
+                ["job_id,kind,state,model,team,ts_start,ts_end,gpu_count,cost_usd", *jobs]
+            ),
+            "gpu_samples.csv": "\n".join(
+                ["ts,interval_s,gpu_uuid,gpu_model,pool_id,util_kind,util", *samples]
+            ),
+        },
+    )
+    found = anomalies(open_lab(tmp_path, progress=False))
+    hourly = found.events.filter(grain="hour", detector="hour of week")
+    assert set(hourly["first"]) == {surge} and set(hourly["last"]) == {surge}
+    assert set(hourly["detected"]) == {surge + timedelta(hours=1)}
+    slices = {
+        metric: set(part["dimension"]) for (metric,), part in hourly.group_by("metric", maintain_order=True)
+    }
+    assert slices == {
+        "tokens": {"total", "team", "model"},
+        "gpu_hours": {"total", "pool"},
+        "training_gpu_hours": {"total", "team", "model", "kind"},
+        "training_usd": {"total", "team", "model", "kind"},
+    }
+    # Dollars of the jobs are those of their GPU-hours: one thing happened, with its money.
+    dollars = hourly.filter(metric="training_usd", dimension="total").row(0, named=True)
+    assert dollars["excess_amount"] == pytest.approx(Decimal("27.50"), abs=1)
+    assert dollars["cause_of"] == hourly.filter(metric="training_gpu_hours", dimension="total")["id"][0]
+    assert found.roots.filter(metric="training_usd").is_empty()
 
 
 def test_what_is_asked_must_make_sense(sample: Watched) -> None:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 
-import numpy as np
 import polars as pl
 
 from finops_lab import bookkeeping, measuring
 from finops_lab.anomalies.drifts import drifts
 from finops_lab.anomalies.event import EVENTS, as_events
 from finops_lab.anomalies.hourly import hourly_events, score_series
-from finops_lab.anomalies.metering import request_series
+from finops_lab.anomalies.metering import gpu_series, job_series, request_series
 from finops_lab.anomalies.ratios import coverage_ratios, idle_ratios, request_ratios
 from finops_lab.anomalies.runaway import runaways
 from finops_lab.anomalies.series import Series
@@ -28,8 +28,10 @@ __all__ = ["BUDGETS", "telemetry"]
 # False alarms of one series and month, by detector.
 BUDGETS = {"hour of week": 0.1, "cusum of ratio": 0.5 / 12}
 _TABLES = (*MOMENTS, "gpu_samples")
-# Tokens and reported money lean on single large calls: day by day the bill tells them better.
-_HOURLY = ("requests", "error_rate", "retry_share", "p95_ms")
+# Reported money is tokens times prices: it would say the same once more.
+_HOURLY = ("requests", "tokens", "error_rate", "retry_share", "p95_ms")
+_BUSY = "gpu_util"  # kinds of utilization sample the same time of a GPU
+_FOLLOWS = {"tokens": "requests", "training_usd": "training_gpu_hours"}
 _SCHEMAS = {"events": EVENTS}
 
 
@@ -57,9 +59,9 @@ def telemetry(
     Returns
     -------
     polars.DataFrame
-        `EVENTS`, empty where the lab has no telemetry: calls, errors, retries and P95 by the hour of the
-        week; training jobs that run away; drifts of cost per inference, tokens per request, cache hits,
-        idle share and coverage; failure modes F2 to F7.
+        `EVENTS`, empty where the lab has no telemetry: calls, tokens, errors, retries, P95, GPU-hours and
+        training accrual by the hour of the week; training jobs that run away; drifts of cost per inference,
+        tokens per request, cache hits, idle share and coverage; failure modes F2 to F7.
     """
     allowed = BUDGETS | {name: one for name, one in (budgets or {}).items() if name in BUDGETS}
     until = _until(lab, at)
@@ -111,17 +113,41 @@ def _inputs(lab: Lab, until: datetime) -> list[object]:
 
 
 def _hours(lab: Lab, until: datetime, budget: float) -> pl.DataFrame:
-    calls = lab.table("inference_requests").filter(pl.col("ts_start") < until)
-    try:
-        whole = request_series(calls, grain="hour")
-    except NoDataError:
-        return pl.DataFrame(schema=EVENTS)
-    wanted = whole.names["metric"].is_in(list(_HOURLY)).to_numpy()
-    names = whole.names.filter(pl.Series(wanted)).with_columns(
-        pl.Series("series", np.arange(int(wanted.sum())), pl.Int64)
-    )
-    series = Series(whole.start, whole.grain, names, whole.values[wanted], whole.evidence[wanted])
-    return hourly_events(score_series(series, false_alarms_per_month=budget))
+    def read(table: str, moment: str) -> pl.LazyFrame:
+        return lab.table(table).filter(pl.col(moment) < until)
+
+    def calls() -> Series:
+        return request_series(read("inference_requests", "ts_start"), grain="hour").only(_HOURLY)
+
+    def jobs() -> Series:
+        by = ("total", "team", "model", "kind")
+        return job_series(read("training_jobs", "ts_start"), now=until, grain="hour", by=by)
+
+    def gpus() -> Series:
+        return gpu_series(read("gpu_samples", "ts").filter(pl.col("util_kind") == _BUSY), grain="hour")
+
+    found = []
+    for series in (calls, jobs, gpus):
+        with suppress(NoDataError):
+            found.append(hourly_events(score_series(series(), false_alarms_per_month=budget)))
+    return pl.concat([_as_parts(one) for one in found]) if found else pl.DataFrame(schema=EVENTS)
+
+
+def _as_parts(events: pl.DataFrame) -> pl.DataFrame:
+    """Say which events follow from another of their slice: tokens from calls, dollars from GPU-hours."""
+    rows = events.rows(named=True)
+    causes = []
+    for row in rows:
+        found = (
+            one["id"]
+            for one in rows
+            if one["metric"] == _FOLLOWS.get(row["metric"])
+            and all(one[name] == row[name] for name in ("dimension", "value", "direction"))
+            and one["first"] <= row["last"]
+            and row["first"] <= one["last"]
+        )
+        causes.append(next(found, None))
+    return events.with_columns(pl.Series("cause_of", causes, pl.String))
 
 
 def _drifts(lab: Lab, until: datetime, budget: float, store: bool) -> pl.DataFrame:
