@@ -13,6 +13,7 @@ import polars as pl
 from finops_lab.anomalies.calibrate import GAP
 from finops_lab.anomalies.event import EVENTS, SCOPES, as_events, event_id
 from finops_lab.anomalies.panel import Floats, Panel
+from finops_lab.anomalies.recurring import WEEKS, recurs
 from finops_lab.anomalies.rules import incomplete_days, new_slices
 
 __all__ = ["MIN_SHARE", "events_of", "rule_events", "with_roots"]
@@ -229,15 +230,20 @@ def _of_slice(
     """Return the events of a slice that are worth their money."""
     name = one.row(0, named=True)
     days, amounts = one["day"].to_list(), one["amount"].to_list()
-    out = []
+    out, seen = [], list[tuple[_Run, float]]()
     for run in _runs(one):
         span = range(run.start, run.end + 1)
         known = [i for i in span if amounts[i] is not None and np.isfinite(run.expected[i])]
         should = sum((_exact(np.exp(run.expected[i])) for i in known), Decimal(0))
         excess = sum((amounts[i] for i in known), Decimal(0)) - should
+        size = abs(float(excess))
+        before = [
+            was for r, was in seen if r.side == run.side and r.start >= run.start - 7 * WEEKS and was > 0
+        ]
+        seen.append((run, size))
         whole = wholes.get(name["BillingCurrency"], {})
         least = min_share * sum(whole.get(days[i], 0.0) for i in known)
-        if excess == 0 or abs(excess) < min_amount or abs(float(excess)) < least:
+        if excess == 0 or abs(excess) < min_amount or size < least or recurs(size, before):
             continue
         ratio = one["high"][run.start] / one["expected"][run.start]
         total = float(should)
