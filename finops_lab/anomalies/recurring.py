@@ -14,6 +14,7 @@ _FEWEST = 4  # of them: more than a budget of false alarms brings by itself
 _ALIKE = 0.6  # spread of the logs of their sizes, beyond which they have nothing in common
 _LEAST_SPREAD = 0.15
 _CHANCE = 0.005  # that one like all others is taken for a larger one
+_MOST = 3.0  # times the usual size: more is more, however few and different they were
 
 
 def recurs(size: float, before: Sequence[float]) -> bool:
@@ -21,7 +22,8 @@ def recurs(size: float, before: Sequence[float]) -> bool:
 
     Retrains that are due every two weeks or three are no anomaly of their days, and no calendar tells
     those days. Where a slice had at least four events of like size, the next one is held against
-    the Student prediction limit of the logs of their sizes (median and scaled median deviation).
+    the Student prediction limit of the logs of their sizes (median and scaled median deviation), and three
+    times their median.
 
     Parameters
     ----------
@@ -46,4 +48,4 @@ def recurs(size: float, before: Sequence[float]) -> bool:
     if spread > _ALIKE:
         return False
     beyond = float(t.isf(_CHANCE, len(before) - 1)) * (1 + 1 / len(before)) ** 0.5 * spread
-    return log(size) <= middle + beyond
+    return bool(log(size) <= middle + min(beyond, log(_MOST)))
