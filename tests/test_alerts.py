@@ -213,7 +213,12 @@ def test_an_alert_takes_the_severity_and_the_id_of_its_worst_event_and_begins_wi
     worse = event(dimension="pool", value="h100", id="worse", first=DAY + timedelta(hours=2), grain="hour",
                   excess_amount=Decimal(900))  # fmt: skip
     (row,) = alerting.alerts(events(early, worse), now=NOON).rows(named=True)
-    assert (row["id"], row["event"], row["severity"], row["begin"]) == ("worse", "worse", "page", early["first"])
+    assert (row["id"], row["event"], row["severity"], row["begin"]) == (
+        "worse",
+        "worse",
+        "page",
+        early["first"],
+    )
     assert row["events"] == ["early", "worse"]
 
 

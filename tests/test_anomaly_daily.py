@@ -295,6 +295,21 @@ def test_one_service_that_stops_is_spend_not_an_export() -> None:
     assert fell["direction"] == "down" and fell["excess_amount"] < -2000
 
 
+def test_on_a_holiday_all_may_fall_and_the_export_is_whole() -> None:
+    values = spend(90)[0]
+    rows = [
+        (FIRST + timedelta(days=n), "p", f"s{k}", "t", f"{amount * (0.4 if n in (70, 71, 72) else 1):.6f}")
+        for n, amount in enumerate(values)
+        for k in range(4)
+    ]
+    panel = daily_panel(ledger(rows), ("total", "service"))
+    holidays = [FIRST + timedelta(days=n) for n in (70, 71, 72)]
+    assert set(events_of(detect(panel), panel=panel)["detector"]) == {"incomplete export"}
+    days = detect(panel, holidays=holidays)
+    assert events_of(days, panel=panel).is_empty()
+    assert set(days.filter(state="holiday")["day"]) == set(holidays)
+
+
 def test_a_new_service_is_told_with_its_money() -> None:
     start = FIRST + timedelta(days=40)
     new = [(start + timedelta(days=i), "A", "w", "search", "70.5") for i in range(20)]

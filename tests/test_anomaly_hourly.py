@@ -167,6 +167,17 @@ def test_telemetry_that_is_missing_is_not_judged() -> None:
     assert hourly_events(nothing).is_empty()
 
 
+def test_a_holiday_is_quiet_and_leaves_no_trace() -> None:
+    values = traffic(5, days=26, windows=24)
+    values[23 * 24 : 24 * 24] *= 0.2
+    made = series_of(values[None], MONDAY, grain="hour")
+    day = MONDAY.date() + timedelta(days=23)
+    assert score_series(made).alarm[0, 23 * 24 : 24 * 24].any()
+    known = score_series(made.without([day, date(2020, 1, 1), date(2030, 1, 1)]))
+    assert not known.alarm.any() and np.isnan(known.score[0, 23 * 24 : 24 * 24]).all()
+    assert np.isfinite(known.score[0, 24 * 24 :]).all() and np.isfinite(made.values).all()
+
+
 def test_calls_become_series() -> None:
     at = [MONDAY + timedelta(minutes=m) for m in (1, 3, 4, 16, 17)]
     calls = pl.DataFrame(

@@ -145,6 +145,26 @@ def test_days_that_are_not_over_are_not_judged(tmp_path: Path) -> None:
     assert early.days["day"].max() == date(2026, 8, 19)
 
 
+def test_holidays_are_neither_judged_nor_learned_from(tmp_path: Path) -> None:
+    holidays = '\n[anomalies]\nholidays = [2026-08-20]\nbudgets = { "daily spend" = 0.5 }\n'
+    lab = small_lab(tmp_path, toml=holidays)
+    found = anomalies(lab)
+    assert found.events.is_empty()
+    free = found.days.filter(day=date(2026, 8, 20))
+    assert (
+        set(free["state"]) == {"holiday"} and free["alarm"].is_null().all() and free["score"].is_null().all()
+    )
+    after = found.days.filter(pl.col("day") > date(2026, 8, 20), value="Compute")
+    assert after["expected"].max() < 104, "what the holiday cost is no part of what is usual"  # type: ignore[operator]
+    # Without the line it is an anomaly, and what was kept of the one is not read for the other.
+    toml = tmp_path / "finops.toml"
+    toml.write_text(toml.read_text(encoding="utf-8").replace("2026-08-20", "2026-08-21"), encoding="utf-8")
+    assert anomalies(open_lab(tmp_path, progress=False)).roots.height == 1
+    toml.write_text(toml.read_text(encoding="utf-8").replace("daily spend", "daily"), encoding="utf-8")
+    with pytest.raises(InputError, match="no detector 'daily' has a budget"):
+        open_lab(tmp_path, progress=False)
+
+
 def test_months_are_looked_at_from_the_first_whole_one_that_could_be_judged(tmp_path: Path) -> None:
     found = anomalies(small_lab(tmp_path))
     judged = found.days.filter(state="judged")["day"].min()

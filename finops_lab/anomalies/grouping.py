@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -94,7 +95,10 @@ def events_of(
         rows += _of_slice(one, wholes, min_amount, min_share, detected)
     events = as_events(pl.DataFrame(rows, schema=EVENTS))
     if panel is not None:
-        told = rule_events(panel, min_amount=min_amount, min_share=min_share, detected=detected)
+        holidays = days.filter(pl.col("state") == "holiday")["day"].unique().to_list()
+        told = rule_events(
+            panel, min_amount=min_amount, min_share=min_share, detected=detected, holidays=holidays
+        )
         # First charges are new once: not an event of their own per day of the first week.
         events = as_events(pl.concat([events.filter(~pl.col("id").is_in(told["id"].implode())), told]))
     return with_roots(events)
@@ -106,6 +110,7 @@ def rule_events(
     min_amount: Decimal | int = 0,
     min_share: float = MIN_SHARE,
     detected: datetime | None = None,
+    holidays: Collection[date] = (),
 ) -> pl.DataFrame:
     """Return the events that rules find, not statistics: incomplete exports and first charges.
 
@@ -115,6 +120,8 @@ def rule_events(
         From `finops_lab.anomalies.panel.daily_panel`.
     min_amount, min_share, detected
         As in `events_of`; they do not hide an incomplete export.
+    holidays : collection of datetime.date
+        Days on which all may fall at once, and the export is whole.
 
     Returns
     -------
@@ -123,7 +130,7 @@ def rule_events(
         export lacks is not saved), and ``first charges`` per new slice, with the money of its first week.
     """
     metric, rows = panel.metric, []
-    found = incomplete_days(panel)
+    found = incomplete_days(panel).filter(~pl.col("day").is_in(list(holidays)))
     for (provider, currency), one in found.group_by("x_provider", "BillingCurrency", maintain_order=True):
         run = (one["at"].diff().fill_null(1) > GAP + 1).cast(pl.Int64).cum_sum()
         for _, part in one.group_by(run.alias("run"), maintain_order=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 import numpy as np
 import polars as pl
@@ -102,6 +102,14 @@ class Series:
         return replace(
             self, names=names, values=self.values[rows], evidence=self.evidence[rows], largest=largest
         )
+
+    def without(self, days: Collection[date]) -> Series:
+        """Return the series with nothing known of some days (UTC): these are not judged, and teach nothing."""
+        values, windows = self.values.copy(), timedelta(days=1) // GRAIN[self.grain]
+        for day in days:
+            at = (day - self.start.date()).days * windows
+            values[:, max(at, 0) : max(at + windows, 0)] = np.nan
+        return replace(self, values=values)
 
     def moment(self, window: int) -> datetime:
         """Return the begin of a window."""

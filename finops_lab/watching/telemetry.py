@@ -67,7 +67,8 @@ def telemetry(
     until = _until(lab, at)
     if until is None:
         return pl.DataFrame(schema=EVENTS)
-    place = place_of(lab, "telemetry", [sorted(allowed.items()), repr(EVENTS)], _inputs(lab, until))
+    settings = [sorted(allowed.items()), sorted(lab.config.anomalies.holidays), repr(EVENTS)]
+    place = place_of(lab, "telemetry", settings, _inputs(lab, until))
     keeps = store and lab.as_of is None
     if keeps and (found := kept(place, _SCHEMAS)) is not None:
         return found["events"]
@@ -129,7 +130,8 @@ def _hours(lab: Lab, until: datetime, budget: float) -> pl.DataFrame:
     found = []
     for series in (calls, jobs, gpus):
         with suppress(NoDataError):
-            found.append(hourly_events(score_series(series(), false_alarms_per_month=budget)))
+            known = series().without(lab.config.anomalies.holidays)
+            found.append(hourly_events(score_series(known, false_alarms_per_month=budget)))
     return pl.concat([_as_parts(one) for one in found]) if found else pl.DataFrame(schema=EVENTS)
 
 
@@ -163,4 +165,6 @@ def _drifts(lab: Lab, until: datetime, budget: float, store: bool) -> pl.DataFra
     else:
         if entries["BillingCurrency"].n_unique() == 1:  # shares of money in two currencies are none
             ratios.append(coverage_ratios(entries.filter(pl.col("x_ChargeDate") < until.date())))
-    return drifts(pl.concat(ratios), false_alarms_per_year=12 * budget)
+    holidays = list(lab.config.anomalies.holidays)
+    known = pl.concat(ratios).filter(~pl.col("day").is_in(holidays))
+    return drifts(known, false_alarms_per_year=12 * budget)
