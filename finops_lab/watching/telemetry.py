@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import polars as pl
 
 from finops_lab import bookkeeping, measuring
 from finops_lab.anomalies.drifts import drifts
-from finops_lab.anomalies.event import EVENTS, as_events
+from finops_lab.anomalies.event import EVENTS, SCOPES, as_events
 from finops_lab.anomalies.hourly import hourly_events, score_series
 from finops_lab.anomalies.metering import gpu_series, job_series, request_series
 from finops_lab.anomalies.ratios import coverage_ratios, idle_ratios, request_ratios
 from finops_lab.anomalies.runaway import runaways
-from finops_lab.anomalies.series import Series
+from finops_lab.anomalies.series import METRICS, Series
 from finops_lab.errors import NoDataError
 from finops_lab.ingestion import lake
 from finops_lab.lab import Lab
@@ -31,6 +32,8 @@ _TABLES = (*MOMENTS, "gpu_samples")
 # Reported money is tokens times prices: it would say the same once more.
 _HOURLY = ("requests", "tokens", "error_rate", "retry_share", "p95_ms")
 _BUSY = "gpu_util"  # kinds of utilization sample the same time of a GPU
+_NARROW = ("total", "team", "kind", "pool", "model", "feature")
+_PART = (0.75, 1.33)  # of a broader event's excess that makes a narrower one its root
 _FOLLOWS = {"tokens": "requests", "training_usd": "training_gpu_hours"}
 _SCHEMAS = {"events": EVENTS}
 
@@ -136,20 +139,46 @@ def _hours(lab: Lab, until: datetime, budget: float) -> pl.DataFrame:
 
 
 def _as_parts(events: pl.DataFrame) -> pl.DataFrame:
-    """Say which events follow from another of their slice: tokens from calls, dollars from GPU-hours."""
+    """Say which counts are the same as a narrower one's, and which follow from another of their slice.
+
+    Three quarters of the calls that are too many are one feature's: then the total's are part of them. Tokens
+    follow from calls, and dollars from GPU-hours.
+    """
     rows = events.rows(named=True)
-    causes = []
+    counts = [row for row in rows if METRICS[row["metric"]].kind == "count" and row["expected"] is not None]
+    roots: list[dict[str, Any]] = []
+    causes: dict[str, str] = {}
+    for row in sorted(counts, key=lambda r: (r["expected"], -_NARROW.index(r["dimension"]), r["id"])):
+        root = next((one for one in roots if _is_part(row, one)), None)
+        if root is None:
+            roots.append(row)
+        else:
+            causes[row["id"]] = root["id"]
     for row in rows:
-        found = (
-            one["id"]
-            for one in rows
-            if one["metric"] == _FOLLOWS.get(row["metric"])
-            and all(one[name] == row[name] for name in ("dimension", "value", "direction"))
-            and one["first"] <= row["last"]
-            and row["first"] <= one["last"]
-        )
-        causes.append(next(found, None))
-    return events.with_columns(pl.Series("cause_of", causes, pl.String))
+        same = [one for one in rows if _alike(row, one) and one["metric"] == _FOLLOWS.get(row["metric"])]
+        if same:
+            causes[row["id"]] = causes.get(same[0]["id"], same[0]["id"])
+    # What is part of one that follows is part of what that follows from.
+    told = [causes.get(causes.get(row["id"], ""), causes.get(row["id"])) for row in rows]
+    return events.with_columns(pl.Series("cause_of", told, pl.String))
+
+
+def _is_part(row: Mapping[str, Any], root: Mapping[str, Any]) -> bool:
+    if row["metric"] != root["metric"] or row["dimension"] == root["dimension"] or not _at_once(row, root):
+        return False
+    if any(None not in (row[name], root[name]) and row[name] != root[name] for name in SCOPES.values()):
+        return False
+    off, of_root = row["actual"] - row["expected"], root["actual"] - root["expected"]
+    return bool(off and _PART[0] <= of_root / off <= _PART[1])
+
+
+def _alike(row: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return _at_once(row, other) and all(row[name] == other[name] for name in ("dimension", "value"))
+
+
+def _at_once(row: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    overlap = other["first"] <= row["last"] and row["first"] <= other["last"]
+    return overlap and bool(row["direction"] == other["direction"])
 
 
 def _drifts(lab: Lab, until: datetime, budget: float, store: bool) -> pl.DataFrame:
