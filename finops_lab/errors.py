@@ -12,6 +12,7 @@ __all__ = [
     "NoDataError",
     "ReconciliationError",
     "RunError",
+    "plural",
     "printable",
 ]
 
@@ -69,6 +70,17 @@ def printable(text: str) -> str:
     'a�[2Jb'
     """
     return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def plural(count: int, noun: str) -> str:
+    """Write a count with its noun.
+
+    Examples
+    --------
+    >>> plural(1, "month"), plural(1200, "row")
+    ('1 month', '1,200 rows')
+    """
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 class InputError(FinopsError):

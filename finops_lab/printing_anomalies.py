@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from finops_lab.alerting.payloads import record
+from finops_lab.anomalies.sentence import metric_words
 from finops_lab.errors import printable
 from finops_lab.money import format_money
 
@@ -60,12 +61,12 @@ def what(event: Mapping[str, Any]) -> str:
     Examples
     --------
     >>> what({"metric": "EffectiveCost", "dimension": "team", "value": "search"})
-    'EffectiveCost of team search'
+    'Effective cost of team search'
     >>> what({"metric": "p95_ms", "dimension": "total", "value": None})
-    'p95_ms of everything'
+    'P95 latency of everything'
     """
     whose = "everything" if event["value"] is None else f"{event['dimension']} {event['value']}"
-    return f"{event['metric']} of {whose}"
+    return f"{metric_words(str(event['metric']))} of {whose}"
 
 
 def figure(value: float | None, event: Mapping[str, Any]) -> str:
@@ -75,6 +76,8 @@ def figure(value: float | None, event: Mapping[str, Any]) -> str:
     --------
     >>> figure(1234.5, {"unit": "USD", "BillingCurrency": "USD"}), figure(0.034, {"unit": "ratio"})
     ('$1,234', '3.40%')
+    >>> figure(3.0, {"unit": "changes"}), figure(1234.5, {"unit": "hours"})
+    ('3 changes', '1,234 hours')
     """
     if value is None:
         return "—"
@@ -83,7 +86,8 @@ def figure(value: float | None, event: Mapping[str, Any]) -> str:
     if event["unit"] == event.get("BillingCurrency") and event["unit"] is not None:
         # A statistic becomes a decimal for display only.
         return format_money(Decimal(f"{value:.2f}"), event["unit"], decimals=0)
-    return f"{value:,.{0 if abs(value) >= 100 else 3}f} {event['unit'] or ''}".rstrip()
+    written = f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return f"{written} {event['unit'] or ''}".rstrip()
 
 
 def money_at_stake(event: Mapping[str, Any]) -> str:

@@ -206,19 +206,20 @@ def test_half_of_the_longer_one_is_what_makes_two_events_one(days: int, alike: i
     assert alerting.alerts(events(drift, other), now=DAY + timedelta(days=31)).height == alike
 
 
-def test_an_alert_takes_the_highest_severity_of_its_events_and_keeps_the_id_of_the_earliest() -> None:
+def test_an_alert_takes_the_severity_and_the_id_of_its_worst_event_and_begins_with_the_earliest() -> None:
     early = event(
         dimension="pool", value="h100", id="early", kind="telemetry", metric="gpu_hours", excess_amount=None
     )
     worse = event(dimension="pool", value="h100", id="worse", first=DAY + timedelta(hours=2), grain="hour",
                   excess_amount=Decimal(900))  # fmt: skip
     (row,) = alerting.alerts(events(early, worse), now=NOON).rows(named=True)
-    assert (row["id"], row["event"], row["severity"], row["events"]) == (
-        "early",
+    assert (row["id"], row["event"], row["severity"], row["begin"]) == (
+        "worse",
         "worse",
         "page",
-        ["early", "worse"],
+        early["first"],
     )
+    assert row["events"] == ["early", "worse"]
 
 
 @st.composite

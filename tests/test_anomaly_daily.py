@@ -23,6 +23,7 @@ from finops_lab.anomalies.event import EVENTS, as_events, event_id
 from finops_lab.anomalies.expected import START, expect
 from finops_lab.anomalies.grouping import events_of, with_roots
 from finops_lab.anomalies.panel import BY, Floats, Panel, daily_panel, panel_of
+from finops_lab.anomalies.recurring import recurs
 from finops_lab.anomalies.rules import incomplete_days, new_slices
 from finops_lab.errors import InputError, NoDataError
 
@@ -294,6 +295,21 @@ def test_one_service_that_stops_is_spend_not_an_export() -> None:
     assert fell["direction"] == "down" and fell["excess_amount"] < -2000
 
 
+def test_on_a_holiday_all_may_fall_and_the_export_is_whole() -> None:
+    values = spend(90)[0]
+    rows = [
+        (FIRST + timedelta(days=n), "p", f"s{k}", "t", f"{amount * (0.4 if n in (70, 71, 72) else 1):.6f}")
+        for n, amount in enumerate(values)
+        for k in range(4)
+    ]
+    panel = daily_panel(ledger(rows), ("total", "service"))
+    holidays = [FIRST + timedelta(days=n) for n in (70, 71, 72)]
+    assert set(events_of(detect(panel), panel=panel)["detector"]) == {"incomplete export"}
+    days = detect(panel, holidays=holidays)
+    assert events_of(days, panel=panel).is_empty()
+    assert set(days.filter(state="holiday")["day"]) == set(holidays)
+
+
 def test_a_new_service_is_told_with_its_money() -> None:
     start = FIRST + timedelta(days=40)
     new = [(start + timedelta(days=i), "A", "w", "search", "70.5") for i in range(20)]
@@ -334,6 +350,30 @@ def test_little_money_is_no_event() -> None:
     ][0]
     assert events_of(days, min_amount=excess)["excess_amount"].max() == excess
     assert excess not in events_of(days, min_amount=excess + Decimal("0.01"))["excess_amount"].to_list()
+
+
+def test_runs_that_come_again_and_again_are_judged_by_their_size() -> None:
+    """A retrain of one to three days, each 9 to 20 days at random, on machines that run all along."""
+    rng, days = np.random.default_rng(1), 400
+    values = 100 * np.exp(rng.normal(0, 0.03, (10, days)))
+    for row in values:
+        begin = int(rng.integers(0, 20))
+        while begin < days - 30:
+            lasts = int(rng.integers(1, 4))
+            row[begin : begin + lasts] += 1000 * rng.lognormal(0, 0.15) * rng.dirichlet(np.full(lasts, 5.0))
+            begin += int(rng.integers(9, 21))
+        row[days - 15] += 4000
+    found = detect(panel_of(values, FIRST))
+    events = events_of(found)
+    large = events.filter(pl.col("first").dt.date() == FIRST + timedelta(days=days - 15))
+    assert large["value"].n_unique() == 10 and large["actual"].min() > 4000  # type: ignore[operator]
+    usual = events.filter(pl.col("first").dt.date() < FIRST + timedelta(days=days - 30))
+    months = found.filter(state="judged").height / 30.4375
+    # About two runs a month; no more are told than a budget of one a month may spend.
+    assert usual.height <= calibrate.MOST * months
+    # What recurs has to have come at least four times, of about one size, to be that.
+    assert recurs(1100.0, [1000.0] * 4) and not recurs(1100.0, [1000.0] * 3)
+    assert not recurs(2000.0, [1000.0] * 8) and not recurs(1000.0, [10.0, 100.0, 1000.0, 10000.0])
 
 
 def test_an_event_of_the_total_is_part_of_the_service_that_made_it() -> None:

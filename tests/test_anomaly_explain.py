@@ -108,7 +108,7 @@ def test_hours_are_held_against_the_hours_of_the_weeks_before() -> None:
     told = explain(one, rows)
     assert (told.actual, told.expected, told.currency) == (16, 5, None)
     assert told.sentence.startswith(
-        "GPU hours was 11 hours above the 5 hours expected on 5 October 2026 from 09:00 to 11:00 UTC"
+        "GPU-hours were 11 above the 5 expected on 5 October 2026 from 09:00 to 11:00 UTC"
     )
 
 
@@ -555,7 +555,7 @@ def test_a_metric_that_does_not_add_up_is_told_by_its_own_figures() -> None:
     deploys = pl.DataFrame({"ts": [at(-1)], "service": ["chat"], "kind": ["deploy"], "model": ["m"]})
     told = explain(one, None, deploys=deploys)
     assert told.sentence == (
-        "P95 of m was 320 ms above the 100 ms expected on 5 October 2026:"
+        "P95 latency of m was 320 ms above the 100 ms expected on 5 October 2026:"
         " coincides with deploy of chat, 1 hour before."
     )
     assert told.excess is None and told.slices.is_empty() and told.bridge.is_empty()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
@@ -122,6 +123,40 @@ def test_rows_of_a_sampled_log_that_stand_for_many_calls_are_no_surge() -> None:
     assert both == [False, True]
 
 
+def tokens(seed: int, rows: int, days: int, calls: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return tokens per hour of calls that differ in size as they do, and sums of squares and cubes over them."""
+    rng = np.random.default_rng(seed)
+    shape = 1 + 0.6 * np.sin(np.arange(days * 24) / 24 * 2 * np.pi)
+    count = rng.poisson(calls * shape, (rows, days * 24))
+    at = np.repeat(np.arange(count.size), count.ravel())
+    each = 1000 * rng.lognormal(0, 1.2, at.size)
+    sums = [np.bincount(at, each**power, count.size).reshape(count.shape) for power in (1, 2, 3)]
+    with np.errstate(invalid="ignore"):
+        return sums[0], sums[1] / sums[0], sums[2] / sums[1]
+
+
+def test_a_few_long_prompts_in_a_sampled_log_are_no_surge_of_tokens() -> None:
+    values, evidence, largest = tokens(1, 40, 70, 3.0)
+    made = series_of(values, MONDAY, grain="hour", metric="tokens", evidence=evidence)
+    found = [
+        hourly_events(score_series(one, false_alarms_per_month=0.5)).height
+        for one in (made, replace(made, largest=largest))
+    ]
+    # 40 series x 49 days are 64 series-months: 32 windows may be false alarms.
+    assert found[1] <= 32 < found[0]
+
+
+def test_prompts_that_run_away_are_seen_in_the_hour_at_as_many_calls() -> None:
+    values, evidence, largest = tokens(2, 20, 24, 300.0)
+    hour = 23 * 24 + 14
+    for one in (values, evidence, largest):
+        one[:, hour] *= 10
+    made = series_of(values, MONDAY, grain="hour", metric="tokens", evidence=evidence)
+    found = score_series(replace(made, largest=largest))
+    assert found.alarm[:, hour].all()
+    assert (values[:, hour] > found.high[:, hour]).all()
+
+
 def test_telemetry_that_is_missing_is_not_judged() -> None:
     values = traffic(5, windows=24)
     values[-30:-3] = np.nan
@@ -130,6 +165,17 @@ def test_telemetry_that_is_missing_is_not_judged() -> None:
     assert np.isfinite(found.score[0, -3:]).all()
     nothing = score_series(series_of(np.full((2, 30 * 24), np.nan), MONDAY, grain="hour"))
     assert hourly_events(nothing).is_empty()
+
+
+def test_a_holiday_is_quiet_and_leaves_no_trace() -> None:
+    values = traffic(5, days=26, windows=24)
+    values[23 * 24 : 24 * 24] *= 0.2
+    made = series_of(values[None], MONDAY, grain="hour")
+    day = MONDAY.date() + timedelta(days=23)
+    assert score_series(made).alarm[0, 23 * 24 : 24 * 24].any()
+    known = score_series(made.without([day, date(2020, 1, 1), date(2030, 1, 1)]))
+    assert not known.alarm.any() and np.isnan(known.score[0, 23 * 24 : 24 * 24]).all()
+    assert np.isfinite(known.score[0, 24 * 24 :]).all() and np.isfinite(made.values).all()
 
 
 def test_calls_become_series() -> None:

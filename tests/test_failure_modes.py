@@ -75,13 +75,13 @@ def daily(values: np.ndarray, *, share: bool = False, calls: float = 1e6, unit: 
     )
 
 
-def noise(seed: int, rows: int, days: int, spread: float = 0.04) -> np.ndarray:
-    """Return noise whose days correlate by 0.3, on weekdays that differ."""
+def noise(seed: int, rows: int, days: int, alike: float = 0.3, weekend: float = 0.1) -> np.ndarray:
+    """Return noise whose days correlate, on weekdays that differ."""
     rng = np.random.default_rng(seed)
-    steps = rng.normal(0, spread, (rows, days))
+    steps = rng.normal(0, 0.04, (rows, days))
     for day in range(1, days):
-        steps[:, day] = 0.3 * steps[:, day - 1] + (1 - 0.09) ** 0.5 * steps[:, day]
-    weekdays = np.array([0, 0, 0, 0, 0, 0.1, 0.1])[np.arange(days) % 7]
+        steps[:, day] = alike * steps[:, day - 1] + (1 - alike**2) ** 0.5 * steps[:, day]
+    weekdays = np.array([0, 0, 0, 0, 0, weekend, weekend])[np.arange(days) % 7]
     return np.asarray(np.exp(steps + weekdays))
 
 
@@ -113,10 +113,12 @@ def test_steps_and_drifts_of_a_ratio_are_found(change: Any, within: int) -> None
     )
 
 
-def test_ratios_that_stay_are_silent_at_the_stated_rate() -> None:
-    found = drifts(daily(noise(2, 40, 42 + 180)), false_alarms_per_year=0.5)
-    # 40 series x half a year at 0.5 a year: 10, and twice the standard deviation of a Poisson number.
-    assert found.height <= 10 + 2 * 10**0.5
+@pytest.mark.parametrize("alike", [0.0, 0.3, 0.5])
+def test_ratios_that_stay_are_silent_at_the_stated_rate_however_days_hang_together(alike: float) -> None:
+    values = noise(2, 100, 35 + 365, alike=alike, weekend=0.0)  # no weekday hides what is alike
+    found = drifts(daily(values), false_alarms_per_year=0.5, smallest_change=1e-6)
+    # 100 series x a year at 0.5 a year: 50, and twice the standard deviation of a Poisson number.
+    assert found.height <= 50 + 2 * 50**0.5
 
 
 def test_one_odd_day_is_no_drift_and_few_calls_are_no_step() -> None:

@@ -647,7 +647,8 @@ share_above = "0.2"
 teams_at_least = 3
 [anomalies]
 false_alarms_per_month = 0.25
-budgets = { daily = 0.5 }
+budgets = { "daily spend" = 0.5 }
+holidays = [2026-12-25]
 by = ["team"]
 least_amount = "25.50"
 [[alerts]]

@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from helpers import PLAIN_TOML, cost_row, put, write_lab
@@ -144,6 +145,26 @@ def test_days_that_are_not_over_are_not_judged(tmp_path: Path) -> None:
     assert early.days["day"].max() == date(2026, 8, 19)
 
 
+def test_holidays_are_neither_judged_nor_learned_from(tmp_path: Path) -> None:
+    holidays = '\n[anomalies]\nholidays = [2026-08-20]\nbudgets = { "daily spend" = 0.5 }\n'
+    lab = small_lab(tmp_path, toml=holidays)
+    found = anomalies(lab)
+    assert found.events.is_empty()
+    free = found.days.filter(day=date(2026, 8, 20))
+    assert (
+        set(free["state"]) == {"holiday"} and free["alarm"].is_null().all() and free["score"].is_null().all()
+    )
+    after = found.days.filter(pl.col("day") > date(2026, 8, 20), value="Compute")
+    assert after["expected"].max() < 104, "what the holiday cost is no part of what is usual"  # type: ignore[operator]
+    # Without the line it is an anomaly, and what was kept of the one is not read for the other.
+    toml = tmp_path / "finops.toml"
+    toml.write_text(toml.read_text(encoding="utf-8").replace("2026-08-20", "2026-08-21"), encoding="utf-8")
+    assert anomalies(open_lab(tmp_path, progress=False)).roots.height == 1
+    toml.write_text(toml.read_text(encoding="utf-8").replace("daily spend", "daily"), encoding="utf-8")
+    with pytest.raises(InputError, match="no detector 'daily' has a budget"):
+        open_lab(tmp_path, progress=False)
+
+
 def test_months_are_looked_at_from_the_first_whole_one_that_could_be_judged(tmp_path: Path) -> None:
     found = anomalies(small_lab(tmp_path))
     judged = found.days.filter(state="judged")["day"].min()
@@ -171,6 +192,73 @@ def test_a_lab_of_a_date_keeps_nothing(tmp_path: Path) -> None:
         spend(lab, budget=0)
 
 
+def test_the_samples_spend_is_cut_as_asked_and_its_tokens_keep_their_budget_of_false_alarms(
+    sample: Watched,
+) -> None:
+    cuts = {"total", "provider", "service", "team", "model", "feature"}
+    assert set(sample.days["dimension"]) == cuts
+    calls = sample.lab.table("inference_requests")
+    values = calls.select(pl.col("team", "model", "feature").drop_nulls().n_unique()).collect().row(0)
+    days = calls.select(pl.col("ts_start").dt.date().n_unique()).collect().item() - 21
+    # Nothing of tokens was planted in the days that are judged: the log holds one call in thousands.
+    found = sample.events.filter(detector="hour of week", metric="tokens")
+    assert found.height <= 0.1 * (1 + sum(values)) * days / 30.4375
+
+
+def test_tokens_gpu_hours_and_training_are_watched_by_the_hour(tmp_path: Path) -> None:
+    """Prompts ten times as long at as many calls; twelve jobs where one is usual, and GPUs that nobody held."""
+    begin, rng = datetime(2026, 9, 7, tzinfo=UTC), np.random.default_rng(2)
+    surge = begin + timedelta(days=21, hours=14)
+    calls, jobs, samples = [], [], []
+    for n in range(22 * 24):
+        at = begin + timedelta(hours=n)
+        usual = at != surge
+        stamp = f"{at:%Y-%m-%dT%H}"
+        sizes = rng.lognormal(7, 0.5, rng.poisson(30)) * (1 if usual else 10)
+        calls += [f"{stamp}:{m % 60:02d}:00Z,m,chat,ok,search,{size:.0f}" for m, size in enumerate(sizes)]
+        for job in range(n % 4 == 2 if usual else 12):
+            ends = f"{at + timedelta(hours=1):%Y-%m-%dT%H}"
+            jobs.append(f"j{n}-{job},eval,completed,m,research,{stamp}:00:00Z,{ends}:00:00Z,1,2.50")
+        samples += [f"{stamp}:00:00Z,3600,g{gpu},H100,p,gpu_util,0.5" for gpu in range(4 if usual else 24)]
+    write_lab(
+        tmp_path,
+        {
+            "inference_requests.csv": "\n".join(
+                ["ts_start,model,operation,status,team,input_uncached_tokens", *calls]
+            ),
+            "training_jobs.csv": "\n".join(
+                ["job_id,kind,state,model,team,ts_start,ts_end,gpu_count,cost_usd", *jobs]
+            ),
+            "gpu_samples.csv": "\n".join(
+                ["ts,interval_s,gpu_uuid,gpu_model,pool_id,util_kind,util", *samples]
+            ),
+        },
+    )
+    found = anomalies(open_lab(tmp_path, progress=False))
+    hourly = found.events.filter(grain="hour", detector="hour of week")
+    assert set(hourly["first"]) == {surge} and set(hourly["last"]) == {surge}
+    assert set(hourly["detected"]) == {surge + timedelta(hours=1)}
+    slices = {
+        metric: set(part["dimension"]) for (metric,), part in hourly.group_by("metric", maintain_order=True)
+    }
+    assert slices == {
+        "tokens": {"total", "team", "model"},
+        "gpu_hours": {"total", "pool"},
+        "training_gpu_hours": {"total", "team", "model", "kind"},
+        "training_usd": {"total", "team", "model", "kind"},
+    }
+    # Dollars of the jobs are those of their GPU-hours: one thing happened, with its money.
+    dollars = hourly.filter(metric="training_usd", dimension="total").row(0, named=True)
+    assert dollars["excess_amount"] == pytest.approx(Decimal("27.50"), abs=1)
+    roots = found.roots.filter(grain="hour", detector="hour of week")
+    assert dollars["cause_of"] in roots.filter(metric="training_gpu_hours")["id"].to_list()
+    # All are of one model or one pool: that is told once, and the rest as parts of it.
+    assert sorted(roots.select("metric", "dimension").rows()) == [
+        ("gpu_hours", "pool"), ("tokens", "model"), ("training_gpu_hours", "model"),
+    ]  # fmt: skip
+    assert set(hourly["cause_of"].drop_nulls()) == set(roots["id"])
+
+
 def test_what_is_asked_must_make_sense(sample: Watched) -> None:
     with pytest.raises(InputError, match="until 2026-09-01 lies before"):
         anomalies(sample.lab, since="2026-10-01", until="2026-09-01")
@@ -186,7 +274,7 @@ def test_the_command_line_prints_anomalies_with_money_and_a_sentence_and_writes_
     done = run("anomalies", "--lab", lab.folder, "--since", "2026-08-01", "--json", out)
     assert done.returncode == 0, done.stderr
     (row,) = [line for line in done.stdout.splitlines() if "2026-08-20" in line]
-    assert "EffectiveCost of service Compute" in row
+    assert "Effective cost of service Compute" in row
     assert all(text in row for text in ("$510", "$101", "+$409", "open"))
     assert "Effective cost in Compute was $409 above the $101 expected on 20 August 2026" in done.stdout
     written = json.loads(out.read_text(encoding="utf-8"))

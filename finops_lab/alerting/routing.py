@@ -39,7 +39,8 @@ def alerts(
 
     Each event goes to the first rule that fits. What was planned, is too small, has not lasted long
     enough, or was judged a false alarm or expected is not told. Events of one cause are one alert
-    (`finops_lab.alerting.grouping.groups_of`), of the highest severity of those that are told.
+    (`finops_lab.alerting.grouping.groups_of`), of the highest severity of those that are told, with the id of
+    the one that matters most: of that severity, no part of another, with the most money at stake.
     Tickets wait while `Rules.waits` say so; pages do not.
 
     Parameters
@@ -110,8 +111,8 @@ def _alert(
     sentences: Mapping[str, str],
 ) -> dict[str, Any]:
     """Make one alert of events of one cause, ordered by begin."""
-    first = group[0]
-    _close(group, first)
+    first, head = group[0], min(group, key=_importance)
+    _close(group, head)
     told = [row for row in group if row["state"] == "send"]
     # Without one to tell, the alert says what is closest to being told.
     waiting = [row for row in group if row["state"] == "waiting"]
@@ -123,7 +124,7 @@ def _alert(
     named = [row["sinks"] for row in told]
     made = {name: most[name] for name in ALERTS if name in most and name not in ("id", "severity")}
     made |= {
-        "id": first["id"],
+        "id": head["id"],
         "severity": most["told"],
         "sentence": sentences.get(most["id"]) or sentence(most),
         "event": most["id"],
@@ -146,8 +147,8 @@ def _alert(
     return made
 
 
-def _close(group: Sequence[dict[str, Any]], first: Mapping[str, Any]) -> None:
-    """Close what people judged a false alarm or expected, its parts, and tickets about the same."""
+def _close(group: Sequence[dict[str, Any]], head: Mapping[str, Any]) -> None:
+    """Close what people judged a false alarm or expected, its parts, and tickets about the same as the head."""
     judged = {row["id"]: row["status"] for row in group}
     for _ in group:  # a chain of parts is no longer than the group
         for row in group:
@@ -156,7 +157,7 @@ def _close(group: Sequence[dict[str, Any]], first: Mapping[str, Any]) -> None:
     for row in group:
         verdict = judged[row["id"]]
         if verdict == "open" and row["told"] != "page":
-            verdict = judged[first["id"]]
+            verdict = judged[head["id"]]
         row["status"] = verdict
         if verdict in _JUDGED_OFF and row["state"] in ("send", "waiting"):
             row |= {"state": "closed", "why": f"judged: {verdict}"}

@@ -22,6 +22,8 @@ _METRICS = {
     "ContractedCost": "Contracted cost",
     "gpu_hours": "GPU-hours",
     "p95_ms": "P95 latency",
+    "training_gpu_hours": "Training GPU-hours",
+    "training_usd": "Reported training cost",
 }
 
 

@@ -36,6 +36,8 @@ class Judged:
         How many events one of the series' unit is.
     noise : numpy.ndarray
         Relative spread beyond that of counting.
+    sure : numpy.ndarray
+        Events that come without chance, beside those; 0 but for uneven rows.
     """
 
     kind: str
@@ -43,6 +45,7 @@ class Judged:
     expected: Floats
     events: Floats
     noise: Floats
+    sure: Floats
 
     def spread(self) -> Floats:
         """Return the spread of an event count around its expectation."""
@@ -60,7 +63,9 @@ class Found:
     up: Bools
 
 
-def judged(values: Floats, evidence: Floats, base: Floats, kind: str, reach: int) -> Judged:
+def judged(
+    values: Floats, evidence: Floats, base: Floats, kind: str, reach: int, largest: Floats | None = None
+) -> Judged:
     """Turn values into independent events, and learn their noise from the days before each.
 
     Parameters
@@ -71,10 +76,19 @@ def judged(values: Floats, evidence: Floats, base: Floats, kind: str, reach: int
         ``count``, ``ratio`` or ``level``.
     reach : int
         First day that is asked for.
+    largest : numpy.ndarray, optional
+        Of a count of uneven rows: `Series.largest`.
 
     Returns
     -------
     Judged
+
+    Notes
+    -----
+    A sum of many rows that differ in size has a longer tail than as many rows of one size: three times
+    the tokens are more often one long call than three times the calls. A sum of uneven rows is taken for a
+    part without chance, and Poisson many rows of the size of the largest: mean, variance and third moment
+    are those of the sum itself (of a compound Poisson sum: the rows' number times the moments of a row).
     """
     rows, days, windows = values.shape
     events = np.ones_like(values)
@@ -100,7 +114,12 @@ def judged(values: Floats, evidence: Floats, base: Floats, kind: str, reach: int
         noise[:, day] = np.where(count >= 100, own, _USUAL_NOISE)
     flat = (rows, days * windows)
     seen, wanted, events = (one.reshape(flat) for one in (seen, wanted, events))
-    return Judged(kind, seen, wanted, events, np.repeat(noise, windows, axis=1))
+    noise, sure = np.repeat(noise, windows, axis=1), np.zeros(flat)
+    if largest is not None:
+        alike = np.repeat(_alike(values, evidence, largest), windows, axis=1)
+        sure = (1 - alike) * alike * wanted
+        seen, wanted, events, noise = alike * seen - sure, alike**2 * wanted, alike * events, noise / alike
+    return Judged(kind, seen, wanted, events, noise, sure)
 
 
 def _each(values: Floats, evidence: Floats) -> Floats:
@@ -109,6 +128,17 @@ def _each(values: Floats, evidence: Floats) -> Floats:
     squares = _before(np.where(told, values * evidence, 0.0).sum(axis=2), TAIL_DAYS)
     sums = _before(np.where(told, values, 0.0).sum(axis=2), TAIL_DAYS)
     return np.where(sums > 0, squares / np.maximum(sums, 1e-300), 1.0)
+
+
+def _alike(values: Floats, evidence: Floats, largest: Floats) -> Floats:
+    """Return what a row usually adds over what the largest add, 1 where all are alike, by four weeks before."""
+    told = np.isfinite(largest) & np.isfinite(evidence) & (values > 0)
+    sums, squares, cubes = (
+        _before(np.where(told, one, 0.0).sum(axis=2), TAIL_DAYS)
+        for one in (values, values * evidence, values * evidence * largest)
+    )
+    known = (sums > 0) & (cubes > 0)
+    return np.where(known, np.minimum(squares**2 / np.where(known, sums * cubes, 1.0), 1.0), 1.0)
 
 
 def _rare(values: Floats) -> Floats:
@@ -173,11 +203,12 @@ def alarms(
         np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape, np.bool_), np.ones(shape, np.bool_)
     )
     for length, up in tests:
-        seen, wanted = (trailing(one, length) for one in (what.seen, what.expected))
+        seen, wanted, sure = (trailing(one, length) for one in (what.seen, what.expected, what.sure))
         score = np.full(shape, np.nan)
         at = slice(first * windows, None)
         score[:, at] = _scores(what.kind, seen[:, at], wanted[:, at], what.noise[:, at], up=up)
-        changed = seen >= wanted * (1 + smallest) if up else seen <= wanted * (1 - smallest)
+        most = (wanted + sure) * (1 + smallest if up else 1 - smallest)
+        changed = seen + sure >= most if up else seen + sure <= most
         if length > 1:  # what is over is no alarm any more
             changed &= what.seen > what.expected if up else what.seen < what.expected
         limit = _limits(score, changed, chance, first, begin, windows)

@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from finops_lab.anomalies.attribution import span_of
+from finops_lab.errors import plural
 
 __all__ = ["CAUSES", "KINDS", "coincidences"]
 
@@ -100,8 +101,8 @@ def coincidences(
         if frame is None:
             continue
         for ts, what, said in read(frame.lazy(), begin - before, over):
-            if ts >= end:
-                continue
+            if ts >= end or (kind == "job" and said["resource"] == event.get("value")):
+                continue  # a job is no cause of itself
             match, matched = _match(said, scope)
             if match <= 0:
                 continue
@@ -177,16 +178,23 @@ def _jobs(frame: pl.LazyFrame, begin: datetime, end: datetime) -> list[_Row]:
         .agg(
             pl.col("_ts", "kind", "team", "model", "instance_type").first(),
             pl.len().alias("attempts"),
-            (pl.col("state") == "completed").any().alias("done"),
-            (pl.col("state") == "running").any().alias("running"),
         )
     )
+    # Attempts outside of the time looked at tell what became of the job, too.
+    ever = _within(frame, "ts_start", datetime.min, datetime.max)
+    went_on = ever.filter(pl.col("state").is_in(["completed", "running"]))
+    rows = rows.join(
+        went_on.select("job_id", pl.lit(True).alias("done")).unique(),
+        on="job_id",
+        how="left",
+        maintain_order="left",
+    )
     found: list[_Row] = []
-    for job, ts, kind, team, model, machine, attempts, done, running in rows.collect().iter_rows():
+    for job, ts, kind, team, model, machine, attempts, done in rows.collect().iter_rows():
         what = f"{kind} {job}" if kind and not str(job).startswith(str(kind)) else str(job)
         what = f"job {what} started"
         what += f" {attempts} times" if attempts > 1 else ""
-        what += "" if done or running else ", never completed"
+        what += "" if done else ", never completed"
         found.append((ts, what, {"team": team, "model": model, "machine type": machine, "resource": job}))
     return found
 
@@ -205,7 +213,7 @@ def _scale_events(frame: pl.LazyFrame, begin: datetime, end: datetime) -> list[_
     )
     found: list[_Row] = []
     for pool, ts, first, unit, most, times in rows.collect().iter_rows():
-        what = f"{times} scale event{'s' if times > 1 else ''} of {pool}"
+        what = f"{plural(times, 'scale event')} of {pool}"
         what += f", {first:g} to at most {most:g} {unit}s" if first is not None and most is not None else ""
         found.append((ts, what, {"pool": pool}))
     return found
@@ -220,7 +228,7 @@ def _evictions(frame: pl.LazyFrame, begin: datetime, end: datetime) -> list[_Row
     )
     found: list[_Row] = []
     for job, machine, region, provider, ts, times in rows.collect().iter_rows():
-        what = f"{times} eviction{'s' if times > 1 else ''} of {machine or 'spot capacity'}"
+        what = f"{plural(times, 'eviction')} of {machine or 'spot capacity'}"
         what += f" under {job}" if job else ""
         said = {"provider": provider, "region": region, "machine type": machine, "resource": job}
         found.append((ts, what, said))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from datetime import date
+
 import numpy as np
 import polars as pl
 
@@ -16,11 +19,15 @@ from finops_lab.money import MONEY
 __all__ = ["STATES", "detect"]
 
 _HIGHEST = 690.0  # log of the largest amounts that are numbers
-STATES = ("judged", "no charges yet", "not enough history", "export incomplete", "no data")
+STATES = ("judged", "no charges yet", "not enough history", "export incomplete", "no data", "holiday")
 
 
 def detect(
-    panel: Panel, *, false_alarms_per_month: float = 1.0, calibration: Calibration = SHIPPED
+    panel: Panel,
+    *,
+    false_alarms_per_month: float = 1.0,
+    calibration: Calibration = SHIPPED,
+    holidays: Collection[date] = (),
 ) -> pl.DataFrame:
     """Judge every day of every slice from the days before it.
 
@@ -32,6 +39,8 @@ def detect(
         How many false alarms a clean slice may raise in a month. More than 0.4 are never spent.
     calibration : Calibration
         What is passed how often on clean days: shipped, or learned by `calibrate.learn` from own days.
+    holidays : collection of datetime.date
+        Days that are known to be unlike others: they are not judged, and teach nothing.
 
     Returns
     -------
@@ -50,7 +59,6 @@ def detect(
 
     Examples
     --------
-    >>> from datetime import date
     >>> from finops_lab.anomalies.panel import panel_of
     >>> spend = 100 * np.exp(np.random.default_rng(1).normal(0, 0.03, (1, 80)))
     >>> spend[0, 70] *= 3
@@ -58,8 +66,8 @@ def detect(
     >>> days.filter("alarm").select("day", "direction").rows()
     [(datetime.date(2026, 10, 10), 'up')]
     """
-    incomplete = incomplete_days(panel)
-    unknown = without_incomplete(panel, incomplete)
+    free = np.array([day in holidays for day in panel.days], dtype=np.bool_)
+    unknown = without_incomplete(panel, incomplete_days(panel)) | free
     limit = calibrate.threshold(false_alarms_per_month)
     found = expect(panel.values, unknown, panel.days)
     score, side = calibrate.scores(found, calibration)
@@ -68,8 +76,8 @@ def detect(
     reach = calibrate.reach(limit, calibration) * found.spread
     before = ~unknown & (found.age <= JUDGED)
     state = np.select(
-        [found.age == 0, unknown & ~panel.missing, unknown, before],
-        ["no charges yet", "export incomplete", "no data", "not enough history"],
+        [found.age == 0, unknown & free & ~panel.missing, unknown & ~panel.missing, unknown, before],
+        ["no charges yet", "holiday", "export incomplete", "no data", "not enough history"],
         "judged",
     )
     rows, columns = panel.values.shape

@@ -77,7 +77,8 @@ class Explanation:
     similar : polars.DataFrame
         `finops_lab.anomalies.similar.SIMILAR`: earlier events and what became of them.
     sentence : str
-        All of it, to read.
+        All of it, to read. Of spend it tells the detector's own actual and expected, which know fees and
+        growth; the parts are shares of the change against the weeks before.
     """
 
     event: Mapping[str, Any]
@@ -179,6 +180,8 @@ def explain(
     'Effective cost was $3,000 above the $511 expected on 26 October 2026: all of it is service Storage.'
     """
     row = _row(event)
+    if row.get("direction") == "down":
+        jobs = None  # one that starts saves nothing
     told = [
         kind
         for kind, frame in (
@@ -208,16 +211,21 @@ def explain(
     unit = row.get("BillingCurrency") if row.get("unit") == row.get("BillingCurrency") else None
     currency = of.currency if of else unit
     first = found.filter(rank=1)
+    # The detector knows fees and growth that weeks before do not: its figures are told, and our parts of them.
+    own = of is None or (row.get("kind") == "spend" and row.get("expected") is not None)
+    agree = of is None or not own or (of.actual >= of.expected) == (row["actual"] >= row["expected"])
     text = sentence(
         row,
-        actual=actual if of else row.get("actual"),
-        expected=wanted if of else row.get("expected"),
+        actual=row.get("actual") if own else actual,
+        expected=row.get("expected") if own else wanted,
         currency=currency,
-        found=[pinned(of, ranked[0], member) for member in ranked[0].members] if of and ranked else [],
+        found=[pinned(of, ranked[0], member) for member in ranked[0].members]
+        if of and ranked and agree
+        else [],
         held=_held(path),
         share=float(first["share"].sum()) if of else None,
         enough=enough,
-        bridge=bridge_words(bridged) if bridged.height else None,
+        bridge=bridge_words(bridged) if bridged.height and agree else None,
         causes=causes_words(causes, told, before),
         similar=similar,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -13,6 +14,7 @@ import polars as pl
 from finops_lab.anomalies.calibrate import GAP
 from finops_lab.anomalies.event import EVENTS, SCOPES, as_events, event_id
 from finops_lab.anomalies.panel import Floats, Panel
+from finops_lab.anomalies.recurring import WEEKS, recurs
 from finops_lab.anomalies.rules import incomplete_days, new_slices
 
 __all__ = ["MIN_SHARE", "events_of", "rule_events", "with_roots"]
@@ -93,7 +95,10 @@ def events_of(
         rows += _of_slice(one, wholes, min_amount, min_share, detected)
     events = as_events(pl.DataFrame(rows, schema=EVENTS))
     if panel is not None:
-        told = rule_events(panel, min_amount=min_amount, min_share=min_share, detected=detected)
+        holidays = days.filter(pl.col("state") == "holiday")["day"].unique().to_list()
+        told = rule_events(
+            panel, min_amount=min_amount, min_share=min_share, detected=detected, holidays=holidays
+        )
         # First charges are new once: not an event of their own per day of the first week.
         events = as_events(pl.concat([events.filter(~pl.col("id").is_in(told["id"].implode())), told]))
     return with_roots(events)
@@ -105,6 +110,7 @@ def rule_events(
     min_amount: Decimal | int = 0,
     min_share: float = MIN_SHARE,
     detected: datetime | None = None,
+    holidays: Collection[date] = (),
 ) -> pl.DataFrame:
     """Return the events that rules find, not statistics: incomplete exports and first charges.
 
@@ -114,6 +120,8 @@ def rule_events(
         From `finops_lab.anomalies.panel.daily_panel`.
     min_amount, min_share, detected
         As in `events_of`; they do not hide an incomplete export.
+    holidays : collection of datetime.date
+        Days on which all may fall at once, and the export is whole.
 
     Returns
     -------
@@ -122,7 +130,7 @@ def rule_events(
         export lacks is not saved), and ``first charges`` per new slice, with the money of its first week.
     """
     metric, rows = panel.metric, []
-    found = incomplete_days(panel)
+    found = incomplete_days(panel).filter(~pl.col("day").is_in(list(holidays)))
     for (provider, currency), one in found.group_by("x_provider", "BillingCurrency", maintain_order=True):
         run = (one["at"].diff().fill_null(1) > GAP + 1).cast(pl.Int64).cum_sum()
         for _, part in one.group_by(run.alias("run"), maintain_order=True):
@@ -229,15 +237,20 @@ def _of_slice(
     """Return the events of a slice that are worth their money."""
     name = one.row(0, named=True)
     days, amounts = one["day"].to_list(), one["amount"].to_list()
-    out = []
+    out, seen = [], list[tuple[_Run, float]]()
     for run in _runs(one):
         span = range(run.start, run.end + 1)
         known = [i for i in span if amounts[i] is not None and np.isfinite(run.expected[i])]
         should = sum((_exact(np.exp(run.expected[i])) for i in known), Decimal(0))
         excess = sum((amounts[i] for i in known), Decimal(0)) - should
+        size = abs(float(excess))
+        before = [
+            was for r, was in seen if r.side == run.side and r.start >= run.start - 7 * WEEKS and was > 0
+        ]
+        seen.append((run, size))
         whole = wholes.get(name["BillingCurrency"], {})
         least = min_share * sum(whole.get(days[i], 0.0) for i in known)
-        if excess == 0 or abs(excess) < min_amount or abs(float(excess)) < least:
+        if excess == 0 or abs(excess) < min_amount or size < least or recurs(size, before):
             continue
         ratio = one["high"][run.start] / one["expected"][run.start]
         total = float(should)

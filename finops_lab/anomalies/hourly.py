@@ -65,10 +65,10 @@ def score_series(
 
     What is expected of a day comes from days before it alone: the hour of the week, leaning on the hour
     of the day where few weeks are known, at the level of the last seven days. Counts and ratios are
-    tested by exact negative binomial tails (Poisson times the noise of the last 14 days), sizes by the
-    spread of their logarithms; each window alone, and the last six together. A test's threshold is the
-    normal score of its share of the false alarms, and more where the tail of its scores of the last 28
-    days is heavier.
+    tested by exact negative binomial tails (Poisson times the noise of the last 14 days, with the third
+    moment of rows that are uneven, such as tokens), sizes by the spread of their logarithms; each window
+    alone, and the last six together. A test's threshold is the normal score of its share of the false
+    alarms, and more where the tail of its scores of the last 28 days is heavier.
 
     Parameters
     ----------
@@ -114,6 +114,7 @@ def score_series(
         series.names,
         _padded(series.values, days * windows),
         _padded(series.evidence, days * windows),
+        None if series.largest is None else _padded(series.largest, days * windows),
     )
     begin = READY if since is None else max((_day(since) - series.start.date()).days, READY)
     first = max(begin - TAIL_DAYS, 2 * WEEK)
@@ -128,7 +129,10 @@ def score_series(
     for name in dict.fromkeys(metrics):
         one, rows = METRICS[name], np.flatnonzero(metrics == name)
         base = expectations(values[rows], evidence[rows], one.kind, weekdays, reach, history_days)
-        what = judged(values[rows], evidence[rows], base, one.kind, reach)
+        largest = (
+            whole.largest[rows].reshape(base.shape) if one.uneven and whole.largest is not None else None
+        )
+        what = judged(values[rows], evidence[rows], base, one.kind, reach, largest)
         sides = [way for way, wanted in ((True, one.up), (False, one.down)) if wanted]
         found = alarms(
             what,
@@ -231,7 +235,8 @@ def _bounds(what: Judged, threshold: Floats) -> tuple[Floats, Floats]:
         return what.expected / wide, what.expected * wide
     wide = threshold * what.spread()
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.maximum(what.expected - wide, 0.0) / what.events, (what.expected + wide) / what.events
+        whole = what.expected + what.sure
+        return np.maximum(whole - wide, 0.0) / what.events, (whole + wide) / what.events
 
 
 def _day(moment: datetime | date) -> date:

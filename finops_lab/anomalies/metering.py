@@ -91,7 +91,7 @@ def request_series(
         *_dimensions(known, by),
         has("latency_ms", pl.Float64()),
     ).filter(pl.col("latency_ms").is_not_null())
-    parts: list[tuple[str, str, str, pl.Expr, pl.Expr, pl.LazyFrame]] = []
+    parts: list[_Part] = []
     for name, column in (("requests", "calls"), ("tokens", "tokens"), ("reported_usd", "usd")):
         parts.append((name, "count", column, pl.col(column).sum(), _squares(column), rows))
     for name, part, whole in (("error_rate", "failed", "finished"), ("retry_share", "retried", "told")):
@@ -123,7 +123,7 @@ def job_series(
     Returns
     -------
     Series
-        ``gpu_hours`` and ``training_usd`` (what the attempt cost, spread over its time; an attempt whose
+        ``training_gpu_hours`` and ``training_usd`` (what the attempt cost, spread over its time; an attempt whose
         cost is not known yet adds nothing).
 
     Examples
@@ -147,7 +147,7 @@ def job_series(
     spread = _spread(rows, grain, ("hours", "usd"))
     parts = [
         (name, "count", column, pl.col(column).sum(), _squares(column), spread)
-        for name, column in (("gpu_hours", "hours"), ("training_usd", "usd"))
+        for name, column in (("training_gpu_hours", "hours"), ("training_usd", "usd"))
     ]
     return _built(parts, grain, by, until=now)
 
@@ -199,6 +199,12 @@ def _squares(column: str) -> pl.Expr:
     return (pl.col(column) ** 2).sum()
 
 
+def _largest(column: str, uneven: bool) -> pl.Expr:
+    if not uneven:
+        return pl.lit(None, pl.Float64)
+    return (pl.col(column).cast(pl.Float64) ** 3).sum() / (pl.col(column).cast(pl.Float64) ** 2).sum()
+
+
 def _dimensions(known: pl.Schema, by: Sequence[str]) -> list[pl.Expr]:
     wanted = [name for name in by if name != "total"]
     if unknown := [name for name in wanted if name not in _COLUMNS]:
@@ -239,7 +245,11 @@ def _built(parts: Sequence[_Part], grain: str, by: Sequence[str], until: datetim
             kept = told if dimension == "total" else told.filter(key.is_not_null())
             cells.append(
                 kept.group_by("at", key.alias("value"))
-                .agg(value.cast(pl.Float64).alias("amount"), evidence.cast(pl.Float64).alias("evidence"))
+                .agg(
+                    value.cast(pl.Float64).alias("amount"),
+                    evidence.cast(pl.Float64).alias("evidence"),
+                    _largest(column, METRICS[metric].uneven).alias("largest"),
+                )
                 .with_columns(pl.lit(metric).alias("metric"), pl.lit(dimension).alias("dimension"))
                 .with_columns(pl.lit(kind).alias("kind"))
             )
@@ -260,8 +270,10 @@ def _built(parts: Sequence[_Part], grain: str, by: Sequence[str], until: datetim
     seen = at < windows
     series, at = found["series"].to_numpy()[seen], at[seen]
     values, evidence_of = np.full((names.height, windows), np.nan), np.ones((names.height, windows))
+    largest = np.full(values.shape, np.nan)
     values[series, at] = found["amount"].to_numpy()[seen]
     evidence_of[series, at] = found["evidence"].to_numpy()[seen]
+    largest[series, at] = found["largest"].to_numpy()[seen]
     counts = (names["kind"] == "count").to_numpy()
     _fill(values, evidence_of, counts)
     scopes = [
@@ -277,6 +289,7 @@ def _built(parts: Sequence[_Part], grain: str, by: Sequence[str], until: datetim
         names.select("series", "metric", unit.alias("unit"), *keys[1:], *scopes),
         values,
         evidence_of,
+        largest,
     )
 
 

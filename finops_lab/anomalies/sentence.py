@@ -13,12 +13,30 @@ from finops_lab.anomalies.attribution import span_of
 from finops_lab.anomalies.event import SCOPES
 from finops_lab.calendar import month_name
 from finops_lab.contracts import AMOUNTS
+from finops_lab.errors import plural
 from finops_lab.money import format_money
 
-__all__ = ["amount_words", "bridge_words", "causes_words", "sentence", "slice_words", "span_words"]
+__all__ = [
+    "amount_words",
+    "bridge_words",
+    "causes_words",
+    "metric_words",
+    "sentence",
+    "slice_words",
+    "span_words",
+]
 
 _NAMES = {"account": "sub-account", "allocation": "allocation method"}
 _PREPOSITIONS = {"service": "in", "provider": "at", "region": "in", "account": "in sub-account"}
+_METRICS = {
+    "gpu_hours": "GPU-hours",
+    "p95_ms": "P95 latency",
+    "training_gpu_hours": "Training GPU-hours",
+    "training_usd": "Reported training cost",
+}
+# Metrics that say in what they are counted.
+_COUNTED = frozenset({"requests", "tokens", "gpu_hours", "training_gpu_hours"})
+_NOBODY = "unallocated"
 _SCOPE_ORDER = ("team", "feature", "model", "service", "provider")
 _OWN_WORDS = frozenset({"team", "feature", "model"})
 # Terms of a bridge that are one thing to a reader.
@@ -38,6 +56,7 @@ _GROUPS = {
 _MOST, _LITTLE, _TOLD = 0.6, 0.2, 0.15
 _TELLING = 0.5  # of the slice, that a candidate is of
 _ALL = (0.995, 1.05)
+_CANCELS = 5.0  # times the change, beyond which terms that cancel out tell nothing by themselves
 
 
 def amount_words(amount: Decimal | float, currency: str | None, unit: str | None = None) -> str:
@@ -47,6 +66,8 @@ def amount_words(amount: Decimal | float, currency: str | None, unit: str | None
     --------
     >>> amount_words(Decimal("9470.4"), "USD"), amount_words(1234.5, None, "hours"), amount_words(0.062, None, "ratio")
     ('$9,470', '1,230 hours', '6.2 %')
+    >>> amount_words(648_123_456, None)
+    '648 million'
     """
     if currency:
         exact = amount if isinstance(amount, Decimal) else Decimal(repr(amount))
@@ -54,7 +75,10 @@ def amount_words(amount: Decimal | float, currency: str | None, unit: str | None
     if unit == "ratio":
         return f"{float(f'{100 * float(amount):.3g}'):g} %"
     number = float(f"{float(amount):.3g}")
-    told = f"{number:,.0f}" if number == int(number) else f"{number:,g}"
+    sizes = ((1e9, " billion"), (1e6, " million"))
+    size, name = next((one for one in sizes if abs(number) >= one[0]), (1.0, ""))
+    number /= size
+    told = (f"{number:,.0f}" if number == int(number) else f"{number:,g}") + name
     return f"{told} {unit}" if unit else told
 
 
@@ -107,6 +131,8 @@ def bridge_words(bridge: pl.DataFrame) -> str | None:
     --------
     >>> bridge_words(pl.DataFrame({"term": ["volume", "price"], "share": [0.98, 0.02]}))
     'volume, not price'
+    >>> bridge_words(pl.DataFrame({"term": ["requests", "price"], "share": [33.8, -32.8]}))
+    'volume against price, which nearly cancel out'
     """
     shares: dict[str, float] = {}
     for term, share in bridge.select("term", "share").iter_rows():
@@ -117,6 +143,10 @@ def bridge_words(bridge: pl.DataFrame) -> str | None:
         shares["volume and mix"] = shares.pop("volume") + shares.pop("mix")
     if set(shares) <= {_GROUPS["not_measured"]}:
         return None
+    if max(abs(share) for share in shares.values()) > _CANCELS:
+        with_it, against = ([name for name in sorted(shares) if way * shares[name] > 1] for way in (1, -1))
+        if with_it and against:
+            return f"{' and '.join(with_it)} against {' and '.join(against)}, which nearly cancel out"
     ranked = sorted(shares, key=lambda name: (-round(abs(shares[name]), 9), name))
     top = ranked[0]
     if shares[top] >= _MOST:
@@ -152,7 +182,7 @@ def causes_words(causes: pl.DataFrame, asked: Sequence[str], before: timedelta) 
         return f"no {' or '.join([*([', '.join(asked[:-1])] if asked[1:] else []), asked[-1]])} in {when}"
     one = told.row(0, named=True)
     hours = one["hours_before"]
-    when = f", {hours:.0f} hour{'' if round(hours) == 1 else 's'} before" if hours >= 1 else ""
+    when = f", {plural(round(hours), 'hour')} before" if hours >= 1 else ""
     more = f" (and {told.height - 1} more)" if told.height > 1 else ""
     return f"coincides with {one['what']}{when}{more}"
 
@@ -164,18 +194,30 @@ def _scope_words(event: Mapping[str, Any]) -> str:
     values = [value] if len(names) == 1 else str(value).split(" / ")
     if len(names) == len(values):
         pinned |= {name: one for name, one in zip(names, values, strict=True) if one is not None}
+    # A job is of a team and of a model; who reads of it looks for the job.
+    beside = [name for name in pinned if name not in names] if names and names[0] not in SCOPES else []
     told = [
-        f"{_PREPOSITIONS.get(name, 'of' if name in _OWN_WORDS else f'of {_NAMES.get(name, name)}')} {one}"
+        f"without a {name}"
+        if one == _NOBODY
+        else f"{_PREPOSITIONS.get(name, 'of' if name in _OWN_WORDS else f'of {_NAMES.get(name, name)}')} {one}"
         for name, one in pinned.items()
-        if not (name == "provider" and "service" in pinned)
+        if not (name == "provider" and "service" in pinned) and name not in beside
     ]
+    told += [f"({', '.join(f'{name} {pinned[name]}' for name in beside)})"] if beside else []
     return " " + " ".join(told) if told else ""
 
 
-def _metric_words(metric: str) -> str:
+def metric_words(metric: str) -> str:
+    """Write the name of a metric.
+
+    Examples
+    --------
+    >>> metric_words("EffectiveCost"), metric_words("gpu_hours"), metric_words("error_rate")
+    ('Effective cost', 'GPU-hours', 'Error rate')
+    """
     if metric in AMOUNTS:
         return f"{metric.removesuffix('Cost')} cost"
-    words = metric.removesuffix("_ms").replace("gpu", "GPU").replace("_", " ")
+    words = _METRICS.get(metric) or metric.removesuffix("_ms").replace("_", " ")
     return words[:1].upper() + words[1:]
 
 
@@ -231,22 +273,28 @@ def sentence(
     volume, not price
     no deploy in the day before.
     """
-    begin = f"{_metric_words(str(event['metric']))}{_scope_words(event)} was "
+    metric = str(event["metric"])
+    many = metric in _COUNTED
+    begin = f"{metric_words(metric)}{_scope_words(event)} {'were' if many else 'was'} "
     when = span_words(event)
-    unit = None if currency else event.get("unit")
+    unit = None if currency or many else event.get("unit")
     if actual is None or expected is None:
         begin += f"out of the ordinary {when}"
     elif not expected:
-        begin += f"{amount_words(actual, currency, unit)} {when}, where none was expected"
+        begin += (
+            f"{amount_words(actual, currency, unit)} {when}, where none {'were' if many else 'was'} expected"
+        )
     elif not actual:
-        begin += f"nothing {when}, where {amount_words(expected, currency, unit)} was expected"
+        begin += f"nothing {when}, where {amount_words(expected, currency, unit)} {'were' if many else 'was'} expected"
     else:
         off = actual - expected  # type: ignore[operator]
         size, wanted = (amount_words(one, currency, unit) for one in (abs(off), expected))
         if unit == "ratio":
             size = size.replace(" %", " points")  # of a hundred: a tenth of 5 % is not what is meant
         begin += f"{size} {'above' if off >= 0 else 'below'} the {wanted} expected {when}"
-    parts = [_found_words(found, held, share, enough), bridge, causes, _similar_words(similar)]
+    # What gave a job away says more than how far it is off by now.
+    given_away = event.get("note") if event.get("kind") == "telemetry" else None
+    parts = [given_away, _found_words(found, held, share, enough), bridge, causes, _similar_words(similar)]
     told = [part for part in parts if part]
     return (f"{begin}: {'; '.join(told)}" if told else begin) + "."
 
@@ -275,7 +323,8 @@ def _found_words(
 def _similar_words(similar: pl.DataFrame) -> str | None:
     if similar.is_empty():
         return None
-    counts = similar.group_by("status").len().sort("len", "status", descending=[True, False])
+    status = pl.col("status").replace("open", "not judged yet")
+    counts = similar.group_by(status).len().sort("len", "status", descending=[True, False])
     told = ", ".join(f"{number} {status}" for status, number in counts.iter_rows())
     told = counts["status"][0] if counts.height == 1 else told
-    return f"like {similar.height} earlier event{'s' if similar.height > 1 else ''} ({told})"
+    return f"like {plural(similar.height, 'earlier event')} ({told})"

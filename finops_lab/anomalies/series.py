@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
 
 import numpy as np
 import polars as pl
@@ -34,6 +34,8 @@ class Metric:
         Whether more, or less, than expected is an alarm.
     lasting : bool
         Whether one row, such as a job, is in many windows in a row.
+    uneven : bool
+        Whether rows differ so much in size that the largest make the tail.
     """
 
     unit: str
@@ -41,16 +43,18 @@ class Metric:
     up: bool = True
     down: bool = False
     lasting: bool = False
+    uneven: bool = False
 
 
 METRICS = {
     "requests": Metric("calls", "count", down=True),
-    "tokens": Metric("tokens", "count"),
-    "reported_usd": Metric("USD", "count"),
+    "tokens": Metric("tokens", "count", uneven=True),
+    "reported_usd": Metric("USD", "count", uneven=True),
     "error_rate": Metric("ratio", "ratio"),
     "retry_share": Metric("ratio", "ratio"),
     "p95_ms": Metric("ms", "level"),
     "gpu_hours": Metric("hours", "count", lasting=True),
+    "training_gpu_hours": Metric("hours", "count", lasting=True),
     "training_usd": Metric("USD", "count", lasting=True),
 }
 
@@ -74,6 +78,9 @@ class Series:
     evidence : numpy.ndarray
         Series x windows. Of a count: how much of its unit one independent row adds, NaN in windows
         without a row. Of a ratio: the number of independent calls that it is of. Of a level: 1.
+    largest : numpy.ndarray, optional
+        Series x windows. Of a count of uneven rows: how much one of its largest rows adds, sum v^3 / sum v^2.
+        Read where the metric is uneven; by default rows are alike.
     """
 
     start: datetime
@@ -81,9 +88,28 @@ class Series:
     names: pl.DataFrame
     values: Floats
     evidence: Floats
+    largest: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.values)
+
+    def only(self, metrics: Collection[str]) -> Series:
+        """Return the series of some metrics, numbered anew."""
+        kept = self.names["metric"].is_in(list(metrics))
+        rows = kept.to_numpy()
+        names = self.names.filter(kept).with_columns(pl.int_range(pl.len(), dtype=pl.Int64).alias("series"))
+        largest = None if self.largest is None else self.largest[rows]
+        return replace(
+            self, names=names, values=self.values[rows], evidence=self.evidence[rows], largest=largest
+        )
+
+    def without(self, days: Collection[date]) -> Series:
+        """Return the series with nothing known of some days (UTC): these are not judged, and teach nothing."""
+        values, windows = self.values.copy(), timedelta(days=1) // GRAIN[self.grain]
+        for day in days:
+            at = (day - self.start.date()).days * windows
+            values[:, max(at, 0) : max(at + windows, 0)] = np.nan
+        return replace(self, values=values)
 
     def moment(self, window: int) -> datetime:
         """Return the begin of a window."""

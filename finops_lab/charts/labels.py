@@ -6,7 +6,7 @@ import functools
 import json
 import re
 
-__all__ = ["amount_axis", "compact", "currency_symbol", "measure", "percent", "plural"]
+__all__ = ["amount_axis", "compact", "currency_symbol", "measure", "percent"]
 
 _STEPS = ((9, "B"), (6, "M"), (3, "k"))
 
@@ -101,17 +101,6 @@ def percent(share: float) -> str:
     ('51%', '3.4%')
     """
     return f"{share:.0%}" if abs(share) >= 0.0995 else f"{share:.1%}"
-
-
-def plural(count: int, noun: str) -> str:
-    """Write a count with its noun.
-
-    Examples
-    --------
-    >>> plural(1, "month"), plural(3, "month")
-    ('1 month', '3 months')
-    """
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def amount_axis(unit: str) -> str:

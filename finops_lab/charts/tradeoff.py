@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Literal
 import polars as pl
 
 from finops_lab.charts.frames import Row, checked, fold, known, totals
-from finops_lab.charts.labels import amount_axis, measure, plural
+from finops_lab.charts.labels import amount_axis, measure
 from finops_lab.charts.placing import Spot, place_names
 from finops_lab.charts.theme import INK, MUTED, SHAPES, colours, finish
+from finops_lab.errors import plural
 
 if TYPE_CHECKING:
     import altair as alt

@@ -37,6 +37,8 @@ _LOOKED_AT = (
     "budget",
     "severity",
 )
+# Of daily spend, of hours of telemetry, and of drifts.
+_DETECTORS = ("daily spend", "hour of week", "cusum of ratio")
 _WEEK = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _HOURS = re.compile(r"^([01]\d|2[0-3]):([0-5]\d)-(([01]\d|2[0-3]):([0-5]\d)|24:00)$")
 _VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
@@ -70,13 +72,22 @@ class Anomalies(Model):
 
     `false_alarms_per_month` is the budget of one series and month; `budgets` gives detectors a budget
     of their own. `by` are the dimensions that daily spend is looked at by. What is at stake below
-    `least_amount`, in the lab's currency, is not told.
+    `least_amount`, in the lab's currency, is not told. Spend and telemetry of `holidays` are neither judged
+    nor learned from.
     """
 
     false_alarms_per_month: float = Field(default=1.0, gt=0, le=31)
     budgets: dict[str, Annotated[float, Field(gt=0, le=31)]] = Field(default_factory=dict)
     by: Names = ("provider", "service", "team", "model", "feature")
     least_amount: Exact = Field(default=Decimal(0), ge=0)
+    holidays: tuple[date, ...] = ()
+
+    @model_validator(mode="after")
+    def _names_detectors(self) -> Anomalies:
+        for name in self.budgets:
+            if name not in _DETECTORS:
+                raise ValueError(f"no detector {name!r} has a budget: write one of {', '.join(_DETECTORS)}")
+        return self
 
 
 class AlertRule(Model):

@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from finops_lab.money import format_money
 
-__all__ = ["amount", "days", "listed", "place", "plural", "share", "shown", "span"]
+__all__ = ["amount", "days", "listed", "place", "share", "shown", "span"]
 
 _LONG = 80
 
@@ -53,17 +53,6 @@ def share(part: Decimal | float | int, whole: Decimal | float | int) -> str:
     ('33.3 %', '108.3 %', 'no share')
     """
     return f"{float(part) / float(whole):.1%}".replace("%", " %") if whole else "no share"
-
-
-def plural(n: int, word: str) -> str:
-    """Count something.
-
-    Examples
-    --------
-    >>> plural(1, "row"), plural(1200, "row")
-    ('1 row', '1,200 rows')
-    """
-    return f"{n:,} {word}{'' if n == 1 else 's'}"
 
 
 def span(first: object, last: object) -> str:

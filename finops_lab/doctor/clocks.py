@@ -10,7 +10,8 @@ import polars as pl
 
 from finops_lab.doctor._model import Look, Tables, Told, check
 from finops_lab.doctor._rows import examples, key
-from finops_lab.doctor._words import listed, place, plural, span
+from finops_lab.doctor._words import listed, place, span
+from finops_lab.errors import plural
 
 __all__ = ["CHECKS"]
 

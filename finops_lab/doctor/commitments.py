@@ -10,7 +10,8 @@ import polars as pl
 from finops_lab.calendar import add_months, parse_month
 from finops_lab.doctor._model import Look, Tables, Told, check, total
 from finops_lab.doctor._rows import ACCOUNT, examples, flagged
-from finops_lab.doctor._words import amount, place, plural, share, span
+from finops_lab.doctor._words import amount, place, share, span
+from finops_lab.errors import plural
 
 __all__ = ["CHECKS"]
 

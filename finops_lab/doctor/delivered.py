@@ -11,7 +11,8 @@ from finops_lab.contracts import dtypes
 from finops_lab.contracts.costs import CHARGE_CATEGORIES
 from finops_lab.doctor._model import Look, Tables, Told, check
 from finops_lab.doctor._rows import examples, key
-from finops_lab.doctor._words import amount, listed, place, plural, share, shown
+from finops_lab.doctor._words import amount, listed, place, share, shown
+from finops_lab.errors import plural
 from finops_lab.ingestion._scan import NULLS, ROW, scan_table
 from finops_lab.ingestion.doubles import SAME, repeated
 from finops_lab.ingestion.lake import FileEntry

@@ -9,7 +9,8 @@ import polars as pl
 from finops_lab.calendar import add_months, format_month, is_closed, months_from, parse_month
 from finops_lab.doctor._model import Look, Tables, Told, check, total
 from finops_lab.doctor._rows import ACCOUNT, examples, flagged
-from finops_lab.doctor._words import amount, days, listed, place, plural, span
+from finops_lab.doctor._words import amount, days, listed, place, span
+from finops_lab.errors import plural
 
 __all__ = ["CHECKS"]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from finops_lab.charts.expected import expected_days
-from finops_lab.charts.labels import plural
+from finops_lab.errors import plural
 from finops_lab.lab import Lab, open_lab
 from finops_lab.money import MONEY, exact_sum
 from finops_lab.reporting.dashboards.board import utc

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
-from finops_lab.charts.labels import plural
-from finops_lab.errors import InputError
+from finops_lab.errors import InputError, plural
 from finops_lab.lab import Lab, open_lab
 from finops_lab.money import MONEY
 from finops_lab.reporting.executing import ReportFiles, Run, run_notebook

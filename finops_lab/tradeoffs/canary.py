@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from finops_lab.errors import InputError
+from finops_lab.errors import InputError, plural
 from finops_lab.tradeoffs.betting import planned_bet
 from finops_lab.tradeoffs.canary_verdict import alphas, verdict
 from finops_lab.tradeoffs.checks import CHECKS, as_check, check, checks_of
@@ -196,7 +196,7 @@ def _quality(
 def _differences(long: pl.DataFrame, up: bool, seed: int) -> tuple[pl.Series, str]:
     pairs = paired(long, seed=seed)
     if pairs.height:
-        how, found = f"{pairs.height:,} items that both answered", pairs["difference"]
+        how, found = f"{plural(pairs.height, 'item')} that both answered", pairs["difference"]
     elif "ts" in long.columns:
         found = blocked(long)["difference"]
         how = f"no item was answered by both: {found.len():,} blocks of the same time"

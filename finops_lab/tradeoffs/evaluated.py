@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from finops_lab.errors import InputError
+from finops_lab.errors import InputError, plural
 from finops_lab.tradeoffs.checks import check, checks_of
 from finops_lab.tradeoffs.planner import unpaired_items
 from finops_lab.tradeoffs.unpaired import unpaired_difference
@@ -164,4 +164,4 @@ def _compared(
 
 
 def _items(side: Mapping[str, Any]) -> str:
-    return f"{side['n']:,} items" if side["n"] else "an unknown number of items"
+    return plural(side["n"], "item") if side["n"] else "an unknown number of items"

@@ -9,7 +9,7 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-from finops_lab.errors import InputError
+from finops_lab.errors import InputError, plural
 from finops_lab.tradeoffs.claims import Claim
 from finops_lab.tradeoffs.paired import Interval, mcnemar, paired_difference, worse_by
 from finops_lab.tradeoffs.paired_relative import paired_ratio, relatively_worse_by
@@ -191,7 +191,7 @@ def quality_finding(
     # Where hardly any item differs, what was not seen limits what can be proven.
     coarse = binary or gained + lost < FEW_DIFFER
     least = allowed / (1.0 if binary else widest_difference(candidate, baseline)) if coarse else 0.0
-    note = f"{gained} items better, {lost} worse"
+    note = f"{plural(gained, 'item')} better, {lost:,} worse"
     if binary and not relative and margin < 1:
         interval = _negative(paired_difference(gained, lost, items, coverage=coverage))
         p_value, method = worse_by(gained, lost, items, margin=margin), "paired items (Tango)"

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from finops_lab.errors import InputError
+from finops_lab.errors import InputError, plural
 from finops_lab.tradeoffs import resampling
 from finops_lab.tradeoffs._dominance import front
 from finops_lab.tradeoffs.front import pareto
@@ -257,7 +257,7 @@ def _quality(
                     column="quality",
                 )
             found[row] = drawn if abs(value - mean) <= _CLOSE * abs(mean) else value + (drawn - mean)
-            why[row] = f"{items:,} paired items"
+            why[row] = plural(items, "paired item")
         elif n and is_share(metric) and 0 <= value <= whole:
             rng = np.random.default_rng([seed, 2, row])
             found[row] = rng.binomial(n, value / whole, draws) / n * whole

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from finops_lab.errors import plural
 from finops_lab.tradeoffs.claims import Claim
 from finops_lab.tradeoffs.findings import Finding
 
@@ -13,7 +14,7 @@ __all__ = ["MEASURES", "because", "claimed", "in_all"]
 # Of each part: its measure, its verb, and what it is counted in.
 MEASURES = {"cost": "saving_share", "quality": "quality_loss", "latency": "latency_ratio"}
 _VERBS = {"cost": "saves", "quality": "loses", "latency": "takes"}
-_PAIRS = {"cost": "rounds", "quality": "items", "latency": "rounds"}
+_PAIRS = {"cost": "round", "quality": "item", "latency": "round"}
 
 
 def claimed(claim: Claim, part: str) -> str:
@@ -81,19 +82,22 @@ def because(
     value, low, high = (_reads(100 * end if share else end) for end in finding.interval)
     unit = " %" if share else " times the baseline's" if part == "latency" else ""
     found = f"{_VERBS[part]} {value}{unit} ({low} to {high}{' %' if share else ''})"
-    pairs = _PAIRS[part]
+    pairs, one = plural(finding.n, _PAIRS[part]), finding.n == 1
     if verdict == "PROVEN":
-        why = f"{finding.n:,} {pairs} are enough"
+        why = f"{pairs} {'is' if one else 'are'} enough"
     elif verdict == "REFUTED":
         why = "the whole interval misses the claim"
     elif alone:
         why = f"proven if it were tested alone, but not as one of {tests} variants"
     elif need is None and finding.gap > 0:
-        why = f"{finding.n:,} {pairs} do not tell, nor do they say how many would"
+        nor = "does not tell, nor does it" if one else "do not tell, nor do they"
+        why = f"{pairs} {nor} say how many would"
     elif need is None:
-        why = f"the estimate does not meet the claim, yet {finding.n:,} {pairs} are too few to refute it"
+        why = (
+            f"the estimate does not meet the claim, yet {pairs} {'is' if one else 'are'} too few to refute it"
+        )
     else:
-        why = f"{finding.n:,} {pairs} do not tell, about {need:,} would"
+        why = f"{pairs} {'does' if one else 'do'} not tell, about {need:,} would"
         if need_if_equal is not None and need_if_equal < need:
             why += f", or {need_if_equal:,} if the two do not differ at all"
     return f"{found}: {why}" + (f"; {finding.note}" if finding.note else "")

@@ -92,10 +92,11 @@ def spend(
     if not isinstance(last, date):
         return empty
     today = min(closed_before(lab, at) or date.max, last + timedelta(days=1))
+    holidays = sorted(lab.config.anomalies.holidays)
     place = place_of(
         lab,
         "spend",
-        [budget, list(by), metric, min_amount, repr(EVENTS), repr(DAYS)],
+        [budget, list(by), metric, min_amount, repr(holidays), repr(EVENTS), repr(DAYS)],
         [books.inputs_sha256, today.isoformat()],
     )
     keeps = store and lab.as_of is None and books.inputs_sha256 is not None
@@ -105,7 +106,7 @@ def spend(
         panel = daily_panel(books.entries, by, metric, today=today)
     except NoDataError:
         return empty
-    days = detect(panel, false_alarms_per_month=budget)
+    days = detect(panel, false_alarms_per_month=budget, holidays=holidays)
     days = days.select(pl.col(name).cast(kind) for name, kind in DAYS.items())
     events = billing_spikes(events_of(days, panel=panel, min_amount=min_amount))
     if keeps:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
-import numpy as np
 import polars as pl
 
 from finops_lab import bookkeeping, measuring
 from finops_lab.anomalies.drifts import drifts
-from finops_lab.anomalies.event import EVENTS, as_events
+from finops_lab.anomalies.event import EVENTS, SCOPES, as_events
 from finops_lab.anomalies.hourly import hourly_events, score_series
-from finops_lab.anomalies.metering import request_series
+from finops_lab.anomalies.metering import gpu_series, job_series, request_series
 from finops_lab.anomalies.ratios import coverage_ratios, idle_ratios, request_ratios
 from finops_lab.anomalies.runaway import runaways
-from finops_lab.anomalies.series import Series
+from finops_lab.anomalies.series import METRICS, Series
 from finops_lab.errors import NoDataError
 from finops_lab.ingestion import lake
 from finops_lab.lab import Lab
@@ -28,8 +29,12 @@ __all__ = ["BUDGETS", "telemetry"]
 # False alarms of one series and month, by detector.
 BUDGETS = {"hour of week": 0.1, "cusum of ratio": 0.5 / 12}
 _TABLES = (*MOMENTS, "gpu_samples")
-# Tokens and reported money lean on single large calls: day by day the bill tells them better.
-_HOURLY = ("requests", "error_rate", "retry_share", "p95_ms")
+# Reported money is tokens times prices: it would say the same once more.
+_HOURLY = ("requests", "tokens", "error_rate", "retry_share", "p95_ms")
+_BUSY = "gpu_util"  # kinds of utilization sample the same time of a GPU
+_NARROW = ("total", "team", "kind", "pool", "model", "feature")
+_PART = (0.75, 1.33)  # of a broader event's excess that makes a narrower one its root
+_FOLLOWS = {"tokens": "requests", "training_usd": "training_gpu_hours"}
 _SCHEMAS = {"events": EVENTS}
 
 
@@ -57,15 +62,16 @@ def telemetry(
     Returns
     -------
     polars.DataFrame
-        `EVENTS`, empty where the lab has no telemetry: calls, errors, retries and P95 by the hour of the
-        week; training jobs that run away; drifts of cost per inference, tokens per request, cache hits,
-        idle share and coverage; failure modes F2 to F7.
+        `EVENTS`, empty where the lab has no telemetry: calls, tokens, errors, retries, P95, GPU-hours and
+        training accrual by the hour of the week; training jobs that run away; drifts of cost per inference,
+        tokens per request, cache hits, idle share and coverage; failure modes F2 to F7.
     """
     allowed = BUDGETS | {name: one for name, one in (budgets or {}).items() if name in BUDGETS}
     until = _until(lab, at)
     if until is None:
         return pl.DataFrame(schema=EVENTS)
-    place = place_of(lab, "telemetry", [sorted(allowed.items()), repr(EVENTS)], _inputs(lab, until))
+    settings = [sorted(allowed.items()), sorted(lab.config.anomalies.holidays), repr(EVENTS)]
+    place = place_of(lab, "telemetry", settings, _inputs(lab, until))
     keeps = store and lab.as_of is None
     if keeps and (found := kept(place, _SCHEMAS)) is not None:
         return found["events"]
@@ -111,17 +117,68 @@ def _inputs(lab: Lab, until: datetime) -> list[object]:
 
 
 def _hours(lab: Lab, until: datetime, budget: float) -> pl.DataFrame:
-    calls = lab.table("inference_requests").filter(pl.col("ts_start") < until)
-    try:
-        whole = request_series(calls, grain="hour")
-    except NoDataError:
-        return pl.DataFrame(schema=EVENTS)
-    wanted = whole.names["metric"].is_in(list(_HOURLY)).to_numpy()
-    names = whole.names.filter(pl.Series(wanted)).with_columns(
-        pl.Series("series", np.arange(int(wanted.sum())), pl.Int64)
-    )
-    series = Series(whole.start, whole.grain, names, whole.values[wanted], whole.evidence[wanted])
-    return hourly_events(score_series(series, false_alarms_per_month=budget))
+    def read(table: str, moment: str) -> pl.LazyFrame:
+        return lab.table(table).filter(pl.col(moment) < until)
+
+    def calls() -> Series:
+        return request_series(read("inference_requests", "ts_start"), grain="hour").only(_HOURLY)
+
+    def jobs() -> Series:
+        by = ("total", "team", "model", "kind")
+        return job_series(read("training_jobs", "ts_start"), now=until, grain="hour", by=by)
+
+    def gpus() -> Series:
+        return gpu_series(read("gpu_samples", "ts").filter(pl.col("util_kind") == _BUSY), grain="hour")
+
+    found = []
+    for series in (calls, jobs, gpus):
+        with suppress(NoDataError):
+            known = series().without(lab.config.anomalies.holidays)
+            found.append(hourly_events(score_series(known, false_alarms_per_month=budget)))
+    return pl.concat([_as_parts(one) for one in found]) if found else pl.DataFrame(schema=EVENTS)
+
+
+def _as_parts(events: pl.DataFrame) -> pl.DataFrame:
+    """Say which counts are the same as a narrower one's, and which follow from another of their slice.
+
+    Three quarters of the calls that are too many are one feature's: then the total's are part of them. Tokens
+    follow from calls, and dollars from GPU-hours.
+    """
+    rows = events.rows(named=True)
+    counts = [row for row in rows if METRICS[row["metric"]].kind == "count" and row["expected"] is not None]
+    roots: list[dict[str, Any]] = []
+    causes: dict[str, str] = {}
+    for row in sorted(counts, key=lambda r: (r["expected"], -_NARROW.index(r["dimension"]), r["id"])):
+        root = next((one for one in roots if _is_part(row, one)), None)
+        if root is None:
+            roots.append(row)
+        else:
+            causes[row["id"]] = root["id"]
+    for row in rows:
+        same = [one for one in rows if _alike(row, one) and one["metric"] == _FOLLOWS.get(row["metric"])]
+        if same:
+            causes[row["id"]] = causes.get(same[0]["id"], same[0]["id"])
+    # What is part of one that follows is part of what that follows from.
+    told = [causes.get(causes.get(row["id"], ""), causes.get(row["id"])) for row in rows]
+    return events.with_columns(pl.Series("cause_of", told, pl.String))
+
+
+def _is_part(row: Mapping[str, Any], root: Mapping[str, Any]) -> bool:
+    if row["metric"] != root["metric"] or row["dimension"] == root["dimension"] or not _at_once(row, root):
+        return False
+    if any(None not in (row[name], root[name]) and row[name] != root[name] for name in SCOPES.values()):
+        return False
+    off, of_root = row["actual"] - row["expected"], root["actual"] - root["expected"]
+    return bool(off and _PART[0] <= of_root / off <= _PART[1])
+
+
+def _alike(row: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return _at_once(row, other) and all(row[name] == other[name] for name in ("dimension", "value"))
+
+
+def _at_once(row: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    overlap = other["first"] <= row["last"] and row["first"] <= other["last"]
+    return overlap and bool(row["direction"] == other["direction"])
 
 
 def _drifts(lab: Lab, until: datetime, budget: float, store: bool) -> pl.DataFrame:
@@ -137,4 +194,6 @@ def _drifts(lab: Lab, until: datetime, budget: float, store: bool) -> pl.DataFra
     else:
         if entries["BillingCurrency"].n_unique() == 1:  # shares of money in two currencies are none
             ratios.append(coverage_ratios(entries.filter(pl.col("x_ChargeDate") < until.date())))
-    return drifts(pl.concat(ratios), false_alarms_per_year=12 * budget)
+    holidays = list(lab.config.anomalies.holidays)
+    known = pl.concat(ratios).filter(~pl.col("day").is_in(holidays))
+    return drifts(known, false_alarms_per_year=12 * budget)

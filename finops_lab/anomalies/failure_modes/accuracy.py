@@ -203,7 +203,7 @@ def _event(
         "score": distance,
         "threshold": limit,
         "detected": one["ts"],
-        "note": f"{mine[0]:.1%} of {mine[1]} items right, {theirs[0]:.1%} of {theirs[1]} by {against}",
+        "note": f"{mine[0]:.1%} of {mine[1]:,} items right, {theirs[0]:.1%} of {theirs[1]:,} by {against}",
         "_at": at,
     }
 

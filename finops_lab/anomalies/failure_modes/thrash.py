@@ -10,7 +10,7 @@ import polars as pl
 
 from finops_lab.anomalies.event import EVENTS, as_events
 from finops_lab.anomalies.failure_modes._chances import of_count, score
-from finops_lab.errors import InputError
+from finops_lab.errors import InputError, plural
 from finops_lab.unit_economics.scaling import taken_back
 
 __all__ = ["autoscaler_thrash"]
@@ -138,5 +138,6 @@ def _event(pool: str, run: list[tuple[dict[str, Any], float, float]], limit: flo
         "score": max(score(chance) for _, chance, _ in run),
         "threshold": limit,
         "detected": first + _HOUR,
-        "note": f"{len(run)} hours thrash: {back} of their {changes} changes are taken back within minutes",
+        "note": f"{plural(len(run), 'hour')} of thrash: {back:,} of {plural(changes, 'change')} are taken back "
+        "within minutes",
     }

@@ -6,9 +6,8 @@ from typing import Any
 
 import polars as pl
 
-from finops_lab.charts.labels import plural
 from finops_lab.charts.timing import duration_steps, trace_waterfall
-from finops_lab.errors import InputError
+from finops_lab.errors import InputError, plural
 from finops_lab.reporting.dashboards.board import Board, utc
 from finops_lab.reporting.section import Section, foremost, money, of_all
 from finops_lab.tables import Table, money_table

@@ -6,9 +6,9 @@ from typing import Any
 
 import polars as pl
 
-from finops_lab.charts.labels import plural
 from finops_lab.charts.lines import day_lines
 from finops_lab.charts.service_levels import budget_burn_down, budget_heat_map, burn_rate_lines
+from finops_lab.errors import plural
 from finops_lab.reporting.dashboards.anomalous import anomalous
 from finops_lab.reporting.dashboards.board import Board, utc
 from finops_lab.reporting.dashboards.happened import dear_days, releases

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from finops_lab.charts.labels import plural
 from finops_lab.doctor import doctor, readable
+from finops_lab.errors import plural
 from finops_lab.reporting.section import Section
 from finops_lab.tables import money_table
 

@@ -9,7 +9,7 @@ import polars as pl
 from finops_lab.budgeting.budgets import LEAST_MONTHS
 from finops_lab.calendar import month_name
 from finops_lab.charts import forecast_fan
-from finops_lab.charts.labels import plural
+from finops_lab.errors import plural
 from finops_lab.forecasting.hierarchy import TOTAL
 from finops_lab.foreseeing import Outlook, keep, strangers
 from finops_lab.reporting.section import Section, money

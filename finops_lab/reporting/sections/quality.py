@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from finops_lab.calendar import days_in_month
-from finops_lab.charts.labels import plural
+from finops_lab.errors import plural
 from finops_lab.ingestion.doubles import repeated
 from finops_lab.ingestion.lake import FileEntry
 from finops_lab.money import exact_sum

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from finops_lab.charts.labels import plural
+from finops_lab.errors import plural
 from finops_lab.reporting.figures import between, figure, spark, target
 from finops_lab.reporting.section import Section, foremost, of_all
 from finops_lab.tables import Table, money_table
