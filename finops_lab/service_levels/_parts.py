@@ -22,7 +22,7 @@ SUMMED = tuple(name for name in EVENTS if name not in (*PROMISE, "slot", "slot_s
 _WORD = 2**62
 _EPOCH, _TICK = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 # Promises that are looked at together: so many that their sums fit into memory that is fast.
-_TOGETHER = 32
+_TOGETHER = 64
 
 
 def by_promise(events: pl.LazyFrame | pl.DataFrame, promises: pl.DataFrame) -> Parts:

@@ -125,10 +125,14 @@ def above(
     found: np.ndarray = some > room
     # Where floats are too near to each other to tell, whole numbers do.
     near = (np.abs(some - room) <= _NEAR * room) & (some > 0)
-    for row, column in zip(*np.nonzero(near), strict=True):
-        left = int(part[row, column]) * limits[row].denominator
-        right = int(whole[row, column]) * limits[row].numerator
-        found[row, column] = left > right or (reached and left == right)
+    rows = near.nonzero()[0]
+    tops, bottoms = (
+        np.array([getattr(limit, name) for limit in limits], dtype=object)
+        for name in ("numerator", "denominator")
+    )
+    left = part[near].astype(object) * bottoms[rows]
+    right = whole[near].astype(object) * tops[rows]
+    found[near] = (left >= right if reached else left > right).astype(bool)
     return found
 
 

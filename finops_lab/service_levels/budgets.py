@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from finops_lab.calendar import add_months, format_month
-from finops_lab.money import divided
+from finops_lab.money import MONEY, divided
 from finops_lab.service_levels._chance import ASKED, MOST_CHANCE, level_words, proved_levels
 from finops_lab.service_levels._parts import SUMMED, Parts, Stretch, by_promise
 from finops_lab.service_levels._sliding import whole_slots
@@ -301,20 +301,24 @@ def calendar_of(
         *PROMISE, "allowed_bad", "budget_usd", pl.col("spent_money").is_not_null().alias("_money")
     )
     frame = keys.join(days, how="cross").join(inside, on=["slo", "day"], how="left").sort("slo", "day")
-    rows = []
-    for (_,), mine in frame.group_by("slo", maintain_order=True):
-        bad, usd, before = Decimal(0), Decimal(0), Decimal(0)
-        for row in mine.iter_rows(named=True):
-            over = _midnight(row["day"]) >= until or row["allowed_bad"] is None
-            bad, usd = bad + (row["bad"] or 0), usd + (row["bad_usd"] or 0)
-            shares = [divided(bad, row["allowed_bad"])]
-            shares += [divided(usd, row["budget_usd"])] if row["_money"] else []
-            now = max((share for share in shares if share is not None), default=Decimal(0))
-            row["spent"] = None if over or row["total"] is None else now - before
-            row["cumulated"] = None if over else now
-            before = now
-            rows.append({name: row[name] for name in CALENDAR})
-    return pl.DataFrame(rows, schema=CALENDAR)
+    frame = frame.with_columns(
+        pl.col(name).fill_null(0).cum_sum().over("slo").alias(f"_{name}") for name in ("bad", "bad_usd")
+    )
+    by_events = [divided(*pair) for pair in frame.select("_bad", "allowed_bad").iter_rows()]
+    limit = pl.when("_money").then("budget_usd")
+    by_money = [divided(*pair) for pair in frame.select("_bad_usd", limit).iter_rows()]
+    over = (pl.col("day").cast(pl.Datetime("us", "UTC")) >= until) | pl.col("allowed_bad").is_null()
+    so_far = frame.with_columns(
+        pl.max_horizontal(pl.Series(by_events, dtype=MONEY), pl.Series(by_money, dtype=MONEY))
+        .fill_null(0)
+        .alias("_spent"),
+        over.alias("_over"),
+    )
+    today = pl.col("_spent") - pl.col("_spent").shift().over("slo").fill_null(0)
+    return so_far.with_columns(
+        pl.when(~pl.col("_over") & pl.col("total").is_not_null()).then(today).alias("spent"),
+        pl.when(~pl.col("_over")).then("_spent").alias("cumulated"),
+    ).select(pl.col(name).cast(kind) for name, kind in CALENDAR.items())
 
 
 _SCALES = {name: kind.scale for name in SUMMED if isinstance(kind := EVENTS[name], pl.Decimal)}

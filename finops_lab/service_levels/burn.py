@@ -224,6 +224,8 @@ class Burning:
 
     def rows(self, such: np.ndarray, most_chance: float) -> pl.DataFrame:
         """Return the chosen moments with counts, rates and what is proved, one row each."""
+        if not such.any():
+            return pl.DataFrame(schema=_MEASURED)
         counts = {f"long_{name}": self.long[name] for name in _SUMMED}
         counts["short_rows"] = self.short["rows"]
         allowed = pl.Series([float(share) for share in self.allowed], dtype=pl.Float64)

@@ -17,6 +17,7 @@ from finops_lab.errors import InputError
 from finops_lab.money import MONEY, exact_sum, split
 from finops_lab.unit_economics._grouping import grouped
 from finops_lab.unit_economics._job_months import overlaps
+from finops_lab.unit_economics._sampled import WORDS, count_bounds, money_bounds
 from finops_lab.unit_economics._telling import asked, first_reason
 from finops_lab.unit_economics.activity import currency_of, spent
 from finops_lab.unit_economics.figures import Asked, Definition, together, whole_and_by
@@ -86,6 +87,7 @@ PER_CALL = Definition(
     "all inference money of the feature / all its successful calls that a model answered",
     (_LEDGER, _CALLS),
     nothing="no call of it succeeded",
+    bounds=WORDS,
 )
 DEFINITIONS: tuple[Definition, ...] = (MARGIN, MARGIN_MONEY, ALLOCATED, REVENUE, PER_CALL)
 
@@ -124,7 +126,9 @@ def feature_cost(
         of requests behind a figure. ``coverage`` of a value is the share of the month that its
         revenue tells of (with less than all of it, the margin has itself as ``lower``); for
         everything, the share of inference money that is of features with revenue. Revenue of which
-        a part is unknown is unknown. Money and revenue that name no feature are not compared.
+        a part is unknown is unknown. Money and revenue that name no feature are not compared. Of a
+        sampled log, calls are estimates, and the cost of a call has bounds that hold for 95 of 100
+        samples.
 
     Raises
     ------
@@ -153,9 +157,11 @@ def feature_cost(
     money = spent(entries, "inference", ["feature", "customer"], rules=rules, metric=metric).collect()
     ok, cached = pl.col("calls_ok"), pl.col("calls_cached")
     inferences = pl.when(ok > cached).then(ok - cached).otherwise(0).cast(COUNTED)
-    calls = (
-        requests.lazy().select("month", "feature", "customer", "rows", inferences.alias("calls")).collect()
+    off = (
+        pl.col("variance_ok").fill_null(0) if "variance_ok" in requests.lazy().collect_schema() else pl.lit(0)
     )
+    counted = {"calls": inferences, "variance": off.cast(COUNTED)}
+    calls = requests.lazy().select("month", "feature", "customer", "rows", **counted).collect()
     value = feature_value.lazy().collect()
     parts: list[Asked] = []
     earned = {name: _earned(value, name) for name in dict.fromkeys(["feature", *by])}
@@ -167,7 +173,9 @@ def feature_cost(
     # Revenue of the days that nothing tells of can only add.
     revenue = pl.col("measure").is_in([one.measure for one in (MARGIN, MARGIN_MONEY, REVENUE)])
     partly = revenue & pl.col("dimension").is_not_null() & (pl.col("coverage") < 1)
-    return together(parts, whole_and_by(by)).with_columns(pl.when(partly).then("value").alias("lower"))
+    return together(parts, whole_and_by(by)).with_columns(
+        pl.when(partly).then("value").otherwise("lower").alias("lower")
+    )
 
 
 _EARNED: dict[str, pl.DataType | type[pl.DataType]] = {
@@ -255,7 +263,7 @@ def against_revenue(figures: pl.DataFrame | pl.LazyFrame) -> pl.DataFrame:
 
 def _side_by_side(money: pl.DataFrame, earned: pl.DataFrame, calls: pl.DataFrame, name: str) -> pl.DataFrame:
     costs = grouped(money, name, pl.col("amount", "charged", "entries", "unknown").sum())
-    served = grouped(calls, name, pl.col("calls", "rows").sum())
+    served = grouped(calls, name, pl.col("calls", "rows", "variance").sum())
     both = {"on": ["month", "key"], "how": "full", "coalesce": True, "nulls_equal": True}
     table: pl.DataFrame = costs.join(earned, **both).join(served, **both)  # type: ignore[arg-type]
     return table.with_columns(
@@ -275,7 +283,9 @@ def _whole(table: pl.DataFrame) -> pl.DataFrame:
         pl.when((named & pl.col("revenue").is_not_null()).any())
         .then(pl.col("revenue").filter(named).sum())
         .alias("revenue"),
-        pl.col("calls", "entries", "unknown", "periods", "unknown_periods", "rows").filter(named).sum(),
+        pl.col("calls", "variance", "entries", "unknown", "periods", "unknown_periods", "rows")
+        .filter(named)
+        .sum(),
         pl.col("charged").filter(both).sum().alias("part"),
         pl.col("charged").sum().alias("all"),
     )
@@ -346,6 +356,13 @@ def _figures(table: pl.DataFrame, dimension: str | None, currency: str) -> list[
             "reason": pl.col(reason),
         }
         picked = table.select("month", "key", *[what.alias(name) for name, what in some.items()])
+        if one is PER_CALL:
+            ends = money_bounds(picked["numerator"], *count_bounds(table, "calls", pl.col("variance")))
+            known = pl.col("reason").is_null()
+            picked = picked.with_columns(
+                pl.when(known).then(end).alias(name)
+                for end, name in zip(ends, ("lower", "upper"), strict=True)
+            )
         told_in = _REVENUE_CURRENCY if one is REVENUE else currency
         parts.append(asked(picked, one, dimension=dimension, currency=told_in))
     return parts

@@ -154,5 +154,7 @@ def _per_qps(frames: Frames, metric: str) -> pl.DataFrame:
     limit = next((t.at_most for t in reversed(mine) if t.at_most is not None), None)
     if limit is None or money.is_empty():
         return pl.DataFrame(schema=FIGURES)
-    calls = latency.calls_within(frames.histograms, float(limit), days=frames.called)
+    calls = latency.calls_within(
+        frames.histograms, float(limit), days=frames.called, requests=frames.requests
+    )
     return scaling.money_per_qps(money, calls, currency=currency_of(frames.entries), up_to=frames.up_to)
