@@ -100,6 +100,7 @@ def feature_cost(
     rules: Sequence[Activity] = (),
     metric: str = "EffectiveCost",
     by: Sequence[str] = ("feature",),
+    up_to: date | None = None,
 ) -> pl.DataFrame:
     """Set what features cost against their calls and their revenue, month by month.
 
@@ -118,6 +119,9 @@ def feature_cost(
         The cost column.
     by : sequence of str
         ``feature``, ``customer`` or both.
+    up_to : datetime.date, optional
+        The last day known of a month that is not over: revenue of its later days is left out, as
+        their cost is, by the time that a period has on either side.
 
     Returns
     -------
@@ -164,7 +168,7 @@ def feature_cost(
     calls = requests.lazy().select("month", "feature", "customer", "rows", **counted).collect()
     value = feature_value.lazy().collect()
     parts: list[Asked] = []
-    earned = {name: _earned(value, name) for name in dict.fromkeys(["feature", *by])}
+    earned = {name: _earned(value, name, up_to) for name in dict.fromkeys(["feature", *by])}
     for dimension in whole_and_by(by):
         name = dimension or "feature"
         table = _side_by_side(money, earned[name], calls, name)
@@ -188,18 +192,20 @@ _EARNED: dict[str, pl.DataType | type[pl.DataType]] = {
 }
 
 
-def _earned(value: pl.DataFrame, name: str) -> pl.DataFrame:
+def _earned(value: pl.DataFrame, name: str, up_to: date | None) -> pl.DataFrame:
     """Give revenue to months: all periods of a value together, null where one is unknown."""
     parts: dict[tuple[date, str | None], list[Decimal | None]] = defaultdict(list)
     spans: dict[tuple[date, str | None], list[tuple[datetime, datetime]]] = defaultdict(list)
     columns = ("period_start", "period_end", name, "revenue_usd")
     for start, end, key, revenue in value.select(columns).sort(columns, nulls_last=True).iter_rows():
-        months = overlaps(start, end)
+        months = _until(overlaps(start, end), start, up_to)
         weights = [lasts for _, lasts in months]
         amounts: Sequence[Decimal | None] = (
             [None] * len(months) if revenue is None else split(revenue, weights)
         )
         for (month, _), amount in zip(months, amounts, strict=True):
+            if month is None:
+                continue
             parts[month, key].append(amount)
             spans[month, key].append((start, end))
     rows = []
@@ -207,19 +213,44 @@ def _earned(value: pl.DataFrame, name: str) -> pl.DataFrame:
         known = [amount for amount in every if amount is not None]
         unknown = len(every) - len(known)
         revenue = None if unknown else exact_sum(known)
-        rows.append((month, key, revenue, len(every), unknown, _share(month, spans[month, key])))
+        rows.append((month, key, revenue, len(every), unknown, _share(month, spans[month, key], up_to)))
     return pl.DataFrame(rows, schema=_EARNED, orient="row")
 
 
-def _share(month: date, spans: list[tuple[datetime, datetime]]) -> float:
+def _until(
+    months: list[tuple[date, int]], start: datetime, up_to: date | None
+) -> list[tuple[date | None, int]]:
+    """Take the time after the last day known apart: it is of no month."""
+    if up_to is None or months[-1][0] < up_to.replace(day=1):
+        return list(months)
+    end = start + timedelta(microseconds=sum(lasts for _, lasts in months))
+    late = (end - max(_days_after(up_to), start)) // timedelta(microseconds=1)
+    if late <= 0:
+        return list(months)
+    known: list[tuple[date | None, int]] = []
+    left = sum(lasts for _, lasts in months) - late
+    for month, lasts in months:
+        if left > 0:
+            known.append((month, min(lasts, left)))
+        left -= lasts
+    return [*known, (None, late)]
+
+
+def _days_after(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1)
+
+
+def _share(month: date, spans: list[tuple[datetime, datetime]], up_to: date | None) -> float:
     """Return the part of a month that periods tell of; time that several tell of counts once."""
     begin = datetime(month.year, month.month, 1, tzinfo=UTC)
-    after = begin + timedelta(days=days_in_month(month))
+    runs_on = up_to is not None and up_to.replace(day=1) == month
+    days = up_to.day if up_to is not None and runs_on else days_in_month(month)
+    after = begin + timedelta(days=days)
     reached, told_time = begin, timedelta(0)
     for start, end in sorted((max(start, begin), min(end, after)) for start, end in spans):
         told_time += max(end - max(start, reached), timedelta(0))
         reached = max(reached, end)
-    whole = days_in_month(month) * _WHOLE_DAY
+    whole = days * _WHOLE_DAY
     return float(Fraction(told_time // timedelta(microseconds=1), whole))
 
 

@@ -125,6 +125,7 @@ def figures(frames: Frames, *, metric: str = "EffectiveCost") -> pl.DataFrame:
             rules=rules,
             metric=metric,
             by=("feature", "customer"),
+            up_to=frames.up_to,
         ),
     ]
     within = pl.col("month").is_between(frames.first, frames.last)
