@@ -13,7 +13,7 @@ import pytest
 
 from finops_lab import contracts
 from finops_lab.config import KpiTarget
-from finops_lab.money import divided
+from finops_lab.money import MONEY, divided
 from finops_lab.unit_economics import requests
 from finops_lab.unit_economics._sampled import count_bounds, share_bounds
 from finops_lab.unit_economics.failures import DEFINITIONS, error_rates
@@ -302,3 +302,13 @@ def test_bounds_of_money_per_qps_hold_for_as_many_samples_as_they_say() -> None:
     found = money_per_qps(money, pl.DataFrame(keys | counted)).filter(pl.col("key").is_not_null())
     held = found.filter(pl.lit(Decimal(480 * 86_400) / 4000).is_between("lower", "upper"))
     assert 940 <= held.height <= 985
+
+
+def test_pools_without_money_are_undefined_with_a_reason() -> None:
+    calls = pl.DataFrame({"month": [OCT], "pool_id": ["a"], "calls": [100], "seconds": [100]})
+    nothing = pl.DataFrame(schema={"month": pl.Date, "pool_id": pl.String, "money": MONEY})
+    found = money_per_qps(nothing, calls).rows(named=True)
+    assert [row["value"] for row in found] == [None, None]
+    assert [row["reason"] for row in found] == [
+        "the ledger tells the money of no pool", "the money of the pool is not known",
+    ]  # fmt: skip

@@ -356,7 +356,11 @@ def money_per_qps(
         "lower",
         "upper",
         share_of(pl.col("counted").fill_null(0), pl.col("pools")).alias("coverage"),
-        pl.when(running).then(pl.lit(partly)).alias("reason"),
+        pl.when(running)
+        .then(pl.lit(partly))
+        .when(pl.col("pools") == 0)
+        .then(pl.lit("the ledger tells the money of no pool"))
+        .alias("reason"),
     )
     found = together(
         [
