@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
+from datetime import date
 from fractions import Fraction
 from typing import Any
 
 import polars as pl
 
-from finops_lab.calendar import days_in_month
 from finops_lab.config import Activity
 from finops_lab.errors import InputError
-from finops_lab.money import MONEY, exact_sum, split
+from finops_lab.money import MONEY
+from finops_lab.unit_economics._earning import earned_months
 from finops_lab.unit_economics._grouping import grouped
-from finops_lab.unit_economics._job_months import overlaps
 from finops_lab.unit_economics._sampled import WORDS, count_bounds, money_bounds
 from finops_lab.unit_economics._telling import asked, first_reason
 from finops_lab.unit_economics.activity import currency_of, spent
@@ -27,7 +24,6 @@ __all__ = ["DEFINITIONS", "against_revenue", "feature_cost"]
 
 _LEDGER, _VALUE, _CALLS = "ledger", "feature_value", "inference_requests"
 _REVENUE_CURRENCY = "USD"
-_WHOLE_DAY = 86_400_000_000
 
 MARGIN = Definition(
     "M12",
@@ -143,6 +139,8 @@ def feature_cost(
 
     Examples
     --------
+    >>> from datetime import UTC, datetime
+    >>> from decimal import Decimal
     >>> from finops_lab.unit_economics.schemas import REQUEST_MONTHS
     >>> usual = dict.fromkeys(["CommitmentDiscountStatus", "x_team", "x_model", "x_variant", "x_feature",
     ...     "x_customer", "x_environment", "x_PoolId"])
@@ -168,7 +166,7 @@ def feature_cost(
     calls = requests.lazy().select("month", "feature", "customer", "rows", **counted).collect()
     value = feature_value.lazy().collect()
     parts: list[Asked] = []
-    earned = {name: _earned(value, name, up_to) for name in dict.fromkeys(["feature", *by])}
+    earned = {name: earned_months(value, name, up_to) for name in dict.fromkeys(["feature", *by])}
     for dimension in whole_and_by(by):
         name = dimension or "feature"
         table = _side_by_side(money, earned[name], calls, name)
@@ -180,78 +178,6 @@ def feature_cost(
     return together(parts, whole_and_by(by)).with_columns(
         pl.when(partly).then("value").otherwise("lower").alias("lower")
     )
-
-
-_EARNED: dict[str, pl.DataType | type[pl.DataType]] = {
-    "month": pl.Date,
-    "key": pl.String,
-    "revenue": MONEY,
-    "periods": pl.Int64,
-    "unknown_periods": pl.Int64,
-    "share": pl.Float64,
-}
-
-
-def _earned(value: pl.DataFrame, name: str, up_to: date | None) -> pl.DataFrame:
-    """Give revenue to months: all periods of a value together, null where one is unknown."""
-    parts: dict[tuple[date, str | None], list[Decimal | None]] = defaultdict(list)
-    spans: dict[tuple[date, str | None], list[tuple[datetime, datetime]]] = defaultdict(list)
-    columns = ("period_start", "period_end", name, "revenue_usd")
-    for start, end, key, revenue in value.select(columns).sort(columns, nulls_last=True).iter_rows():
-        months = _until(overlaps(start, end), start, up_to)
-        weights = [lasts for _, lasts in months]
-        amounts: Sequence[Decimal | None] = (
-            [None] * len(months) if revenue is None else split(revenue, weights)
-        )
-        for (month, _), amount in zip(months, amounts, strict=True):
-            if month is None:
-                continue
-            parts[month, key].append(amount)
-            spans[month, key].append((start, end))
-    rows = []
-    for (month, key), every in parts.items():
-        known = [amount for amount in every if amount is not None]
-        unknown = len(every) - len(known)
-        revenue = None if unknown else exact_sum(known)
-        rows.append((month, key, revenue, len(every), unknown, _share(month, spans[month, key], up_to)))
-    return pl.DataFrame(rows, schema=_EARNED, orient="row")
-
-
-def _until(
-    months: list[tuple[date, int]], start: datetime, up_to: date | None
-) -> list[tuple[date | None, int]]:
-    """Take the time after the last day known apart: it is of no month."""
-    if up_to is None or months[-1][0] < up_to.replace(day=1):
-        return list(months)
-    end = start + timedelta(microseconds=sum(lasts for _, lasts in months))
-    late = (end - max(_days_after(up_to), start)) // timedelta(microseconds=1)
-    if late <= 0:
-        return list(months)
-    known: list[tuple[date | None, int]] = []
-    left = sum(lasts for _, lasts in months) - late
-    for month, lasts in months:
-        if left > 0:
-            known.append((month, min(lasts, left)))
-        left -= lasts
-    return [*known, (None, late)]
-
-
-def _days_after(day: date) -> datetime:
-    return datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1)
-
-
-def _share(month: date, spans: list[tuple[datetime, datetime]], up_to: date | None) -> float:
-    """Return the part of a month that periods tell of; time that several tell of counts once."""
-    begin = datetime(month.year, month.month, 1, tzinfo=UTC)
-    runs_on = up_to is not None and up_to.replace(day=1) == month
-    days = up_to.day if up_to is not None and runs_on else days_in_month(month)
-    after = begin + timedelta(days=days)
-    reached, told_time = begin, timedelta(0)
-    for start, end in sorted((max(start, begin), min(end, after)) for start, end in spans):
-        told_time += max(end - max(start, reached), timedelta(0))
-        reached = max(reached, end)
-    whole = days * _WHOLE_DAY
-    return float(Fraction(told_time // timedelta(microseconds=1), whole))
 
 
 def against_revenue(figures: pl.DataFrame | pl.LazyFrame) -> pl.DataFrame:
@@ -271,6 +197,7 @@ def against_revenue(figures: pl.DataFrame | pl.LazyFrame) -> pl.DataFrame:
     Examples
     --------
     >>> from datetime import date
+    >>> from decimal import Decimal
     >>> margin = pl.DataFrame({"measure": ["margin"], "month": [date(2026, 10, 1)], "value": [Decimal("0.75")],
     ...     "numerator": [Decimal(6)], "denominator": [Decimal(8)]})
     >>> against_revenue(margin).select(pl.col("cost", "revenue", "left").cast(pl.Int64), "ratio").row(0)
