@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from decimal import Decimal
 
 from rich.console import Console
 from rich.markup import escape
@@ -31,6 +32,8 @@ def print_decision(decision: Decision) -> None:
     _say(console, decision.explain())
     _variants(console, decision)
     if decision.constraints.height:
+        # Known where a month's volume is: what a limit costs by the month.
+        monthly = decision.constraints["monthly_shadow_price"].count() > 0
         rows = [
             (
                 row["constraint"].replace("_", " "),
@@ -38,12 +41,15 @@ def print_decision(decision: Decision) -> None:
                 "yes" if row["binding"] else "no",
                 _name(row, "_without") if row["binding"] else "the same",
                 _number(row["shadow_price"]),
+                *([_money(row["monthly_shadow_price"])] if monthly else []),
                 row["next_text"] or ("" if row["next_limit"] is None else least(row["next_limit"])),
                 _name({"model_": row["next_model"], "variant_": row["next_variant"]}, "_"),
             )
             for row in decision.constraints.iter_rows(named=True)
         ]
-        heads = ("limit", "value", "decides", "without it", f"it costs ({decision.unit})", "flips at", "to")
+        unit_of = decision.unit.partition(" ")[0]
+        costs = [f"it costs ({decision.unit})", *([f"a month ({unit_of})"] if monthly else [])]
+        heads = ("limit", "value", "decides", "without it", *costs, "flips at", "to")
         _table(console, "What each limit costs", heads, rows)
     for title, frame, unit in (
         ("Which variant at which P95 in ms", decision.slo_ranges, "ms"),
@@ -109,6 +115,10 @@ def _number(value: object) -> str:
         if isinstance(value, float) and abs(value) < 1000
         else f"{value:,.0f}"
     )
+
+
+def _money(value: Decimal | None) -> str:
+    return "" if value is None else f"{value:,.2f}"
 
 
 def _table(console: Console, title: str, heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from finops_lab.errors import CurrencyError, InputError
+from finops_lab.printing_tradeoff import print_decision
 from finops_lab.tradeoffs import Curve, curve, decide, decisions
 from finops_lab.tradeoffs.break_even import break_even, paired_ratio
 from finops_lab.tradeoffs.points import as_points, extras
@@ -464,3 +465,12 @@ def test_a_curve_with_timings_gives_the_break_even_an_interval() -> None:
     assert found.inferences_low is not None and found.inferences_high is not None
     assert found.inferences_low < 1_000_000 < found.inferences_high
     assert decide(points, migration_amount=1200, max_p95_ms=1).break_even is None
+
+
+def test_what_a_limit_costs_by_the_month_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    """Five USD per 1,000 of 5,000 inferences; without a volume there is no such column."""
+    print_decision(decide(CANDIDATES, max_p95_ms=100, max_quality_loss=0.05, monthly_inferences=5000))
+    out = capsys.readouterr().out
+    assert "a month (USD)" in out and "25.00" in out
+    print_decision(decide(CANDIDATES, max_p95_ms=100, max_quality_loss=0.05))
+    assert "a month" not in capsys.readouterr().out

@@ -200,3 +200,72 @@ def test_the_review_says_up_to_when(running: fl.Lab) -> None:
     scorecard, causes = month.scorecard(), month.causes()
     assert "up to 2026-10-10" in scorecard.parts[0]._repr_html_()
     assert "days 1 to 10 of both" in causes.finding
+
+
+def test_the_headline_of_a_running_month_is_held_against_the_same_days(running: fl.Lab) -> None:
+    """120 USD in ten days of October, 100 in ten of September: 20 % more, not 60 % less."""
+    from finops_lab.reporting.monthly import review
+
+    month = review(running, "2026-10")
+    told = month.headline()
+    assert "October 2026 cost $120.00 so far**, days 1 to 10 of 31" in told.finding
+    assert "$20.00 (20.0%) more than September 2026, days 1 to 10" in told.finding
+    assert (told.values["spend_previous_month"], told.values["days_known"]) == (100, 10)
+    table = told.parts[0]._repr_html_()
+    assert "Spend (effective cost), days 1 to 10 of 31" in table
+    assert "$12.00" in table and "$2.00 (20.0%) more than the same days of last month" in table
+    assert "of the whole month, 80% interval" in table  # no verdict on a forecast of 31 days
+    assert "days 1 to 10 of 31" in month._repr_html_()
+    teams = month.owners()
+    assert teams.values["team"][0]["before"] == 100
+    assert "days 1 to 10 of 31" in teams.parts[1]._repr_html_()
+
+
+def test_a_moment_is_passed_through_to_every_part(running: fl.Lab) -> None:
+    from finops_lab.reporting.monthly import review
+
+    month = review(running, "2026-10", at=datetime(2026, 10, 5, 12, tzinfo=UTC))
+    assert (month.days.known, month.so_far(OCT), month.so_far(date(2026, 9, 1))) == (4, 48, 40)
+    assert (month.bridge.up_to, month.kpis.up_to) == (4, date(2026, 10, 5))
+    # Told that the month is over, its ten days are all there is of it.
+    over = review(running, "2026-10", at=datetime(2026, 11, 1, tzinfo=UTC))
+    assert (over.days.known, over.so_far(OCT), over.days.after) == (None, 120, "")
+    assert over.headline().values["spend_previous_month"] == 300
+
+
+def test_the_executive_dashboard_compares_the_same_days(running: fl.Lab) -> None:
+    board = fl.dashboard("executive", running, "2026-10")
+    changes = board.changes()
+    assert "$20.00 (20.0%) more than in September 2026, days 1 to 10." in changes.finding
+    assert "October 2026 has days 1 to 10 of 31" in str(board.spend().parts[-1].to_json())
+    board = fl.dashboard("executive", running, "2026-10", at=datetime(2026, 10, 3, tzinfo=UTC))
+    assert board.here.up_to == board.frames.up_to == date(2026, 10, 2)
+    assert "$4.00 (20.0%) more" in board.changes().finding
+
+
+def test_a_bill_by_the_month_lends_no_days(tmp_path: Path) -> None:
+    """September came in one charge: ten days of October are held against nothing, not against all of it."""
+    from finops_lab.reporting.monthly import review
+
+    whole = bill(date(2026, 9, 1), 300, ChargePeriodEnd="2026-10-01T00:00:00Z")
+    exports = {"bill.csv": [whole, *(bill(day, 12) for day in days(OCT, 10))]}
+    lab = fl.open_lab(write_lab(tmp_path / "lab", exports, TOML), progress=False)
+    month = review(lab, "2026-10")
+    assert (month.so_far(OCT), month.so_far(date(2026, 9, 1))) == (120, None)
+    assert "there is no month before to compare to" in month.headline().finding
+
+
+def test_revenue_of_days_that_are_not_over_is_left_out(tmp_path: Path) -> None:
+    """310 USD for October, ten days of it: 100 USD of revenue against 120 of cost."""
+    value = (
+        "period_start,period_end,feature,revenue_usd\n2026-10-01T00:00:00Z,2026-11-01T00:00:00Z,chat,310\n"
+    )
+    lab = opened(tmp_path, days(date(2026, 9, 1), 30), days(OCT, 10), **{"value.csv": value})
+    found = fl.kpis(lab, "2026-10")
+    told = found.figures.filter(kpi="M12", month=OCT, dimension="feature", key="chat")
+    by_measure = {row["measure"]: row for row in told.rows(named=True)}
+    assert (by_measure["revenue"]["value"], by_measure["margin_money"]["value"]) == (100, -20)
+    assert by_measure["revenue"]["coverage"] == 1
+    over = fl.kpis(lab, "2026-10", at=datetime(2026, 11, 1, tzinfo=UTC)).figures
+    whole = over.filter(kpi="M12", month=OCT, dimension="feature", key="chat", measure="revenue")
+    assert whole["value"].item() == 310

@@ -13,11 +13,14 @@ import pytest
 
 from finops_lab import contracts
 from finops_lab.config import KpiTarget
+from finops_lab.money import MONEY, divided
 from finops_lab.unit_economics import requests
 from finops_lab.unit_economics._sampled import count_bounds, share_bounds
 from finops_lab.unit_economics.failures import DEFINITIONS, error_rates
+from finops_lab.unit_economics.features import feature_cost
 from finops_lab.unit_economics.inference_cost import inference_cost
 from finops_lab.unit_economics.kpis import HEADLINES, kpis
+from finops_lab.unit_economics.scaling import money_per_qps
 from finops_lab.unit_economics.schemas import REQUEST_MONTHS, VARIANCES
 from finops_lab.unit_economics.targets import with_targets
 
@@ -236,3 +239,76 @@ def test_sums_of_enormous_rows_still_fit() -> None:
     counted = months(calls("ok", 3, 1e9, output_tokens=10**9))
     assert counted["variance_output_tokens"].item() > 0
     assert set(REQUEST_MONTHS) == set(counted.columns)
+
+
+def of_feature(requests: pl.DataFrame, key: str | None = None) -> Row:
+    named = entries(6).with_columns(x_feature=pl.lit("chat"), x_model=pl.lit(None, pl.String))
+    value = pl.DataFrame(schema=contracts.dtypes("feature_value"))
+    found = feature_cost(named, value, requests)
+    asked = pl.col("measure") == "allocated_over_all_calls", pl.col("key").eq_missing(pl.lit(key))
+    return found.filter(*asked).row(0, named=True)
+
+
+@pytest.mark.parametrize("key", [None, "chat"])
+def test_cost_of_a_feature_has_the_bounds_of_its_calls(key: str | None) -> None:
+    """100 rows of 11 calls: between 904 and 1,326 calls, so that 6 USD are 0.45 to 0.66 cents a call."""
+    found = of_feature(months(calls("ok", 100, 11.0, feature="chat")), key)
+    low, high = count_bounds(pl.DataFrame({"n": [1100], "v": [100 * 11 * 10]}), "n", pl.col("v"))
+    assert (found["lower"], found["upper"]) == tuple(divided(Decimal(6), n) for n in (high[0], low[0]))
+    assert found["lower"] < found["value"] < found["upper"]
+    logged = of_feature(months(calls("ok", 100, feature="chat")), key)
+    assert (logged["value"], logged["lower"], logged["upper"]) == (Decimal("0.06"), None, None)
+
+
+def per_qps(counted: Row, money: int = 480) -> list[Row]:
+    month = {"month": [OCT], "pool_id": ["chat"]}
+    day = pl.DataFrame(month | {name: [value] for name, value in counted.items()} | {"seconds": [86_400]})
+    return money_per_qps(pl.DataFrame(month | {"money": [Decimal(money)]}), day).rows(named=True)
+
+
+def test_money_per_qps_lies_between_the_ends_of_its_calls() -> None:
+    """Half of 864,000 calls lie in the bucket of the target; a sample of them is further off."""
+    for found in per_qps({"calls": 864_000, "lower": 432_000, "upper": 864_000}):
+        assert (found["value"], found["lower"], found["upper"]) == (48, 48, 96)
+    for found in per_qps({"calls": 864_000}):
+        assert (found["value"], found["lower"], found["upper"]) == (48, None, None)
+    # Nothing is within the target for sure: there is no upper end.
+    for found in per_qps({"calls": 864_000, "lower": 0, "upper": 864_000}):
+        assert (found["value"], found["lower"], found["upper"]) == (48, 48, None)
+    frame = pl.DataFrame({"n": [864_000], "v": [864_000 * 100]})
+    low, high = count_bounds(frame, "n", pl.col("v"))
+    for found in per_qps({"calls": 864_000, "variance": 864_000 * 100}):
+        assert found["lower"] == pytest.approx(Decimal(480) * 86_400 / high[0])
+        assert found["upper"] == pytest.approx(Decimal(480) * 86_400 / low[0])
+    # Credits above charges turn the ends round.
+    for found in per_qps({"calls": 864_000, "variance": 864_000 * 100}, money=-480):
+        assert found["lower"] < found["value"] < found["upper"]
+
+
+def test_pools_watched_for_unlike_times_have_no_bounds_together() -> None:
+    keys = {"month": [OCT] * 2, "pool_id": ["a", "b"]}
+    counted = pl.DataFrame(keys | {"calls": [100, 100], "variance": [500, 500], "seconds": [100, 50]})
+    found = money_per_qps(pl.DataFrame(keys | {"money": [Decimal(3)] * 2}), counted).rows(named=True)
+    assert [row["lower"] is not None for row in found] == [False, True, True]
+    assert found[0]["value"] == 2
+
+
+def test_bounds_of_money_per_qps_hold_for_as_many_samples_as_they_say() -> None:
+    """One call in 20 is kept, 1,000 times over: the truth, 4,000 calls, is within bounds 95 times in 100."""
+    kept = np.random.default_rng(5).binomial(4000, 0.05, 1000)
+    keys = {"month": [OCT] * 1000, "pool_id": [f"p{i}" for i in range(1000)]}
+    counted = {"calls": 20 * kept, "variance": 20 * 19 * kept, "seconds": [86_400] * 1000}
+    money = pl.DataFrame(keys | {"money": [Decimal(480)] * 1000})
+    found = money_per_qps(money, pl.DataFrame(keys | counted)).filter(pl.col("key").is_not_null())
+    held = found.filter(pl.lit(Decimal(480 * 86_400) / 4000).is_between("lower", "upper"))
+    assert 940 <= held.height <= 985
+
+
+def test_pools_without_money_are_undefined_with_a_reason() -> None:
+    calls = pl.DataFrame({"month": [OCT], "pool_id": ["a"], "calls": [100], "seconds": [100]})
+    nothing = pl.DataFrame(schema={"month": pl.Date, "pool_id": pl.String, "money": MONEY})
+    found = money_per_qps(nothing, calls).rows(named=True)
+    assert [row["value"] for row in found] == [None, None]
+    assert [row["reason"] for row in found] == [
+        "the ledger tells the money of no pool", "the money of the pool is not known",
+    ]  # fmt: skip

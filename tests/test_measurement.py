@@ -137,8 +137,10 @@ def spoiled(change: object) -> str:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"cpu_ms": [1.5]}, "is spoiled"),
-        ({"cpu_ms": "1x"}, "is spoiled"),
+        ({"cpu_ms": [1.5]}, "column cpu_ms: is spoiled: it has 1 values for 2 rows.*write it again"),
+        ({"cpu_ms": "1x"}, r"column cpu_ms: is spoiled: 'x' stands among right answers \(1\)"),
+        ({"round": {"to": 3}}, "is spoiled: it lacks 'from'"),
+        ({"rows": "two"}, "is spoiled: "),
         ({"cpu_mss": [1.0, 2.0]}, "column cpu_mss: no such column"),
         ({"round": [3, 3]}, "tell twice of model m, variant int8, workload w, round 3"),
         ({"variant": "int4"}, "tell of m int4, which is none of the variants"),

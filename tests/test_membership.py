@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 from finops_lab.errors import InputError
-from finops_lab.tradeoffs.front import pareto
+from finops_lab.tradeoffs.canary import canary_check
+from finops_lab.tradeoffs.front import explain_front, pareto
 from finops_lab.tradeoffs.membership import draw_points, membership
 from finops_lab.tradeoffs.senses import is_share
 
@@ -281,3 +283,15 @@ def test_published_image_models_near_a_front_are_undecided(shared_data: Path) ->
     assert members.len() == 34
     # Some are on the front by luck, and some are not by bad luck.
     assert 0 < (members < 0.95).sum() < 34 and 0 < (others > 0.05).sum() < 100
+
+
+def test_lazy_frames_say_what_others_say() -> None:
+    points = pl.DataFrame({"variant": ["a", "b"], "p95_ms": [50.0, 60.0], "size_mib": [2.0, 1.0]})
+    asked: dict[str, Any] = {"objectives": ["p95_ms", "size_mib"], "draws": 20}
+    assert_frame_equal(membership(points.lazy(), **asked), membership(points, **asked))
+    both = {"minimise": ["p95_ms", "size_mib"]}
+    assert pareto(points.lazy(), **both).to_list() == [True, True]
+    assert_frame_equal(explain_front(points.lazy(), **both), explain_front(points, **both))
+    items = pl.DataFrame({"item": range(400), "bf16": [1, 1, 0, 1] * 100, "int8": [1, 0, 0, 0] * 100})
+    found = canary_check(items.lazy(), baseline="bf16", canary="int8", margin=0.02)
+    assert found.verdict == "roll back"

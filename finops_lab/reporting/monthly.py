@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from functools import cached_property
 from typing import Any
@@ -20,9 +20,11 @@ from finops_lab.errors import CurrencyError, InputError, NoDataError
 from finops_lab.lab import Lab, open_lab
 from finops_lab.money import MONEY, exact_sum, one_currency
 from finops_lab.planning.budgets import in_currency, in_force, name_of
+from finops_lab.reporting.days import Days
 from finops_lab.reporting.section import Section, prose
 from finops_lab.unit_economics.bridge import Bridge
 from finops_lab.unit_economics.kpis import Kpis
+from finops_lab.valuing.frames import Frames
 
 __all__ = ["METRICS", "Review", "check_month", "check_parameters", "prepare", "review"]
 
@@ -45,12 +47,15 @@ class Review:
         ``EffectiveCost`` or ``BilledCost``.
     ledger : Ledger
         All charges of the lab, in one currency.
+    at : datetime.datetime, optional
+        How far the month has run (UTC), where it is not over; without it, as far as the lab tells.
     """
 
     lab: Lab
     month: date
     metric: str
     ledger: Ledger
+    at: datetime | None = None
 
     @property
     def currency(self) -> str:
@@ -77,7 +82,8 @@ class Review:
 
     def _repr_html_(self) -> str:
         note = f"  \n{self.lab.config.lab.note}" if self.lab.config.lab.note else ""
-        return prose(f"**{self.lab.name}** · {self.month_name} · {self.metric_name} in {self.currency}{note}")
+        month = f"{self.month_name}{self.days.after}"
+        return prose(f"**{self.lab.name}** · {month} · {self.metric_name} in {self.currency}{note}")
 
     @cached_property
     def past(self) -> pl.DataFrame:
@@ -101,6 +107,15 @@ class Review:
         """Return the spend of a month, None when the lab has no charges for it."""
         found = self.panel(None).filter(pl.col("ds") == month)["y"]
         return found[0] if found.len() else None
+
+    @cached_property
+    def days(self) -> Days:
+        """The days of the month that are known, where it is not over."""
+        return Days(self.month, Frames(self.lab, self.month, self.month, self.at).days_known)
+
+    def so_far(self, month: date) -> Decimal | None:
+        """Return the spend of as many days of a month as are known of the one under review."""
+        return self.days.total(self.past, month, self.metric)
 
     @property
     def previous(self) -> date:
@@ -167,12 +182,12 @@ class Review:
     @cached_property
     def kpis(self) -> Kpis:
         """The month's KPIs."""
-        return valuing.kpis(self.lab, self.month, metric=self.metric)
+        return valuing.kpis(self.lab, self.month, metric=self.metric, at=self.at)
 
     @cached_property
     def bridge(self) -> Bridge:
         """Why spend changed since the month before."""
-        return valuing.bridge(self.lab, self.previous, self.month, metric=self.metric)
+        return valuing.bridge(self.lab, self.previous, self.month, metric=self.metric, at=self.at)
 
     @cached_property
     def outlook(self) -> foreseeing.Outlook:
@@ -288,7 +303,9 @@ def check_parameters(namespace: Mapping[str, Any], *names: str) -> dict[str, Any
     return {name: namespace[name] for name in known}
 
 
-def review(lab: str | Lab = "", month: str = "", metric: str = "EffectiveCost") -> Review:
+def review(
+    lab: str | Lab = "", month: str = "", metric: str = "EffectiveCost", *, at: datetime | None = None
+) -> Review:
     """Prepare the monthly review of a lab.
 
     Parameters
@@ -299,6 +316,10 @@ def review(lab: str | Lab = "", month: str = "", metric: str = "EffectiveCost") 
         The month under review, such as ``2026-10``.
     metric : str
         ``EffectiveCost`` (amortised) or ``BilledCost`` (invoiced).
+    at : datetime.datetime, optional
+        How far the month has run (UTC), where it is not over. Without it, it has run to the end of
+        the lab's `as_of`, or of the latest day that bills, requests or GPU samples tell of. What was
+        spent so far is then held against as many days of other months.
 
     Returns
     -------
@@ -314,7 +335,7 @@ def review(lab: str | Lab = "", month: str = "", metric: str = "EffectiveCost") 
     opened, start = prepare(lab, month, metric)
     ledger = bookkeeping.ledger(opened)
     entries = allocation.convert(ledger.entries, opened.config.rates, opened.currency)
-    return Review(opened, start, metric, replace(ledger, entries=entries))
+    return Review(opened, start, metric, replace(ledger, entries=entries), at)
 
 
 def prepare(lab: str | Lab, month: str, metric: str) -> tuple[Lab, date]:

@@ -117,19 +117,25 @@ def proved_levels(frame: pl.DataFrame, most_chance: float, at: str) -> pl.DataFr
     )
     least, times = money["worth_bad"].to_numpy(), money["times"].to_numpy()
     money = money.with_columns(pl.Series("chance", gammainc(least, least / times), pl.Float64))
-    said = pl.format(f"what {{}} bad rows cost is {{}} times {at}", "bad_rows", pl.col("times").round(2))
-    texts = by_events.select(
-        "_row",
-        pl.col("chance").alias("_events"),
-        counted_words("bad_rows", "rows", pl.lit(f"at {at}")).alias("_said"),
+    # Most moments are proved, and many are: only the others need words.
+    doubted = pl.col("chance") > most_chance
+    texts = by_events.filter(doubted).select(
+        "_row", counted_words("bad_rows", "rows", pl.lit(f"at {at}")).alias("_said")
     )
-    costs = money.select("_row", pl.col("chance").alias("_money"), said.alias("_cost"))
+    said = pl.format(f"what {{}} bad rows cost is {{}} times {at}", "bad_rows", pl.col("times").round(2))
+    costs = money.filter(doubted).select("_row", said.alias("_cost"))
     joined = keyed
-    for found, names in ((texts, ("_events", "_said")), (costs, ("_money", "_cost"))):
+    for found in (
+        by_events.select("_row", pl.col("chance").alias("_events")),
+        money.select("_row", pl.col("chance").alias("_money")),
+        texts,
+        costs,
+    ):
         # Most moments reach no level: where none does there is nothing to join.
         if found.is_empty():
-            nothing = [pl.lit(None, found.schema[name]).alias(name) for name in names]
-            joined = joined.with_columns(nothing)
+            joined = joined.with_columns(
+                pl.lit(None, kind).alias(name) for name, kind in found.schema.items() if name != "_row"
+            )
         else:
             joined = joined.join(found, on="_row", how="left", maintain_order="left")
     likely = pl.min_horizontal("_events", "_money")

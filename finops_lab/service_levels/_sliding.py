@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 import polars as pl
 
 from finops_lab.errors import InputError
-from finops_lab.service_levels.schemas import SLOT_S
+from finops_lab.service_levels._parts import whole_numbers
+from finops_lab.service_levels.schemas import COUNTED, SLOT_S
 
-__all__ = ["by_promise", "grid", "opened", "ratios", "whole_slots", "within"]
+if TYPE_CHECKING:
+    import numpy as np
 
-_COUNTS = ("bad", "total", "rows", "bad_usd", "bad_rows", "squares", "bad_squares")
-_LIMIT = 2**127 - 1
+__all__ = ["Running", "above", "chosen", "counted", "running", "whole_slots"]
+
+_NEAR = 1e-12  # of floats, which hold nearly sixteen digits
 
 
 def whole_slots(at: datetime, slot_s: int = SLOT_S) -> datetime:
@@ -30,115 +36,114 @@ def whole_slots(at: datetime, slot_s: int = SLOT_S) -> datetime:
     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
 
 
-def opened(events: pl.LazyFrame | pl.DataFrame, promises: pl.DataFrame) -> pl.DataFrame:
-    """Return the events of the promises, and refuse those that are not known."""
-    found = events.lazy().collect()
-    strange = set(found["slo"].unique()) - set(promises["slo"])
-    if strange:
-        raise InputError(
-            f"there are events of {min(strange)!r}, and no such objective",
-            hint="count events with the same objectives that they are judged by",
-        )
-    return found
+@dataclass(frozen=True)
+class Running:
+    """Running sums of some promises: a row each, and a column for every end of a slot.
+
+    Attributes
+    ----------
+    slos : list of str
+        The promises, in order of their rows.
+    at : polars.Series
+        Ends of slots: of all columns but the first, which is before any.
+    sums : dict of str to numpy.ndarray
+        Running sums in whole numbers: thousandths of calls, and of money the last of its decimals.
+        64 bits, or Python's own where those might not do.
+    """
+
+    slos: list[str]
+    at: pl.Series
+    sums: dict[str, np.ndarray]
+
+    def within(self, name: str, slots: int, since: int) -> np.ndarray:
+        """Return the sums of the last `slots` slots, at the ends from number `since` on."""
+        sums = self.sums[name]
+        found: np.ndarray = sums[:, since + 1 :] - sums[:, since + 1 - slots : sums.shape[1] - slots]
+        return found
 
 
-def by_promise(events: pl.DataFrame) -> dict[str, pl.DataFrame]:
-    """Return the events of each promise, sorted by slot: parts of one frame, nothing is copied."""
-    ordered = events.sort("slo", "slot")
-    runs = ordered["slo"].rle().struct.unnest()
-    ends = runs["len"].cum_sum()
-    return {
-        slo: ordered.slice(end - length, length)
-        for slo, length, end in zip(runs["value"], runs["len"], ends, strict=True)
-    }
-
-
-def grid(
-    events: pl.DataFrame,
-    promises: pl.DataFrame,
-    *,
-    first: datetime,
-    last: datetime,
-    slot_s: int,
-    back_s: int,
-    monthly: bool = False,
-) -> pl.DataFrame:
-    """Return a row for every promise and slot, with running sums.
+def running(
+    events: pl.DataFrame, slos: Sequence[str], begin: datetime, slots: int, slot_s: int, names: Sequence[str]
+) -> Running:
+    """Add up events of promises, slot by slot.
 
     Parameters
     ----------
     events : polars.DataFrame
-        `EVENTS` of slots of `slot_s` seconds.
-    promises : polars.DataFrame
-        With ``slo``.
-    first, last : datetime.datetime
-        Ends of the first and last window.
-    slot_s, back_s : int
-        Length of a slot, and of the longest window before `first`.
-    monthly : bool
-        Begin the sums anew in every calendar month.
-
-    Returns
-    -------
-    polars.DataFrame
-        ``slo``, ``at`` (end of the slot), and running sums of ``bad``, ``total``, ``rows``,
-        ``bad_usd``, ``bad_rows``, ``squares`` and ``bad_squares``. Sorted by both. Not monthly, sums
-        run on from one promise to the next: only their differences within one mean anything, and
-        `within` takes those.
+        `EVENTS` of slots of `slot_s` seconds, of these promises alone.
+    slos : sequence of str
+        Names of the promises.
+    begin : datetime.datetime
+        Begin of the first slot.
+    slots : int
+        How many there are.
+    slot_s : int
+        Length of a slot.
+    names : sequence of str
+        Columns to add up.
     """
-    begin = first - timedelta(seconds=back_s + slot_s)
-    slots = pl.datetime_range(
-        begin, last - timedelta(seconds=slot_s), f"{slot_s}s", eager=True, time_zone="UTC", time_unit="us"
+    import numpy as np
+
+    place = (pl.col("slot") - begin).dt.total_seconds() // slot_s
+    rows = dict(zip(slos, range(len(slos)), strict=True))
+    row = pl.col("slo").replace_strict(rows, return_dtype=pl.Int64) if rows else pl.lit(0, pl.Int64)
+    inside = (
+        events.select("slo", place.alias("_slot"), *names)
+        .filter(pl.col("_slot").is_between(0, slots - 1))
+        .with_columns(row.alias("_row"))
     )
-    # Promise and slot in one whole number, which is found again in less time than a text and a moment.
-    names = promises.select("slo").sort("slo").with_row_index("_promise")
-    spot = (
-        pl.col("_promise").cast(pl.Int64) * slots.len()
-        + (pl.col("slot") - begin).dt.total_seconds() // slot_s
+    spots = inside["_row"].to_numpy(), inside["_slot"].to_numpy() + 1
+    sums = {}
+    for name in names:
+        values = whole_numbers(inside[name])
+        counts = np.zeros((len(slos), slots + 1), dtype=values.dtype)
+        np.add.at(counts, spots, values)
+        sums[name] = np.cumsum(counts, axis=1)
+    step = timedelta(seconds=slot_s)
+    ends = pl.datetime_range(
+        begin + step, begin + slots * step, step, eager=True, time_zone="UTC", time_unit="us"
     )
-    counts = (
-        events.lazy()
-        .filter(pl.col("slot").is_between(begin, last - timedelta(seconds=slot_s)))
-        .join(names.lazy(), on="slo")
-        .select(spot.alias("_spot"), *_COUNTS)
-    )
-    # A cross join may turn its sides round: slots of a promise must stand together, in order.
-    spots = pl.int_range(names.height * slots.len(), dtype=pl.Int64, eager=True).alias("_spot")
-    length = max(slots.len(), 1)
-    every = pl.LazyFrame(
-        {"slo": names["slo"].gather(spots // length), "slot": slots.gather(spots % length), "_spot": spots}
-    )
-    dense = every.join(counts, on="_spot", how="left", maintain_order="left").collect()
-    sums = [pl.col(name).fill_null(0).cum_sum() for name in _COUNTS]
-    if monthly:
-        sums = [total.over("slo", pl.col("slot").dt.truncate("1mo")) for total in sums]
-    return dense.select("slo", (pl.col("slot") + pl.duration(seconds=slot_s)).alias("at"), *sums)
+    return Running(list(slos), ends.alias("at"), sums)
 
 
-def within(name: str, slots: int) -> pl.Expr:
-    """Return the sum of the last `slots` slots, from running sums.
+def above(
+    part: np.ndarray, whole: np.ndarray, limits: Sequence[Fraction], *, reached: bool = False
+) -> np.ndarray:
+    """Tell where a share lies above the limit of its row, without rounding; `reached` takes the limit too.
 
-    True for moments that have so many slots of the same promise before them: from `first` of the
-    `grid` on.
+    Examples
+    --------
+    >>> import numpy as np
+    >>> above(np.array([[1, 2, 3, 0]]), np.array([[20, 20, 20, 0]]), [Fraction(1, 10)]).tolist()
+    [[False, False, True, False]]
     """
-    return (pl.col(name) - pl.col(name).shift(slots)).alias(name)
+    import numpy as np
 
-
-def ratios(promises: pl.DataFrame, limits: dict[str, Fraction], biggest: int) -> pl.DataFrame:
-    """Return a limit per promise as a whole numerator and denominator, to compare without rounding.
-
-    `biggest` is the largest whole number that they will be multiplied by.
-
-    Raises
-    ------
-    InputError
-        When the product would leave 128 bits.
-    """
-    most = max((max(part.numerator, part.denominator) for part in limits.values()), default=1)
-    if biggest * most > _LIMIT:
-        raise InputError("counts are too large to compare exactly", hint="write the target with fewer digits")
-    return promises.select(
-        "slo",
-        pl.Series("num", [limits[slo].numerator for slo in promises["slo"]], pl.Int128),
-        pl.Series("den", [limits[slo].denominator for slo in promises["slo"]], pl.Int128),
+    most = np.array([float(limit) for limit in limits])[:, None]
+    some = part.astype(np.float64)
+    room = whole.astype(np.float64) * most
+    found: np.ndarray = some > room
+    # Where floats are too near to each other to tell, whole numbers do.
+    near = (np.abs(some - room) <= _NEAR * room) & (some > 0)
+    rows = near.nonzero()[0]
+    tops, bottoms = (
+        np.array([getattr(limit, name) for limit in limits], dtype=object)
+        for name in ("numerator", "denominator")
     )
+    left = part[near].astype(object) * bottoms[rows]
+    right = whole[near].astype(object) * tops[rows]
+    found[near] = (left >= right if reached else left > right).astype(bool)
+    return found
+
+
+def chosen(slos: Sequence[str], at: pl.Series, such: np.ndarray) -> pl.DataFrame:
+    """Name the promise and moment of what was chosen: ``slo`` and ``at``, in order."""
+    rows, columns = such.nonzero()
+    return pl.DataFrame({"slo": pl.Series(slos, dtype=pl.String).gather(rows), "at": at.gather(columns)})
+
+
+def counted(values: np.ndarray, such: np.ndarray, kind: pl.DataType | type[pl.DataType]) -> pl.Series:
+    """Return what was chosen of whole numbers in the type that they are the last decimals of."""
+    some = values[such]
+    whole = pl.Series(some.tolist() if some.dtype == object else some, dtype=pl.Int128)
+    return whole.reinterpret(dtype=kind) if kind == COUNTED else whole.cast(kind)

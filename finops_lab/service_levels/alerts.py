@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
 import polars as pl
 
@@ -102,52 +101,61 @@ def alerts_of(
     found = found.join(latest, on="slo", how="left")
     ended = pl.when(pl.col("_to") < pl.col("at")).then(pl.col("_to"))
     frame = found.join(promises, on="slo").with_columns(ended.alias("end"))
+    mine = spent.filter(pl.col("spent").is_not_null() & pl.col("slo").is_in(frame["slo"].unique().implode()))
     for name, moment in (("spent_before", "begin"), ("spent_after", "_to")):
-        known = spent.select("slo", pl.col("at").alias(moment), pl.col("spent").alias(name)).drop_nulls()
-        frame = frame.sort(moment).join_asof(known.sort(moment), on=moment, by="slo", check_sortedness=False)
+        known = mine.select("slo", pl.col("at").alias(moment), pl.col("spent").alias(name))
+        frame = frame.sort(moment).join_asof(known, on=moment, by="slo", check_sortedness=False)
     return frame.select(list(ALERTS)).sort("begin", "slo", "severity", "kind", "status")
 
 
-def _runs(moments: pl.DataFrame, gap: timedelta) -> pl.DataFrame:
-    """Give moments of one objective that are no further apart than a gap the same number."""
-    apart = (pl.col("at").diff() > gap).fill_null(True)
-    return moments.sort("at", "window").with_columns(apart.cum_sum().alias("_run"))
-
-
 def _burning(series: pl.DataFrame, windows: Sequence[BurnWindow], gap: timedelta | None) -> pl.DataFrame:
-    rows: list[dict[str, Any]] = []
-    high = series.filter("exceeds")
-    for (_, severity), mine in high.group_by("slo", "severity", maintain_order=True):
-        shorts = [window.short_s for window in windows if window.severity == severity]
-        pause = timedelta(seconds=max(shorts)) if gap is None else gap
-        enough = _runs(mine.filter(pl.col("status").is_in(["burning", "within chance"])), pause)
-        for _, run in enough.group_by("_run", maintain_order=True):
-            # What is proved goes on while the rates are exceeded: no proof is asked for anew.
-            proved = run.filter(status="burning")
-            if not proved.is_empty():
-                rows.append(_burned(proved, windows) | {"_to": run["at"].max(), "status": "proved"})
-        for _, run in _runs(mine, pause).group_by("_run", maintain_order=True):
-            # What some moments prove is told already.
-            if (run["status"] != "burning").all():
-                asked = run.filter(status="within chance")
-                found = _burned(run if asked.is_empty() else asked, windows)
-                rows.append(found | {"begin": run["at"].min(), "_to": run["at"].max()})
-    return pl.DataFrame(rows, schema=_FOUND)
+    pauses = [
+        (severity, max(w.short_s for w in windows if w.severity == severity) * 10**6)
+        for severity in dict.fromkeys(window.severity for window in windows)
+    ]
+    pause = pl.DataFrame(pauses, schema={"severity": pl.String, "_pause": pl.Int64}, orient="row")
+    if gap is not None:
+        pause = pause.with_columns(pl.lit(gap // timedelta(microseconds=1)).alias("_pause"))
+    high = series.filter("exceeds").join(pause, on="severity").sort("slo", "severity", "at", "window")
+    chance, burning = pl.col("status") == "within chance", pl.col("status") == "burning"
+    enough = _runs(high.filter(burning | chance))
+    # What is proved goes on while the rates are exceeded: no proof is asked for anew.
+    proved = _burned(enough, burning, windows).with_columns(status=pl.lit("proved"))
+    ends = enough.group_by(_RUN).agg(pl.col("at").max().alias("_to"))
+    proved = proved.drop("_to").join(ends, on=_RUN)
+    runs = _runs(high)
+    # What some moments prove is told already.
+    doubted = runs.filter(~burning.any().over(_RUN))
+    asked = chance | ~chance.any().over(_RUN)
+    spans = doubted.group_by(_RUN).agg(pl.col("at").min().alias("begin"), pl.col("at").max().alias("_to"))
+    unproved = _burned(doubted, asked, windows).drop("begin", "_to").join(spans, on=_RUN)
+    return pl.concat([part.select(list(_FOUND)) for part in (proved, unproved)])
 
 
-def _burned(run: pl.DataFrame, windows: Sequence[BurnWindow]) -> dict[str, Any]:
-    peak = run.sort("long_rate", "at", "window", descending=[True, False, False]).row(0, named=True)
-    burned = set(run["window"])
-    return {
-        **{name: peak[name] for name in ("slo", "severity", "threshold", "long_rate", "short_rate")},
-        "begin": run["at"].min(),
-        "_to": run["at"].max(),
-        "kind": "burn rate",
-        "window": ", ".join(window.name for window in windows if window.name in burned),
-        "rows": peak["long_rows"],
-        "status": peak["status"],
-        "reason": peak["reason"],
-    }
+_RUN = ["slo", "severity", "_run"]
+
+
+def _runs(moments: pl.DataFrame) -> pl.DataFrame:
+    """Give moments of an objective and severity that are no further apart than a pause the same number."""
+    of = ["slo", "severity"]
+    apart = (pl.col("at").diff().dt.total_microseconds().over(of) > pl.col("_pause")).fill_null(True)
+    return moments.with_columns(apart.cum_sum().over(of).alias("_run"))
+
+
+def _burned(runs: pl.DataFrame, asked: pl.Expr, windows: Sequence[BurnWindow]) -> pl.DataFrame:
+    """Return one row per run that has moments that are asked for: those, at their peak."""
+    peak = ("threshold", "long_rate", "short_rate", "long_rows", "status", "reason")
+    named = [pl.when((pl.col("window") == w.name).any()).then(pl.lit(w.name)).alias(w.name) for w in windows]
+    fastest = runs.filter(asked).sort("long_rate", "at", "window", descending=[True, False, False])
+    found = fastest.group_by(_RUN, maintain_order=True).agg(
+        pl.col("at").min().alias("begin"),
+        pl.col("at").max().alias("_to"),
+        pl.col(peak).first(),
+        *named,
+    )
+    said = pl.concat_str([pl.col(w.name) for w in windows], separator=", ", ignore_nulls=True)
+    kind = pl.lit("burn rate").alias("kind")
+    return found.with_columns(kind, said.alias("window")).rename({"long_rows": "rows"})
 
 
 def _spent(spent: pl.DataFrame) -> pl.DataFrame:

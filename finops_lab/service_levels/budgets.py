@@ -13,12 +13,13 @@ from typing import Any
 import polars as pl
 
 from finops_lab.calendar import add_months, format_month
-from finops_lab.money import SCALE, divided
+from finops_lab.money import MONEY, divided
 from finops_lab.service_levels._chance import ASKED, MOST_CHANCE, level_words, proved_levels
-from finops_lab.service_levels._sliding import by_promise, opened, whole_slots
+from finops_lab.service_levels._parts import SUMMED, Parts, Stretch, by_promise
+from finops_lab.service_levels._sliding import whole_slots
 from finops_lab.service_levels.burn import LEAST_ROWS
 from finops_lab.service_levels.promises import BY_DAY, allowance, promised
-from finops_lab.service_levels.schemas import BUDGETS, CALENDAR, DAY_S, EVENTS, PROMISE, SLOT_S, Schema
+from finops_lab.service_levels.schemas import BUDGETS, CALENDAR, DAY_S, EVENTS, PROMISE, SLOT_S
 
 __all__ = ["LEVELS", "budget_calendar", "budgets", "budgets_of", "calendar_of"]
 
@@ -86,7 +87,7 @@ def budgets(
     0.25
     """
     promises = promised(slos)
-    parts = by_promise(opened(events, promises))
+    parts = by_promise(events, promises)
     return budgets_of(
         parts,
         promises,
@@ -99,7 +100,7 @@ def budgets(
 
 
 def budgets_of(
-    parts: Mapping[str, pl.DataFrame],
+    parts: Parts,
     promises: pl.DataFrame,
     at: datetime,
     *,
@@ -119,8 +120,7 @@ def budgets_of(
         if calendar:
             month = (until - _SECOND).date().replace(day=1)
             begin, end, period = _midnight(month), _midnight(add_months(month, 1)), format_month(month)
-        found = parts.get(slo["slo"], pl.DataFrame(schema=_EVENTS))
-        found = found.head(_before(found, until))
+        found = parts.of(slo["slo"]).up_to(until)
         # A rolling budget is looked at as far ahead as it is long.
         horizon = end if calendar else until + timedelta(days=slo["window_days"])
         when = {"period": period, "begin": begin, "end": end, "until": until, "horizon": horizon}
@@ -148,12 +148,12 @@ class _Asked:
 
 
 def _budget(
-    found: pl.DataFrame, slo: Mapping[str, Any], present: timedelta, least: int
+    found: Stretch, slo: Mapping[str, Any], present: timedelta, least: int
 ) -> tuple[dict[str, Any], _Asked | None]:
     """Return a budget without its level, and what that is asked with; None where there is none."""
     begin, end, until = slo["begin"], slo["end"], slo["until"]
-    inside = found.slice(_before(found, begin))
-    sums = inside.select(pl.col(_SUMMED).sum()).row(0, named=True)
+    inside = found.since(begin)
+    sums = {name: _amount(inside.sum(name), name) for name in SUMMED}
     row = {name: slo[name] for name in (*PROMISE, "period", "begin", "end", "until", "target", "budget_usd")}
     row |= {name: sums[name] for name in sums if name in BUDGETS}
     if not sums["total"]:
@@ -204,7 +204,7 @@ def _levels(asked: Sequence[_Asked | None], most_chance: float) -> list[tuple[st
                 )
         if not rows:
             continue
-        frame = pl.DataFrame(rows, schema_overrides={**_EVENTS, **ASKED})
+        frame = pl.DataFrame(rows, schema_overrides={**{name: EVENTS[name] for name in SUMMED}, **ASKED})
         tested = proved_levels(frame, most_chance, level_words(level)).select("proved", "reason")
         for place, (proved, reason) in zip(places, tested.iter_rows(), strict=True):
             doubt = found[place][1]
@@ -226,8 +226,8 @@ def _reason(ask: _Asked, doubt: str | None, least: int) -> str | None:
 
 
 def _exhaustion(
-    inside: pl.DataFrame,
-    found: pl.DataFrame,
+    inside: Stretch,
+    found: Stretch,
     caps: list[tuple[str, Fraction]],
     slo: Mapping[str, Any],
     present: timedelta,
@@ -236,15 +236,14 @@ def _exhaustion(
     slot, until = timedelta(seconds=slo["slot_s"]), slo["until"]
     moments: list[tuple[datetime, str]] = []
     span = min(present, until - _first_day(found))
-    recent = found.slice(_before(found, until - span))
+    recent = found.since(until - span)
     for column, cap in caps:
-        spent = Fraction(inside[column].sum())
+        spent = Fraction(_amount(inside.sum(column), column))
         if spent >= cap:
             # In whole units of the last decimal, so that no rounding moves the crossing.
-            units = -math.floor(-cap * 10 ** _SCALES[column])
-            reached = pl.col(column).cum_sum().to_physical() >= pl.lit(units, pl.Int128)
-            moments.append((inside.filter(reached)["slot"][0] + slot, "spent"))
-        elif rate := Fraction(recent[column].sum()) / Fraction(span // _SECOND):
+            units = math.ceil(cap * 10 ** _SCALES[column])
+            moments.append((inside.begin_of(inside.reaching(column, units)) + slot, "spent"))
+        elif rate := Fraction(_amount(recent.sum(column), column)) / Fraction(span // _SECOND):
             seconds = min(int((cap - spent) / rate), 100 * 366 * DAY_S)  # a calendar has an end
             moments.append((until + timedelta(seconds=seconds), "projected"))
     moments = [moment for moment in moments if moment[1] == "spent" or moment[0] < slo["horizon"]]
@@ -302,35 +301,37 @@ def calendar_of(
         *PROMISE, "allowed_bad", "budget_usd", pl.col("spent_money").is_not_null().alias("_money")
     )
     frame = keys.join(days, how="cross").join(inside, on=["slo", "day"], how="left").sort("slo", "day")
-    rows = []
-    for (_,), mine in frame.group_by("slo", maintain_order=True):
-        bad, usd, before = Decimal(0), Decimal(0), Decimal(0)
-        for row in mine.iter_rows(named=True):
-            over = _midnight(row["day"]) >= until or row["allowed_bad"] is None
-            bad, usd = bad + (row["bad"] or 0), usd + (row["bad_usd"] or 0)
-            shares = [divided(bad, row["allowed_bad"])]
-            shares += [divided(usd, row["budget_usd"])] if row["_money"] else []
-            now = max((share for share in shares if share is not None), default=Decimal(0))
-            row["spent"] = None if over or row["total"] is None else now - before
-            row["cumulated"] = None if over else now
-            before = now
-            rows.append({name: row[name] for name in CALENDAR})
-    return pl.DataFrame(rows, schema=CALENDAR)
+    frame = frame.with_columns(
+        pl.col(name).fill_null(0).cum_sum().over("slo").alias(f"_{name}") for name in ("bad", "bad_usd")
+    )
+    by_events = [divided(*pair) for pair in frame.select("_bad", "allowed_bad").iter_rows()]
+    limit = pl.when("_money").then("budget_usd")
+    by_money = [divided(*pair) for pair in frame.select("_bad_usd", limit).iter_rows()]
+    over = (pl.col("day").cast(pl.Datetime("us", "UTC")) >= until) | pl.col("allowed_bad").is_null()
+    so_far = frame.with_columns(
+        pl.max_horizontal(pl.Series(by_events, dtype=MONEY), pl.Series(by_money, dtype=MONEY))
+        .fill_null(0)
+        .alias("_spent"),
+        over.alias("_over"),
+    )
+    today = pl.col("_spent") - pl.col("_spent").shift().over("slo").fill_null(0)
+    return so_far.with_columns(
+        pl.when(~pl.col("_over") & pl.col("total").is_not_null()).then(today).alias("spent"),
+        pl.when(~pl.col("_over")).then("_spent").alias("cumulated"),
+    ).select(pl.col(name).cast(kind) for name, kind in CALENDAR.items())
 
 
-_SCALES = {"bad": 3, "bad_usd": SCALE}
-_SUMMED = tuple(name for name in EVENTS if name not in (*PROMISE, "slot", "slot_s", "good"))
-_EVENTS: Schema = {"slot": EVENTS["slot"], **{name: EVENTS[name] for name in _SUMMED}}
+_SCALES = {name: kind.scale for name in SUMMED if isinstance(kind := EVENTS[name], pl.Decimal)}
 
 
-def _first_day(found: pl.DataFrame) -> datetime:
+def _amount(whole: int, name: str) -> Any:
+    """Return a sum of `Stretch` as it is told: with the decimals of its column."""
+    return Decimal(f"{whole}e-{_SCALES[name]}") if name in _SCALES else whole
+
+
+def _first_day(found: Stretch) -> datetime:
     """Return the begin of the day that the log of an objective begins on: logs are kept by day."""
-    return _midnight(found["slot"][0].date())
-
-
-def _before(found: pl.DataFrame, moment: datetime) -> int:
-    """Return how many events, sorted by slot, lie before a moment."""
-    return int(found["slot"].search_sorted(moment, side="left"))
+    return _midnight(found.first.date())
 
 
 def _midnight(day: date) -> datetime:

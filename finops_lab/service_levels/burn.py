@@ -2,34 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import polars as pl
 
 from finops_lab.errors import InputError
 from finops_lab.service_levels._chance import MOST_CHANCE, by_chance, counted_words
-from finops_lab.service_levels._sliding import grid, opened, ratios, whole_slots, within
+from finops_lab.service_levels._parts import Parts, by_promise
+from finops_lab.service_levels._sliding import (
+    Running,
+    above,
+    chosen,
+    counted,
+    running,
+    whole_slots,
+)
 from finops_lab.service_levels.promises import BY_DAY, allowance, promised
-from finops_lab.service_levels.schemas import BURNS, PROMISE, SLOT_S, Schema
+from finops_lab.service_levels.schemas import BURNS, COUNTED, PROMISE, SLOT_S, Schema
 
 __all__ = [
     "LEAST_ROWS",
     "WORKBOOK",
     "BurnWindow",
+    "Burning",
     "burn_peaks",
     "burn_rates",
     "burn_series",
-    "measured",
+    "burns_of",
     "peaks_of",
     "told",
 ]
 
+if TYPE_CHECKING:
+    import numpy as np
+
 LEAST_ROWS = 5
+_SUMMED = ("bad", "total", "rows", "bad_rows", "squares", "bad_squares")
+_RATES = ("long_rate", "short_rate")
 
 
 @dataclass(frozen=True)
@@ -113,74 +127,132 @@ def burn_series(
     InputError
         When a moment has no time zone, or an event's objective is not among the objectives.
     """
-    numbers = measured(events, slos, first, last, windows, least_rows, most_chance)
-    return told(numbers, slos, windows, least_rows)
+    promises = promised(slos)
+    parts = by_promise(events, promises)
+    found = [
+        burning.rows(burning.exceeds | ~burning.exceeds, most_chance)
+        for burning in burns_of(parts, promises, first, last, windows, least_rows)
+    ]
+    return told(found, promises, windows, least_rows)
 
 
-def measured(
-    events: pl.LazyFrame | pl.DataFrame,
-    slos: pl.DataFrame | pl.LazyFrame,
+def burns_of(
+    parts: Parts,
+    promises: pl.DataFrame,
     first: datetime,
     last: datetime,
     windows: Sequence[BurnWindow],
     least_rows: int,
-    most_chance: float,
-) -> pl.DataFrame:
-    """Return the numbers of `burn_series` alone: a year of moments needs no words for each."""
-    promises = promised(slos)
-    found = opened(events, promises).filter(pl.col("slot_s") == SLOT_S)
-    promises = promises.filter(~pl.col("objective").is_in(BY_DAY))
+) -> Iterator[Burning]:
+    """Work out the burn rates of `burn_series`, of some promises and one pair of windows at a time."""
+    wanted = promises.filter(~pl.col("objective").is_in(BY_DAY))
+    targets = dict(wanted.select("slo", "target").iter_rows())
     first, last = whole_slots(first), whole_slots(last)
-    if promises.is_empty() or not windows:
-        return pl.DataFrame(schema=_MEASURED)
-    back = max(window.long_s for window in windows)
-    sums = grid(found, promises, first=first, last=last, slot_s=SLOT_S, back_s=back)
-    biggest = int(sums.select(pl.col("total").max()).item() or 0) * 1000
-    allowed = pl.Series("_allowed", [float(allowance(t)) for t in promises["target"]], pl.Float64)
-    parts = []
-    for place, window in enumerate(windows):
-        limits = {
-            slo: Fraction(window.rate) * allowance(target)
-            for slo, target in promises.select("slo", "target").iter_rows()
-        }
-        factors = ratios(promises, limits, biggest).join(promises.select("slo", allowed), on="slo")
-        pair = _proved(_pair(sums, window, factors, first, least_rows), window, most_chance)
-        parts.append(pair.with_columns(window=pl.lit(place, pl.Int8)).select(list(_MEASURED)))
-    return pl.concat(parts)
+    if not targets or not windows:
+        return
+    back = max(window.long_s for window in windows) // SLOT_S
+    begin = first - timedelta(seconds=SLOT_S) * (back + 1)
+    slots = max((last - begin) // timedelta(seconds=SLOT_S), back)
+    for some, events in parts.some(list(targets)):
+        sums = running(events.filter(slot_s=SLOT_S), some, begin, slots, SLOT_S, _SUMMED)
+        allowed = [allowance(targets[slo]) for slo in some]
+        for place, window in enumerate(windows):
+            yield _burning(sums, window, place, allowed, back, least_rows)
 
 
-def _pair(
-    sums: pl.DataFrame, window: BurnWindow, factors: pl.DataFrame, first: datetime, least_rows: int
-) -> pl.DataFrame:
-    names = ("bad", "total", "rows")
-    more = ("bad_rows", "squares", "bad_squares")
-    frame = sums.lazy().select(
-        "slo",
-        "at",
-        *(within(name, window.long_s // SLOT_S).name.prefix("long_") for name in (*names, *more)),
-        *(within(name, window.short_s // SLOT_S).name.prefix("short_") for name in names),
+def _burning(
+    sums: Running, window: BurnWindow, place: int, allowed: list[Fraction], since: int, least_rows: int
+) -> Burning:
+    import numpy as np
+
+    long = {name: sums.within(name, window.long_s // SLOT_S, since) for name in _SUMMED}
+    short = {name: sums.within(name, window.short_s // SLOT_S, since) for name in ("bad", "total", "rows")}
+    limits = [Fraction(window.rate) * share for share in allowed]
+    shares = np.array([float(share) for share in allowed])[:, None]
+    rates = []
+    for end in (long, short):
+        total = end["total"].astype(np.float64)
+        nothing = np.full_like(total, np.nan)
+        rates.append(np.divide(end["bad"].astype(np.float64), total, out=nothing, where=total > 0) / shares)
+    exceeds = above(long["bad"], long["total"], limits) & above(short["bad"], short["total"], limits)
+    few = np.minimum(long["rows"], short["rows"]) < least_rows
+    sampled = long["squares"] > long["total"]
+    at = sums.at.slice(since)
+    long_rate, short_rate = rates
+    return Burning(
+        window, place, sums.slos, allowed, at, long, short, long_rate, short_rate, exceeds, few, sampled
     )
-    ends = ("long", "short")
-    # Counts in thousandths are whole numbers.
-    exceeds = [
-        pl.col(f"{e}_bad").to_physical() * pl.col("den") > pl.col(f"{e}_total").to_physical() * pl.col("num")
-        for e in ends
-    ]
-    rates = [
-        pl.when(pl.col(f"{e}_total") > 0)
-        .then(
-            pl.col(f"{e}_bad").cast(pl.Float64) / pl.col(f"{e}_total").cast(pl.Float64) / pl.col("_allowed")
+
+
+@dataclass(frozen=True)
+class Burning:
+    """Burn rates of some promises (rows) at the ends of slots (columns), for one pair of windows.
+
+    Attributes
+    ----------
+    window : BurnWindow
+        The pair.
+    place : int
+        Its place among the windows.
+    slos : list of str
+        The promises, in order of rows.
+    allowed : list of fractions.Fraction
+        The share of events of each that may be bad.
+    at : polars.Series
+        The moments.
+    long, short : dict of str to numpy.ndarray
+        Counts of the two windows; calls in thousandths.
+    long_rate, short_rate : numpy.ndarray
+        Burn rates; NaN where a window has no events.
+    exceeds, few, sampled : numpy.ndarray
+        Whether both rates are above that of the window, whether a window holds too few rows to tell,
+        whether the log of the long window is a sample.
+    """
+
+    window: BurnWindow
+    place: int
+    slos: list[str]
+    allowed: list[Fraction]
+    at: pl.Series
+    long: Mapping[str, np.ndarray]
+    short: Mapping[str, np.ndarray]
+    long_rate: np.ndarray
+    short_rate: np.ndarray
+    exceeds: np.ndarray
+    few: np.ndarray
+    sampled: np.ndarray
+
+    def rows(self, such: np.ndarray, most_chance: float) -> pl.DataFrame:
+        """Return the chosen moments with counts, rates and what is proved, one row each."""
+        if not such.any():
+            return pl.DataFrame(schema=_MEASURED)
+        counts = {f"long_{name}": self.long[name] for name in _SUMMED}
+        counts["short_rows"] = self.short["rows"]
+        allowed = pl.Series([float(share) for share in self.allowed], dtype=pl.Float64)
+        frame = chosen(self.slos, self.at, such).with_columns(
+            pl.lit(self.place, pl.Int8).alias("window"),
+            allowed.gather(such.nonzero()[0]).alias("_allowed"),
+            *(counted(values, such, _MEASURED[name]).alias(name) for name, values in counts.items()),
+            *(pl.Series(name, getattr(self, name)[such]).fill_nan(None) for name in _RATES),
+            *(pl.Series(name, getattr(self, name)[such]) for name in ("exceeds", "few", "sampled")),
         )
-        .alias(f"{e}_rate")
-        for e in ends
-    ]
-    few = pl.min_horizontal("long_rows", "short_rows") < least_rows
-    return (
-        frame.filter(pl.col("at") >= first)
-        .join(factors.lazy(), on="slo", how="left")
-        .with_columns(*rates, pl.all_horizontal(exceeds).alias("exceeds"), few.alias("few"))
-        .collect()
-    )
+        return _proved(frame, self.window, most_chance).select(list(_MEASURED))
+
+    def peaks(self) -> pl.DataFrame:
+        """Return the highest burn rates of every hour: ``slo``, ``window`` (its place), ``at`` and rates."""
+        import numpy as np
+
+        hours = self.at.dt.offset_by("-1us").dt.truncate("1h")
+        begins = np.flatnonzero(hours.to_physical().diff().fill_null(1).to_numpy())
+        every = np.ones((len(self.slos), begins.size), dtype=bool)
+        rates = {
+            name: pl.Series(np.fmax.reduceat(getattr(self, name), begins, axis=1)[every]).fill_nan(None)
+            for name in _RATES
+        }
+        place = pl.lit(self.place, pl.Int8).alias("window")
+        return chosen(self.slos, hours.gather(begins), every).with_columns(
+            place, **{name: rate.cast(pl.Float64) for name, rate in rates.items()}
+        )
 
 
 def _proved(frame: pl.DataFrame, window: BurnWindow, most_chance: float) -> pl.DataFrame:
@@ -191,22 +263,22 @@ def _proved(frame: pl.DataFrame, window: BurnWindow, most_chance: float) -> pl.D
     promise would: an outage pages at once, and one bad call of twelve does not.
     """
     named = {f"long_{name}": name for name in ("bad", "total", "squares", "bad_squares")}
-    sampled = pl.col("long_squares") > pl.col("long_total")
     rate = float(window.rate)
-    share = (pl.when(sampled).then(rate).otherwise(min(rate, 1.0)) * pl.col("_allowed")).alias("share")
+    share = (pl.when("sampled").then(rate).otherwise(min(rate, 1.0)) * pl.col("_allowed")).alias("share")
     frame = frame.with_row_index("_row")
     high = frame.filter(pl.col("exceeds") & ~pl.col("few")).select("_row", share, *named)
     found = by_chance(high.rename(named)).select("_row", "share", "worth_bad", "worth", "chance")
     proved = (pl.col("chance") <= most_chance).fill_null(False).alias("proved")
     whole = frame.join(found, on="_row", how="left", maintain_order="left").drop("_row")
-    return whole.with_columns(proved, sampled.alias("sampled"))
+    return whole.with_columns(proved)
 
 
 def told(
-    numbers: pl.DataFrame, slos: pl.DataFrame | pl.LazyFrame, windows: Sequence[BurnWindow], least_rows: int
+    found: Sequence[pl.DataFrame], promises: pl.DataFrame, windows: Sequence[BurnWindow], least_rows: int
 ) -> pl.DataFrame:
-    """Put what was measured in words, as `burn_series` returns it."""
-    promises = promised(slos).select(PROMISE.keys()).with_row_index("_slo")
+    """Put rows of `Burning` in words, as `burn_series` returns them."""
+    numbers = pl.concat([pl.DataFrame(schema=_MEASURED), *found])
+    promises = promises.select(PROMISE.keys()).with_row_index("_slo")
     named = _names(windows)
     nothing = pl.col("long_total") == 0
     status = (
@@ -249,6 +321,8 @@ _MEASURED: Schema = {
     "slo": pl.String,
     "window": pl.Int8,  # its place among the windows
     **{name: kind for name, kind in BURNS.items() if name == "at" or name.startswith(("long_", "short_"))},
+    "long_squares": COUNTED,
+    "long_bad_squares": COUNTED,
     "exceeds": pl.Boolean,
     "few": pl.Boolean,
     "sampled": pl.Boolean,
@@ -303,22 +377,19 @@ def burn_peaks(series: pl.DataFrame | pl.LazyFrame, *, every: str = "1h") -> pl.
         ``slo``, ``window``, ``severity``, ``threshold``, ``at`` (begin of the step), ``long_rate``
         and ``short_rate``, sorted.
     """
-    return _highest(series, ["slo", "window", "severity", "threshold", "at"], every)
-
-
-def peaks_of(numbers: pl.DataFrame, windows: Sequence[BurnWindow]) -> pl.DataFrame:
-    """Return `burn_peaks` by the hour of what was `measured`: names are for few rows."""
-    highest = _highest(numbers, ["slo", "window", "at"], "1h").rename({"window": "_at"})
-    named = highest.join(_names(windows), on="_at")
     keys = ["slo", "window", "severity", "threshold", "at"]
-    return named.select(*keys, "long_rate", "short_rate").sort(keys)
-
-
-def _highest(series: pl.DataFrame | pl.LazyFrame, keys: list[str], every: str) -> pl.DataFrame:
     # A moment is the end of its slot: the one at 10:00 belongs to the hour before.
     step = (pl.col("at") - pl.duration(microseconds=1)).dt.truncate(every).alias("at")
     frame = series.lazy().with_columns(step)
-    return frame.group_by(keys).agg(pl.col("long_rate", "short_rate").max()).sort(keys).collect()
+    return frame.group_by(keys).agg(pl.col(_RATES).max()).sort(keys).collect()
+
+
+def peaks_of(peaks: Sequence[pl.DataFrame], windows: Sequence[BurnWindow]) -> pl.DataFrame:
+    """Return `burn_peaks` by the hour of the `Burning.peaks` of all promises: names are for few rows."""
+    nothing = pl.DataFrame(schema={name: _MEASURED[name] for name in ("slo", "at", "window", *_RATES)})
+    named = pl.concat([nothing, *peaks]).rename({"window": "_at"}).join(_names(windows), on="_at")
+    keys = ["slo", "window", "severity", "threshold", "at"]
+    return named.select(*keys, *_RATES).sort(keys)
 
 
 def _names(windows: Sequence[BurnWindow]) -> pl.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from datetime import timedelta
 from typing import Any
 
@@ -104,14 +105,15 @@ def coincidences(
         both["model"].add(model)
     rows: list[dict[str, Any]] = []
     named = alerts.select(*PROMISE, "begin", "severity").unique(maintain_order=True)
+    events, moments = happened.rows(named=True), happened["ts"].to_list()
     for alert in named.iter_rows(named=True):
         begin = alert["begin"]
-        near = happened.filter(pl.col("ts").is_between(begin - timedelta(hours=hours), begin))
+        near = events[bisect_left(moments, begin - timedelta(hours=hours)) : bisect_right(moments, begin)]
         ours = serving.get(alert["slo"], {"pool": set(), "model": set()})
         kind = "service" if alert["dimension"] == "feature" else alert["dimension"]
         ours = ours | {kind: ours.get(kind, set()) | {alert["service"]}}
-        found = []
-        for event in near.iter_rows(named=True):
+        found: list[tuple[int, float, dict[str, Any], str | None]] = []
+        for event in near:
             match = next((m for m in _MATCHES if event[m] is not None and event[m] in ours.get(m, ())), None)
             found.append((_MATCHES.index(match) if match else 9, -event["ts"].timestamp(), event, match))
         for rank, (_, _, event, match) in enumerate(

@@ -12,15 +12,16 @@ import polars as pl
 from finops_lab.calendar import add_months, format_month
 from finops_lab.errors import InputError
 from finops_lab.service_levels._chance import MOST_CHANCE
-from finops_lab.service_levels._sliding import by_promise, opened, whole_slots
+from finops_lab.service_levels._parts import by_promise
+from finops_lab.service_levels._sliding import whole_slots
 from finops_lab.service_levels.actions import actions
 from finops_lab.service_levels.alerts import alerts_of
 from finops_lab.service_levels.budgets import budgets_of, calendar_of
-from finops_lab.service_levels.burn import LEAST_ROWS, WORKBOOK, BurnWindow, measured, peaks_of, told
+from finops_lab.service_levels.burn import LEAST_ROWS, WORKBOOK, BurnWindow, burns_of, peaks_of, told
 from finops_lab.service_levels.coincidences import coincidences
 from finops_lab.service_levels.promises import promised
 from finops_lab.service_levels.schemas import SLOT_S
-from finops_lab.service_levels.spending import spent_series
+from finops_lab.service_levels.spending import spent_of
 
 __all__ = ["ServiceLevels", "judge"]
 
@@ -111,11 +112,14 @@ def judge(
     end = min(end, at) if at is not None else end
     after = begin + timedelta(seconds=SLOT_S)
     promises = promised(slos)
-    parts = by_promise(opened(seen, promises))
-    numbers = measured(seen, promises, after, end, windows, least_rows, most_chance)
-    # Alerts are of the moments that exceed a rate: no other needs words.
-    series = told(numbers.filter("exceeds"), promises, windows, least_rows)
-    spent = spent_series(seen, slos, after, end, least_rows=least_rows, most_chance=most_chance)
+    parts = by_promise(seen, promises)
+    # Alerts are of the moments that exceed a rate: no other needs a row.
+    high, peaks = [], []
+    for burning in burns_of(parts, promises, after, end, windows, least_rows):
+        high.append(burning.rows(burning.exceeds, most_chance))
+        peaks.append(burning.peaks())
+    series = told(high, promises, windows, least_rows)
+    spent = spent_of(parts, promises, after, end, least_rows=least_rows, most_chance=most_chance)
     found = alerts_of(series, spent, slos, end, windows=windows)
     near = coincidences(
         found,
@@ -133,7 +137,7 @@ def judge(
         rolling=budgets_of(parts, promises, end, **asked),
         calendar=calendar_of(seen, state, first, end),
         spent=spent.filter(pl.col("at") == pl.col("at").dt.truncate("1h")).select("slo", "at", "spent"),
-        burn=peaks_of(numbers, windows),
+        burn=peaks_of(peaks, windows),
         alerts=found,
         coincidences=near,
         actions=actions(found, near, words=words),

@@ -13,9 +13,10 @@ import polars as pl
 from finops_lab.calendar import add_months, months_from
 from finops_lab.money import MONEY
 from finops_lab.service_levels._chance import MOST_CHANCE
+from finops_lab.service_levels._parts import Parts, by_promise
 from finops_lab.service_levels.alerts import alerts_of
-from finops_lab.service_levels.budgets import budgets
-from finops_lab.service_levels.burn import LEAST_ROWS, WORKBOOK, BurnWindow, measured, told
+from finops_lab.service_levels.budgets import budgets_of
+from finops_lab.service_levels.burn import LEAST_ROWS, WORKBOOK, Burning, BurnWindow, burns_of, told
 from finops_lab.service_levels.promises import COLUMN, allowance, promised
 from finops_lab.service_levels.schemas import SLOT_S, SPENT, Schema
 from finops_lab.unit_economics.figures import Asked, Definition, together
@@ -139,8 +140,9 @@ def burned_months(
         )
         first, last = days.row(0)
         months = months_from(first.replace(day=1), last.replace(day=1)) if first else []
-    parts = [_month(seen, promises, month, at, windows, least_rows, most_chance) for month in months]
-    whole = pl.concat([pl.DataFrame(schema={"slo": pl.String, **_PARTS}), *parts])
+    parts = by_promise(seen, promises)
+    found = [_month(parts, promises, month, at, windows, least_rows, most_chance) for month in months]
+    whole = pl.concat([pl.DataFrame(schema={"slo": pl.String, **_PARTS}), *found])
     named = whole.join(promises.select("slo", "dimension", "service"), on="slo", maintain_order="left")
     return named.select(list(BURNED))
 
@@ -204,7 +206,7 @@ BURNED: Schema = {**dict.fromkeys(("slo", "dimension", "service"), pl.String), *
 
 
 def _month(
-    events: pl.DataFrame,
+    parts: Parts,
     promises: pl.DataFrame,
     month: date,
     at: datetime | None,
@@ -218,27 +220,23 @@ def _month(
     if end <= begin:  # the month has not begun
         return pl.DataFrame(schema={"slo": pl.String, **_PARTS})
     after = begin + timedelta(seconds=SLOT_S)
-    state = budgets(events, promises, end, calendar=True, least_rows=least_rows, most_chance=most_chance)
+    state = budgets_of(parts, promises, end, calendar=True, least_rows=least_rows, most_chance=most_chance)
     pairs = [window for window in windows if window.severity == "page"]
-    numbers = measured(events, promises, after, end, [*pairs, _HOUR], least_rows, most_chance)
-    of_pairs, enough = pl.col("window") < len(pairs), pl.col("exceeds") & ~pl.col("few")
-    high = told(numbers.filter(of_pairs & enough), promises, pairs, least_rows)
+    rows_of: list[pl.DataFrame] = []
+    seen: set[str] = set()
+    peaks: dict[str, dict[str, Any]] = {}
+    unsure: set[str] = set()
+    for burning in burns_of(parts, promises, after, end, [*pairs, _HOUR], least_rows):
+        if burning.window is _HOUR:
+            found, doubted = _highest_hours(burning, most_chance)
+            peaks |= found
+            unsure |= doubted
+        else:
+            rows_of.append(burning.rows(burning.exceeds & ~burning.few, most_chance))
+            seen |= {slo for slo, few in zip(burning.slos, burning.few, strict=True) if not few.all()}
+    high = told(rows_of, promises, pairs, least_rows)
     burned = alerts_of(high, pl.DataFrame(schema=SPENT), promises, end, windows=pairs).filter(status="proved")
     counted = dict(burned.group_by("slo").len().iter_rows())
-    seen = set(numbers.filter(of_pairs & ~pl.col("few"))["slo"])
-    hours = numbers.filter(~of_pairs & ~pl.col("few"))
-    # A sampled hour above the allowed rate counts where that is more than chance.
-    doubted = hours.filter(pl.col("exceeds") & pl.col("sampled") & ~pl.col("proved"))
-    hours = hours.filter(~pl.col("exceeds") | pl.col("proved") | ~pl.col("sampled"))
-    # Without an hour that is above it for sure, one below it is the highest only if none is in doubt.
-    unsure = set(doubted["slo"]) - set(hours.filter("exceeds")["slo"])
-    hours = hours.filter(~pl.col("slo").is_in(list(unsure)))
-    peaks = {
-        row["slo"]: row
-        for row in hours.sort("long_rate", "at", descending=[True, False])
-        .unique("slo", keep="first", maintain_order=True)
-        .iter_rows(named=True)
-    }
     targets = dict(promises.select("slo", "target").iter_rows())
     rows: list[dict[str, Any]] = []
     for row in state.iter_rows(named=True):
@@ -266,6 +264,25 @@ def _month(
             fastest |= {"numerator": peak["long_bad"], "denominator": allowed, "rows": peak["long_rows"]}
         rows += [base | spent, base | paged, base | fastest]
     return pl.DataFrame(rows, schema={"slo": pl.String, **_PARTS})
+
+
+def _highest_hours(burning: Burning, most_chance: float) -> tuple[dict[str, dict[str, Any]], set[str]]:
+    """Return the hour that burned fastest of each promise, and the promises of which that is in doubt."""
+    import numpy as np
+
+    enough = ~burning.few
+    above = burning.rows(burning.exceeds & enough, most_chance)
+    # A sampled hour above the allowed rate counts where that is more than chance.
+    sure = pl.col("proved") | ~pl.col("sampled")
+    fastest = above.filter(sure).sort("long_rate", "at", descending=[True, False])
+    highest = fastest.unique("slo", keep="first", maintain_order=True)
+    # Without an hour that is above it for sure, one below it is the highest only if none is in doubt.
+    unsure = set(above.filter(~sure)["slo"]) - set(highest["slo"])
+    calm = np.where(enough & ~burning.exceeds & ~np.isnan(burning.long_rate), burning.long_rate, -1.0)
+    found = np.zeros_like(enough)
+    found[np.arange(len(burning.slos)), calm.argmax(axis=1)] = calm.max(axis=1) >= 0
+    below = burning.rows(found, most_chance).filter(~pl.col("slo").is_in([*unsure, *highest["slo"]]))
+    return {row["slo"]: row for row in pl.concat([highest, below]).iter_rows(named=True)}, unsure
 
 
 def _worst(of: pl.DataFrame, definition: Definition) -> pl.DataFrame:

@@ -55,10 +55,10 @@ class CanaryVerdict:
 
 
 def canary_check(
-    outcomes: pl.DataFrame | None = None,
-    calls: pl.DataFrame | None = None,
+    outcomes: pl.DataFrame | pl.LazyFrame | None = None,
+    calls: pl.DataFrame | pl.LazyFrame | None = None,
     *,
-    traffic: pl.DataFrame | None = None,
+    traffic: pl.DataFrame | pl.LazyFrame | None = None,
     baseline: str = "baseline",
     canary: str = "canary",
     margin: float = 0.01,
@@ -82,14 +82,14 @@ def canary_check(
 
     Parameters
     ----------
-    outcomes : polars.DataFrame, optional
+    outcomes : polars.DataFrame or polars.LazyFrame, optional
         Graded items: see `finops_lab.tradeoffs.streams.as_outcomes`. Items that both arms answered are
         compared pair by pair; where there are none, blocks of the same time (``ts``) are. Columns named in
         `by` let the loss be estimated for the traffic's mix.
-    calls : polars.DataFrame, optional
+    calls : polars.DataFrame or polars.LazyFrame, optional
         `inference_requests` of both arms at the same time, with ``arm``: ``ts_start``, ``status``,
         ``latency_ms``, and ``sample_weight`` and the dimensions where known.
-    traffic : polars.DataFrame, optional
+    traffic : polars.DataFrame or polars.LazyFrame, optional
         Calls whose mix the canary's should have: see `finops_lab.tradeoffs.representative.mix`. Both
         from `finops_lab.tradeoffs.slicing.sliced`.
     baseline, canary : str
@@ -134,6 +134,9 @@ def canary_check(
         raise InputError("there is nothing to judge a canary by", hint="give outcomes by item, or calls")
     if not 0 < margin < 1:
         raise InputError(f"the margin must be between 0 and 1, not {margin}")
+    outcomes, calls, traffic = (
+        None if given is None else given.lazy().collect() for given in (outcomes, calls, traffic)
+    )
     share, others = alphas(alpha), sum(part.filter(pl.col("kind") == "quality").height for part in more)
     parts, path, found_mix = [], pl.DataFrame(schema=_PATH), pl.DataFrame(schema=MIX)
     long = None

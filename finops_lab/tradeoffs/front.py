@@ -22,7 +22,7 @@ _SLACK = 1e-12
 
 
 def pareto(
-    frame: pl.DataFrame,
+    frame: pl.DataFrame | pl.LazyFrame,
     *,
     minimise: Sequence[str] = (),
     maximise: Sequence[str] = (),
@@ -35,8 +35,8 @@ def pareto(
 
     Parameters
     ----------
-    frame : polars.DataFrame
-        One row per candidate; objectives are numeric columns, Decimals included.
+    frame : polars.DataFrame or polars.LazyFrame
+        One row per candidate (a lazy one is collected); objectives are numeric columns, Decimals included.
     minimise, maximise : sequence of str
         The objectives, by the sense in which they are good. At least one.
     by : sequence of str
@@ -67,6 +67,7 @@ def pareto(
     >>> pareto(runs, minimise=["cost"], maximise=["accuracy"]).to_list()
     [True, True, False, None]
     """
+    frame = frame.lazy().collect()
     _check(frame, minimise, maximise, by)
     columns, known = _columns(frame, minimise, maximise)
     flags = np.zeros(frame.height, dtype=np.bool_)
@@ -76,7 +77,7 @@ def pareto(
 
 
 def explain_front(
-    frame: pl.DataFrame,
+    frame: pl.DataFrame | pl.LazyFrame,
     *,
     minimise: Sequence[str] = (),
     maximise: Sequence[str] = (),
@@ -125,6 +126,7 @@ def explain_front(
     >>> found["reason"].to_list()[2:]
     ['beaten by row 2 in accuracy (0.895 against 0.9)', 'cost unknown (null)']
     """
+    frame = frame.lazy().collect()
     _check(frame, minimise, maximise, by)
     objectives = [*minimise, *maximise]
     limits = _limits(objectives, epsilon or {}, relative or {})

@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 SUFFIX = ".measurement.json"
+_AGAIN = "write it again with `finops-lab profile`"
 _FORMAT = "finops_lab measurement 1"
 _Schema = dict[str, pl.DataType | type[pl.DataType]]
 VARIANTS: _Schema = {
@@ -236,11 +237,10 @@ def read_measurement(path: str | Path) -> Measurement:
         frames = {part: _unpacked(kept[part], rules[0]) for part, rules in _PARTS.items()}
         return Measurement(**frames, provenance=kept["provenance"])
     except InputError as error:
-        raise InputError(error.message, file=file, column=error.column) from error
+        raise InputError(error.message, file=file, column=error.column, hint=error.hint) from error
     except (KeyError, TypeError, ValueError, AttributeError, pl.exceptions.PolarsError) as error:
-        raise InputError(
-            f"is spoiled: {error!r}", file=file, hint="write it again with `finops-lab profile`"
-        ) from error
+        said = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+        raise InputError(f"is spoiled: {said}", file=file, hint=_AGAIN) from error
 
 
 def _checked(frame: pl.DataFrame, part: str, schema: _Schema, keys: list[str]) -> pl.DataFrame:
@@ -283,16 +283,22 @@ def _unpacked(groups: list[dict[str, Any]], schema: _Schema) -> pl.DataFrame:
         strange = set(group) - set(schema) - {"rows"}
         if strange:
             raise InputError("no such column", column=min(strange))
-        columns = {name: _values(group.get(name), group["rows"], kind) for name, kind in schema.items()}
+        columns = {name: _values(name, group.get(name), group["rows"], kind) for name, kind in schema.items()}
+        if short := [name for name, values in columns.items() if len(values) != group["rows"]]:
+            named = f"{len(columns[short[0]])} values for {group['rows']} rows"
+            raise InputError(f"is spoiled: it has {named}", column=short[0], hint=_AGAIN)
         frames.append(pl.DataFrame(columns, schema=schema, strict=True))
     return pl.concat([pl.DataFrame(schema=schema), *frames])
 
 
-def _values(kept: Any, rows: int, kind: pl.DataType | type[pl.DataType]) -> list[Any]:
+def _values(name: str, kept: Any, rows: int, kind: pl.DataType | type[pl.DataType]) -> list[Any]:
     if isinstance(kept, Mapping):
         return list(range(kept["from"], kept["from"] + rows))
     if isinstance(kept, str) and kind == pl.Float64:
-        values: list[Any] = [("0", "1").index(mark) for mark in kept]
+        if strange := set(kept) - {"0", "1"}:
+            said = f"is spoiled: {min(strange)!r} stands among right answers (1) and wrong ones (0)"
+            raise InputError(said, column=name, hint=_AGAIN)
+        values: list[Any] = [int(mark) for mark in kept]
     else:
         values = kept if isinstance(kept, list) else [kept] * rows
     # JSON of other hands may say 1 for 1.0.

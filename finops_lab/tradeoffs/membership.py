@@ -49,9 +49,9 @@ class Draws:
 
 
 def membership(
-    points: pl.DataFrame,
-    outcomes: pl.DataFrame | None = None,
-    timings: pl.DataFrame | None = None,
+    points: pl.DataFrame | pl.LazyFrame,
+    outcomes: pl.DataFrame | pl.LazyFrame | None = None,
+    timings: pl.DataFrame | pl.LazyFrame | None = None,
     *,
     objectives: Sequence[str] = OBJECTIVES,
     by: Sequence[str] = ("workload",),
@@ -97,6 +97,7 @@ def membership(
     >>> found["on_front"].to_list(), found["p_on_front"].round(1).to_list()
     ([True, True, False], [0.6, 1.0, 0.4])
     """
+    points = points.lazy().collect()
     drawn = draw_points(
         points,
         outcomes,
@@ -132,9 +133,9 @@ def membership(
 
 
 def draw_points(
-    points: pl.DataFrame,
-    outcomes: pl.DataFrame | None = None,
-    timings: pl.DataFrame | None = None,
+    points: pl.DataFrame | pl.LazyFrame,
+    outcomes: pl.DataFrame | pl.LazyFrame | None = None,
+    timings: pl.DataFrame | pl.LazyFrame | None = None,
     *,
     objectives: Sequence[str] = OBJECTIVES,
     noise: Mapping[str, float] | None = None,
@@ -146,10 +147,10 @@ def draw_points(
 
     Parameters
     ----------
-    points : polars.DataFrame
+    points : polars.DataFrame or polars.LazyFrame
         A points frame (see `points.POINTS`): the objectives, ``model`` or ``variant``; ``workload``,
         ``cost_basis``, ``quality_metric``, ``quality_n`` and ``higher_is_better`` where there are any.
-    outcomes, timings : polars.DataFrame, optional
+    outcomes, timings : polars.DataFrame or polars.LazyFrame, optional
         A measurement's outcomes and timings: what is resampled, by item and by round.
     objectives : sequence of str
         ``quality`` (its own direction is obeyed) and columns of `senses.FIXED`.
@@ -182,7 +183,8 @@ def draw_points(
     >>> draw_points(points, objectives=["p95_ms"], draws=2).evidence
     ('p95_ms: taken as exact',)
     """
-    noise = noise or {}
+    points, noise = points.lazy().collect(), noise or {}
+    outcomes, timings = (None if part is None else part.lazy().collect() for part in (outcomes, timings))
     _check(points, objectives, noise, draws)
     values = np.empty((draws, points.height, len(objectives)))
     evidence: list[list[str]] = [[] for _ in range(points.height)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import polars as pl
 
-from finops_lab.unit_economics._dividing import quotients
 from finops_lab.unit_economics._inference_measures import (
     COVERED,
     INPUT,
@@ -18,7 +17,7 @@ from finops_lab.unit_economics._inference_measures import (
     TOKENS,
     WEIGHTED,
 )
-from finops_lab.unit_economics._sampled import count_bounds, share_bounds
+from finops_lab.unit_economics._sampled import count_bounds, money_bounds, share_bounds
 from finops_lab.unit_economics._telling import asked
 from finops_lab.unit_economics.figures import Asked
 
@@ -64,24 +63,10 @@ def inference_figures(table: pl.DataFrame, currency: str) -> list[Asked]:
             variances = pl.col("variance_of_inferences"), pl.col("variance_unmatched")
             low, high = share_bounds(table, top, below, *variances)
         else:
-            low, high = _of_money(some["numerator"], *ends[below], times)
+            low, high = money_bounds(some["numerator"], *ends[below], times)
         divides = pl.col("reason").is_null()
         some = some.with_columns(
             pl.when(divides).then(end).alias(name) for end, name in ((low, "lower"), (high, "upper"))
         )
         parts.append(asked(some, one, times=times, currency=currency))
     return parts
-
-
-def _of_money(
-    amounts: pl.Series, least: pl.Series, most: pl.Series, times: int
-) -> tuple[pl.Series, pl.Series]:
-    """Return the ends of money over a count that lies between two others."""
-    if least.null_count() == least.len():
-        return least, most
-    ends = pl.DataFrame({"dear": quotients(amounts, least, times), "cheap": quotients(amounts, most, times)})
-    # With more credits than charges the fewest calls have the most of them.
-    turned = (pl.col("dear") < pl.col("cheap")).fill_null(False)
-    low = pl.when(turned).then("dear").otherwise("cheap")
-    high = pl.when(turned).then("cheap").otherwise("dear")
-    return ends.select(low).to_series(), ends.select(high).to_series()

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from finops_lab.money import MONEY
+from finops_lab.unit_economics._dividing import quotients
 
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["LEVEL", "WORDS", "count_bounds", "share_bounds"]
+__all__ = ["LEVEL", "WORDS", "count_bounds", "money_bounds", "share_bounds"]
 
 LEVEL = 0.95
 WORDS = "calls were sampled: of 100 such samples 95 have the true figure between their bounds"
@@ -126,6 +127,27 @@ def share_bounds(
     low = np.nan_to_num(betaincinv(bad, good + 1, _TAIL), nan=0.0)
     high = np.nan_to_num(betaincinv(bad + 1, good, 1 - _TAIL), nan=1.0)
     return _placed(sampled, low, 12), _placed(sampled, high, 12)
+
+
+def money_bounds(
+    amounts: pl.Series, least: pl.Series, most: pl.Series, times: int = 1
+) -> tuple[pl.Series, pl.Series]:
+    """Return the ends of money over a count that lies between two others.
+
+    Examples
+    --------
+    >>> low, high = money_bounds(pl.Series([6]), pl.Series([2]), pl.Series([3]))
+    >>> int(low[0]), int(high[0])
+    (2, 3)
+    """
+    if least.null_count() == least.len():
+        return least, most
+    ends = pl.DataFrame({"dear": quotients(amounts, least, times), "cheap": quotients(amounts, most, times)})
+    # With more credits than charges the fewest calls have the most of them.
+    turned = (pl.col("dear") < pl.col("cheap")).fill_null(False)
+    low = pl.when(turned).then("dear").otherwise("cheap")
+    high = pl.when(turned).then("cheap").otherwise("dear")
+    return ends.select(low).to_series(), ends.select(high).to_series()
 
 
 def _float(what: pl.Expr) -> pl.Expr:

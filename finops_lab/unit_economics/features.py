@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
+from datetime import date
 from fractions import Fraction
 from typing import Any
 
 import polars as pl
 
-from finops_lab.calendar import days_in_month
 from finops_lab.config import Activity
 from finops_lab.errors import InputError
-from finops_lab.money import MONEY, exact_sum, split
+from finops_lab.money import MONEY
+from finops_lab.unit_economics._earning import earned_months
 from finops_lab.unit_economics._grouping import grouped
-from finops_lab.unit_economics._job_months import overlaps
+from finops_lab.unit_economics._sampled import WORDS, count_bounds, money_bounds
 from finops_lab.unit_economics._telling import asked, first_reason
 from finops_lab.unit_economics.activity import currency_of, spent
 from finops_lab.unit_economics.figures import Asked, Definition, together, whole_and_by
@@ -26,7 +24,6 @@ __all__ = ["DEFINITIONS", "against_revenue", "feature_cost"]
 
 _LEDGER, _VALUE, _CALLS = "ledger", "feature_value", "inference_requests"
 _REVENUE_CURRENCY = "USD"
-_WHOLE_DAY = 86_400_000_000
 
 MARGIN = Definition(
     "M12",
@@ -86,6 +83,7 @@ PER_CALL = Definition(
     "all inference money of the feature / all its successful calls that a model answered",
     (_LEDGER, _CALLS),
     nothing="no call of it succeeded",
+    bounds=WORDS,
 )
 DEFINITIONS: tuple[Definition, ...] = (MARGIN, MARGIN_MONEY, ALLOCATED, REVENUE, PER_CALL)
 
@@ -98,6 +96,7 @@ def feature_cost(
     rules: Sequence[Activity] = (),
     metric: str = "EffectiveCost",
     by: Sequence[str] = ("feature",),
+    up_to: date | None = None,
 ) -> pl.DataFrame:
     """Set what features cost against their calls and their revenue, month by month.
 
@@ -116,6 +115,9 @@ def feature_cost(
         The cost column.
     by : sequence of str
         ``feature``, ``customer`` or both.
+    up_to : datetime.date, optional
+        The last day known of a month that is not over: revenue of its later days is left out, as
+        their cost is, by the time that a period has on either side.
 
     Returns
     -------
@@ -124,7 +126,9 @@ def feature_cost(
         of requests behind a figure. ``coverage`` of a value is the share of the month that its
         revenue tells of (with less than all of it, the margin has itself as ``lower``); for
         everything, the share of inference money that is of features with revenue. Revenue of which
-        a part is unknown is unknown. Money and revenue that name no feature are not compared.
+        a part is unknown is unknown. Money and revenue that name no feature are not compared. Of a
+        sampled log, calls are estimates, and the cost of a call has bounds that hold for 95 of 100
+        samples.
 
     Raises
     ------
@@ -135,6 +139,8 @@ def feature_cost(
 
     Examples
     --------
+    >>> from datetime import UTC, datetime
+    >>> from decimal import Decimal
     >>> from finops_lab.unit_economics.schemas import REQUEST_MONTHS
     >>> usual = dict.fromkeys(["CommitmentDiscountStatus", "x_team", "x_model", "x_variant", "x_feature",
     ...     "x_customer", "x_environment", "x_PoolId"])
@@ -153,12 +159,14 @@ def feature_cost(
     money = spent(entries, "inference", ["feature", "customer"], rules=rules, metric=metric).collect()
     ok, cached = pl.col("calls_ok"), pl.col("calls_cached")
     inferences = pl.when(ok > cached).then(ok - cached).otherwise(0).cast(COUNTED)
-    calls = (
-        requests.lazy().select("month", "feature", "customer", "rows", inferences.alias("calls")).collect()
+    off = (
+        pl.col("variance_ok").fill_null(0) if "variance_ok" in requests.lazy().collect_schema() else pl.lit(0)
     )
+    counted = {"calls": inferences, "variance": off.cast(COUNTED)}
+    calls = requests.lazy().select("month", "feature", "customer", "rows", **counted).collect()
     value = feature_value.lazy().collect()
     parts: list[Asked] = []
-    earned = {name: _earned(value, name) for name in dict.fromkeys(["feature", *by])}
+    earned = {name: earned_months(value, name, up_to) for name in dict.fromkeys(["feature", *by])}
     for dimension in whole_and_by(by):
         name = dimension or "feature"
         table = _side_by_side(money, earned[name], calls, name)
@@ -167,52 +175,9 @@ def feature_cost(
     # Revenue of the days that nothing tells of can only add.
     revenue = pl.col("measure").is_in([one.measure for one in (MARGIN, MARGIN_MONEY, REVENUE)])
     partly = revenue & pl.col("dimension").is_not_null() & (pl.col("coverage") < 1)
-    return together(parts, whole_and_by(by)).with_columns(pl.when(partly).then("value").alias("lower"))
-
-
-_EARNED: dict[str, pl.DataType | type[pl.DataType]] = {
-    "month": pl.Date,
-    "key": pl.String,
-    "revenue": MONEY,
-    "periods": pl.Int64,
-    "unknown_periods": pl.Int64,
-    "share": pl.Float64,
-}
-
-
-def _earned(value: pl.DataFrame, name: str) -> pl.DataFrame:
-    """Give revenue to months: all periods of a value together, null where one is unknown."""
-    parts: dict[tuple[date, str | None], list[Decimal | None]] = defaultdict(list)
-    spans: dict[tuple[date, str | None], list[tuple[datetime, datetime]]] = defaultdict(list)
-    columns = ("period_start", "period_end", name, "revenue_usd")
-    for start, end, key, revenue in value.select(columns).sort(columns, nulls_last=True).iter_rows():
-        months = overlaps(start, end)
-        weights = [lasts for _, lasts in months]
-        amounts: Sequence[Decimal | None] = (
-            [None] * len(months) if revenue is None else split(revenue, weights)
-        )
-        for (month, _), amount in zip(months, amounts, strict=True):
-            parts[month, key].append(amount)
-            spans[month, key].append((start, end))
-    rows = []
-    for (month, key), every in parts.items():
-        known = [amount for amount in every if amount is not None]
-        unknown = len(every) - len(known)
-        revenue = None if unknown else exact_sum(known)
-        rows.append((month, key, revenue, len(every), unknown, _share(month, spans[month, key])))
-    return pl.DataFrame(rows, schema=_EARNED, orient="row")
-
-
-def _share(month: date, spans: list[tuple[datetime, datetime]]) -> float:
-    """Return the part of a month that periods tell of; time that several tell of counts once."""
-    begin = datetime(month.year, month.month, 1, tzinfo=UTC)
-    after = begin + timedelta(days=days_in_month(month))
-    reached, told_time = begin, timedelta(0)
-    for start, end in sorted((max(start, begin), min(end, after)) for start, end in spans):
-        told_time += max(end - max(start, reached), timedelta(0))
-        reached = max(reached, end)
-    whole = days_in_month(month) * _WHOLE_DAY
-    return float(Fraction(told_time // timedelta(microseconds=1), whole))
+    return together(parts, whole_and_by(by)).with_columns(
+        pl.when(partly).then("value").otherwise("lower").alias("lower")
+    )
 
 
 def against_revenue(figures: pl.DataFrame | pl.LazyFrame) -> pl.DataFrame:
@@ -232,6 +197,7 @@ def against_revenue(figures: pl.DataFrame | pl.LazyFrame) -> pl.DataFrame:
     Examples
     --------
     >>> from datetime import date
+    >>> from decimal import Decimal
     >>> margin = pl.DataFrame({"measure": ["margin"], "month": [date(2026, 10, 1)], "value": [Decimal("0.75")],
     ...     "numerator": [Decimal(6)], "denominator": [Decimal(8)]})
     >>> against_revenue(margin).select(pl.col("cost", "revenue", "left").cast(pl.Int64), "ratio").row(0)
@@ -255,7 +221,7 @@ def against_revenue(figures: pl.DataFrame | pl.LazyFrame) -> pl.DataFrame:
 
 def _side_by_side(money: pl.DataFrame, earned: pl.DataFrame, calls: pl.DataFrame, name: str) -> pl.DataFrame:
     costs = grouped(money, name, pl.col("amount", "charged", "entries", "unknown").sum())
-    served = grouped(calls, name, pl.col("calls", "rows").sum())
+    served = grouped(calls, name, pl.col("calls", "rows", "variance").sum())
     both = {"on": ["month", "key"], "how": "full", "coalesce": True, "nulls_equal": True}
     table: pl.DataFrame = costs.join(earned, **both).join(served, **both)  # type: ignore[arg-type]
     return table.with_columns(
@@ -275,7 +241,9 @@ def _whole(table: pl.DataFrame) -> pl.DataFrame:
         pl.when((named & pl.col("revenue").is_not_null()).any())
         .then(pl.col("revenue").filter(named).sum())
         .alias("revenue"),
-        pl.col("calls", "entries", "unknown", "periods", "unknown_periods", "rows").filter(named).sum(),
+        pl.col("calls", "variance", "entries", "unknown", "periods", "unknown_periods", "rows")
+        .filter(named)
+        .sum(),
         pl.col("charged").filter(both).sum().alias("part"),
         pl.col("charged").sum().alias("all"),
     )
@@ -346,6 +314,13 @@ def _figures(table: pl.DataFrame, dimension: str | None, currency: str) -> list[
             "reason": pl.col(reason),
         }
         picked = table.select("month", "key", *[what.alias(name) for name, what in some.items()])
+        if one is PER_CALL:
+            ends = money_bounds(picked["numerator"], *count_bounds(table, "calls", pl.col("variance")))
+            known = pl.col("reason").is_null()
+            picked = picked.with_columns(
+                pl.when(known).then(end).alias(name)
+                for end, name in zip(ends, ("lower", "upper"), strict=True)
+            )
         told_in = _REVENUE_CURRENCY if one is REVENUE else currency
         parts.append(asked(picked, one, dimension=dimension, currency=told_in))
     return parts

@@ -260,6 +260,7 @@ def calls_within(
     target_ms: float,
     *,
     days: pl.DataFrame | pl.LazyFrame | None = None,
+    requests: pl.DataFrame | pl.LazyFrame | None = None,
     by: str = "pool_id",
     batch: Sequence[str] = BATCH,
 ) -> pl.DataFrame:
@@ -274,6 +275,8 @@ def calls_within(
     days : polars.DataFrame or polars.LazyFrame, optional
         ``REQUEST_DAYS``: the days of which there are calls are the time counted over; without them
         it is the whole month.
+    requests : polars.DataFrame or polars.LazyFrame, optional
+        ``REQUEST_MONTHS`` of the same calls: tells how far counts of a sampled log may be off.
     by : str
         Column that tells groups apart.
     batch : sequence of str
@@ -285,6 +288,8 @@ def calls_within(
         ``month``, `by`, ``calls`` within the target (Decimal; of the bucket that the target lies in,
         all or none, by its middle), ``lower`` and ``upper`` (they lie between), ``all_calls``,
         ``seconds`` that they were counted over (Int64); sorted. Groups without a name are left out.
+        With `requests` also ``variance`` by sampling (Decimal): that of all successful calls of the
+        group, which is no less than that of the ones within the target.
 
     Examples
     --------
@@ -313,6 +318,10 @@ def calls_within(
         .sort("month", by)
         .collect()
     )
+    if requests is not None:
+        off = pl.col("variance_ok").sum().alias("variance")
+        spread = interactive(monthly(requests), batch).group_by("month", by).agg(off).collect()
+        found = found.join(spread, on=["month", by], how="left", maintain_order="left")
     if days is None:
         seconds = [days_in_month(month) * 86_400 for month in found["month"]]
         return found.with_columns(pl.Series("seconds", seconds, pl.Int64))

@@ -8,7 +8,9 @@ from decimal import Decimal
 import polars as pl
 
 from finops_lab.money import MONEY, divided
+from finops_lab.unit_economics._dividing import quotients
 from finops_lab.unit_economics._grouping import grouped, per_hour, share_of
+from finops_lab.unit_economics._sampled import WORDS, count_bounds, money_bounds
 from finops_lab.unit_economics._telling import asked
 from finops_lab.unit_economics.figures import Asked, Definition, together
 from finops_lab.unit_economics.schemas import FIGURES
@@ -68,6 +70,7 @@ _PER_QPS = Definition(
     "{currency}", "calls per second within the target",
     "money of the pool over the time looked at / (calls answered within the target latency / that time)",
     ("ledger", "inference_requests"), "lower", "no call was answered within the target latency",
+    bounds=f"of the bucket of durations that the target lies in all calls or none are within it; where {WORDS}",
 )  # fmt: skip
 DEFINITIONS: tuple[Definition, ...] = (
     _EFFICIENCY, _SHORT_TIME, _SHORT_CAPACITY, _OVER, _RATE, _THRASH, _READY, _PER_QPS,
@@ -282,7 +285,9 @@ def money_per_qps(
         ``month``, ``pool_id``, ``money`` (Decimal, in one currency) of the time that `calls` are of.
     calls : polars.DataFrame or polars.LazyFrame
         ``month``, ``pool_id``, ``calls`` answered within the target, such as
-        `finops_lab.unit_economics.latency.calls_within`, and ``seconds`` that they were counted over.
+        `finops_lab.unit_economics.latency.calls_within`, and ``seconds`` that they were counted over;
+        where they are there, ``lower`` and ``upper`` that the true number lies between, and its
+        ``variance`` by sampling.
     currency : str
         ISO 4217 code of the money.
     up_to : datetime.date, optional
@@ -295,7 +300,9 @@ def money_per_qps(
     polars.DataFrame
         FIGURES of M11, ``money_per_qps``, for the whole (pools of which both are known) and by
         ``pool_id``. A pool with money and no calls, or with calls and no money, is null and says
-        which is missing.
+        which is missing. Where the number of calls is known between ends, so is the value; of a
+        sampled log the ends hold for 95 of 100 samples
+        (`finops_lab.unit_economics._sampled.count_bounds`).
 
     Examples
     --------
@@ -306,23 +313,24 @@ def money_per_qps(
     [48.0, 48.0]
     """
     keys = ["month", "pool_id"]
-    rate = [
-        divided(n, d)
-        for n, d in calls.lazy()
-        .select(pl.col("calls", "seconds").cast(FIGURES["numerator"]))
-        .collect()
-        .iter_rows()
-    ]
-    answered = calls.lazy().select(*keys).collect().with_columns(pl.Series("qps", rate, FIGURES["value"]))
-    both = answered.lazy().join(money.lazy().select(*keys, "money"), on=keys, how="full", coalesce=True)
+    told = calls.lazy().collect()
+    told = told.with_columns(
+        (pl.col(name) if name in told.columns else pl.col(otherwise) if otherwise else pl.lit(0))
+        .cast(FIGURES["numerator"])
+        .alias(name)
+        for name, otherwise in (("calls", None), ("lower", "calls"), ("upper", "calls"), ("variance", None))
+    )
+    both = told.lazy().join(money.lazy().select(*keys, "money"), on=keys, how="full", coalesce=True)
     rows = both.collect()
     partly = f"the month is known up to {up_to} only: its money is not that of a month" if up_to else ""
     running = pl.lit(up_to is not None) & (pl.col("month") == pl.lit(up_to and up_to.replace(day=1)))
-    pools = rows.select(
+    pools = _rated(rows).select(
         "month",
         pl.col("pool_id").alias("key"),
         pl.col("money").alias("numerator"),
         pl.col("qps").alias("denominator"),
+        "lower",
+        "upper",
         pl.when(running)
         .then(pl.lit(partly))
         .when(pl.col("money").is_null())
@@ -331,19 +339,52 @@ def money_per_qps(
         .then(pl.lit("the calls of the pool are not known"))
         .alias("reason"),
     )
-    known = pools.filter(pl.col("numerator").is_not_null() & pl.col("denominator").is_not_null())
-    of_all = pools.group_by("month").agg(pl.col("numerator").count().alias("pools"))
-    whole = known.group_by("month").agg(pl.col("numerator", "denominator").sum(), pl.len().alias("counted"))
+    paid = rows.filter(pl.col("money").is_not_null() & pl.col("calls").is_not_null())
+    of_all = rows.group_by("month").agg(pl.col("money").count().alias("pools"))
+    sums = ("money", "calls", "lower", "upper", "variance")
+    added = paid.group_by("month", "seconds").agg(pl.col(sums).sum(), pl.len().alias("counted"))
+    # Of pools that were watched for unlike times there are rates, and no bounds of their sum.
+    alike = pl.len().over("month") == 1
+    spans = _rated(added).with_columns(pl.when(alike).then(pl.col("lower", "upper")))
+    whole = spans.group_by("month").agg(
+        pl.col("money", "qps", "counted").sum(), pl.col("lower", "upper").first()
+    )
     whole = of_all.join(whole, on="month", how="left").select(
         "month",
-        "numerator",
-        "denominator",
+        pl.col("money").alias("numerator"),
+        pl.col("qps").alias("denominator"),
+        "lower",
+        "upper",
         share_of(pl.col("counted").fill_null(0), pl.col("pools")).alias("coverage"),
-        pl.when(running).then(pl.lit(partly)).alias("reason"),
+        pl.when(running)
+        .then(pl.lit(partly))
+        .when(pl.col("pools") == 0)
+        .then(pl.lit("the ledger tells the money of no pool"))
+        .alias("reason"),
     )
-    return together(
+    found = together(
         [
             asked(whole, _PER_QPS, currency=currency),
             asked(pools, _PER_QPS, dimension="pool_id", currency=currency),
         ]
+    )
+    ends = [pl.when(pl.col("value").is_not_null()).then(name).alias(name) for name in ("lower", "upper")]
+    return found.with_columns(ends)
+
+
+def _rated(rows: pl.DataFrame) -> pl.DataFrame:
+    """Add calls a second as ``qps``, and the ends of money per rate in place of those of calls."""
+    least = pl.coalesce(count_bounds(rows, "lower", pl.col("variance"))[0], pl.col("lower"))
+    most = pl.coalesce(count_bounds(rows, "upper", pl.col("variance"))[1], pl.col("upper"))
+    ends = rows.select(least.alias("least"), most.alias("most"))
+    qps, fewest, highest = (
+        quotients(counts, rows["seconds"]) for counts in (rows["calls"], ends["least"], ends["most"])
+    )
+    low, high = money_bounds(rows["money"], fewest, highest)
+    exact = (ends["least"] == ends["most"]).fill_null(True)
+    nothing = pl.lit(None, FIGURES["lower"])
+    return rows.with_columns(
+        qps.alias("qps"),
+        pl.when(exact).then(nothing).otherwise(low).alias("lower"),
+        pl.when(exact).then(nothing).otherwise(high).alias("upper"),
     )

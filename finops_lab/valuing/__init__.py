@@ -1,7 +1,17 @@
 """A lab's value: its KPIs, bridges and service levels, worked out from ledger and roll-ups."""
 
 from finops_lab.valuing.bridging import bridge
+from finops_lab.valuing.looking import burn_rates, exact_latency, gpu_hours
 from finops_lab.valuing.promises import levels
 from finops_lab.valuing.scorecard import DEFINITIONS, figures, kpis
 
-__all__ = ["DEFINITIONS", "bridge", "figures", "kpis", "levels"]
+__all__ = [
+    "DEFINITIONS",
+    "bridge",
+    "burn_rates",
+    "exact_latency",
+    "figures",
+    "gpu_hours",
+    "kpis",
+    "levels",
+]

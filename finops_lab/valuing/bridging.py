@@ -8,8 +8,7 @@ from datetime import date, datetime
 import polars as pl
 
 from finops_lab import measuring, pricing
-from finops_lab.calendar import first_of, format_month
-from finops_lab.errors import InputError
+from finops_lab.calendar import first_of
 from finops_lab.lab import Lab
 from finops_lab.unit_economics import bridge as _bridge
 from finops_lab.unit_economics.activity import activity
@@ -62,7 +61,7 @@ def bridge(
     """
     ends = [first_of(month) for month in (first, last)]
     frames = Frames(lab, min(ends), max(ends), at)
-    up_to = _days_known(frames)
+    up_to = frames.days_known
     weights = price_weights(pricing.price_book(lab.table("prices")), ends[0])
     entries = activity(frames.entries, frames.rules)
     month = pl.col("day").dt.month_start()
@@ -76,18 +75,3 @@ def bridge(
     return _bridge.bridge(
         entries, calls, *ends, where=where, metric=metric, weights=weights, errors=errors, up_to=up_to
     )
-
-
-def _days_known(frames: Frames) -> int | None:
-    """Return how many days of a month that is not over can be compared; None where it is over."""
-    if frames.open_at is None:
-        return None
-    days = (frames.open_at.date() - frames.last).days
-    # Calls of days that no bill tells of yet would look like a fall of prices.
-    billed = frames.entries.filter(pl.col("x_ChargeMonth") == format_month(frames.last))["x_ChargeDate"]
-    dated: list[int] = billed.dt.day().unique().to_list()
-    if len(dated) > 1:
-        days = min(days, max(dated))
-    if days < 1:
-        raise InputError(f"no day of {format_month(frames.last)} is over at {frames.open_at:%Y-%m-%d %H:%M}")
-    return days

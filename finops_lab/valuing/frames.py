@@ -100,6 +100,27 @@ class Frames:
         return (self.open_at - timedelta(seconds=1)).date() if self.open_at else None
 
     @property
+    def days_known(self) -> int | None:
+        """How many days of the last month can be compared with others; None where it is over.
+
+        Raises
+        ------
+        InputError
+            When none of them is over.
+        """
+        if self.open_at is None:
+            return None
+        days = (self.open_at.date() - self.last).days
+        # Calls of days that no bill tells of yet would look like a fall of prices.
+        billed = self.entries.filter(pl.col("x_ChargeMonth") == format_month(self.last))["x_ChargeDate"]
+        dated: list[int] = billed.dt.day().unique().to_list()
+        if len(dated) > 1:
+            days = min(days, max(dated))
+        if days < 1:
+            raise InputError(f"no day of {format_month(self.last)} is over at {self.open_at:%Y-%m-%d %H:%M}")
+        return days
+
+    @property
     def _by_month(self) -> bool:
         """Whether bills alone tell of the last month, all on its first day: they are no daily bills."""
         day = self.entries.filter(pl.col("x_ChargeMonth") == format_month(self.last))["x_ChargeDate"]

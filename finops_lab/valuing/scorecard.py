@@ -125,6 +125,7 @@ def figures(frames: Frames, *, metric: str = "EffectiveCost") -> pl.DataFrame:
             rules=rules,
             metric=metric,
             by=("feature", "customer"),
+            up_to=frames.up_to,
         ),
     ]
     within = pl.col("month").is_between(frames.first, frames.last)
@@ -152,7 +153,11 @@ def _per_qps(frames: Frames, metric: str) -> pl.DataFrame:
     mine = [t for t in targets if t.kpi == "M4" and t.measure in (None, "p95") and t.dimension is None]
     money = capacity.pool_money(frames.entries.with_columns(frames.pool), metric=metric)
     limit = next((t.at_most for t in reversed(mine) if t.at_most is not None), None)
-    if limit is None or money.is_empty():
+    if limit is None:
         return pl.DataFrame(schema=FIGURES)
-    calls = latency.calls_within(frames.histograms, float(limit), days=frames.called)
-    return scaling.money_per_qps(money, calls, currency=currency_of(frames.entries), up_to=frames.up_to)
+    calls = latency.calls_within(
+        frames.histograms, float(limit), days=frames.called, requests=frames.requests
+    )
+    told = scaling.money_per_qps(money, calls, currency=currency_of(frames.entries), up_to=frames.up_to)
+    # Where no pool has money, one line says so, not one of every pool.
+    return told.filter(pl.col("dimension").is_null()) if money.is_empty() else told

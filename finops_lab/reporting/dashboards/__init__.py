@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from importlib import import_module
 from pathlib import Path
 
@@ -22,7 +23,14 @@ DASHBOARDS = {
 }
 
 
-def dashboard(name: str, lab: str | Lab = "", month: str = "", metric: str = "EffectiveCost") -> Board:
+def dashboard(
+    name: str,
+    lab: str | Lab = "",
+    month: str = "",
+    metric: str = "EffectiveCost",
+    *,
+    at: datetime | None = None,
+) -> Board:
     """Prepare a dashboard of a lab; its methods are its sections.
 
     Parameters
@@ -35,6 +43,8 @@ def dashboard(name: str, lab: str | Lab = "", month: str = "", metric: str = "Ef
         The month shown, such as ``2026-10``.
     metric : str
         ``EffectiveCost`` (amortised) or ``BilledCost`` (invoiced).
+    at : datetime.datetime, optional
+        How far the month has run (UTC), where it is not over: as of `finops_lab.review`.
 
     Returns
     -------
@@ -49,7 +59,7 @@ def dashboard(name: str, lab: str | Lab = "", month: str = "", metric: str = "Ef
     """
     _known(name)
     kind: type[Board] = import_module(f"finops_lab.reporting.dashboards.{name}").Dashboard
-    return kind(name, DASHBOARDS[name][0], review(lab, month, metric))
+    return kind(name, DASHBOARDS[name][0], review(lab, month, metric, at=at))
 
 
 def run_dashboard(

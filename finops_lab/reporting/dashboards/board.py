@@ -42,10 +42,8 @@ class Board:
     def _repr_html_(self) -> str:
         review = self.review
         note = f"  \n{review.lab.config.lab.note}" if review.lab.config.lab.note else ""
-        said = (
-            f"**{review.lab.name}** · {review.month_name} · {review.metric_name} in {review.currency}{note}"
-        )
-        return prose(said)
+        month = f"{review.month_name}{review.days.after}"
+        return prose(f"**{review.lab.name}** · {month} · {review.metric_name} in {review.currency}{note}")
 
     @property
     def month(self) -> date:
@@ -65,17 +63,17 @@ class Board:
     @cached_property
     def frames(self) -> Frames:
         """Ledger entries and roll-ups of the month and the eleven before it."""
-        return Frames(self.review.lab, add_months(self.month, 1 - _MONTHS), self.month)
+        return Frames(self.review.lab, add_months(self.month, 1 - _MONTHS), self.month, self.review.at)
 
     @cached_property
     def here(self) -> Frames:
         """Ledger entries and roll-ups of the month."""
-        return Frames(self.review.lab, self.month, self.month)
+        return Frames(self.review.lab, self.month, self.month, self.review.at)
 
     @cached_property
     def levels(self) -> ServiceLevels:
         """How the month's objectives were kept."""
-        return valuing.levels(self.review.lab, self.month)
+        return valuing.levels(self.review.lab, self.month, at=self.review.at)
 
     def nothing(self, key: str, finding: str) -> Section:
         """Return a section that says why it has nothing to show."""

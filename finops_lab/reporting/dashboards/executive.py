@@ -38,7 +38,8 @@ class Dashboard(Board):
             .agg(pl.col("amount").sum()),
             title="Spend per month by model",
             subtitle=f"{review.metric_name.capitalize()}, last {plural(panel['ds'].n_unique(), 'month')}; "
-            "unknown is what serves no model that is named",
+            "unknown is what serves no model that is named"
+            + (f"; {review.month_name} has {review.days.words}" if review.days.known else ""),
             unit=review.currency,
         )
         return Section("headline", glance.finding, (*glance.parts, chart), glance.values)
@@ -81,14 +82,14 @@ class Dashboard(Board):
     def changes(self) -> Section:
         """Show the ten largest changes since the month before, by team, service and model."""
         review = self.review
-        if review.total(review.previous) is None:
+        before, days = f"{month_name(review.previous)}{review.days.beside}", review.days
+        if review.so_far(review.previous) is None:
             return self.nothing(
-                "changes",
-                f"**Nothing to compare with**: the lab has no charges of {month_name(review.previous)}.",
+                "changes", f"**Nothing to compare with**: the lab has no charges of {before}."
             )
         keys = ["x_team", "ServiceName", "x_model"]
         moved = allocation.changes(
-            review.past,
+            days.within(review.past),
             format_month(review.month),
             format_month(review.previous),
             by=keys,
@@ -102,22 +103,22 @@ class Dashboard(Board):
         largest = top.row(0, named=True)
         what = " · ".join(str(largest[key]) for key in keys if largest[key])
         said = f"**The largest change is {what}**, {change_words(largest['now'], largest['before'], review.currency)} "
-        said += f"than in {month_name(review.previous)}.{_lost(self)}"
+        said += f"than in {before}.{_lost(self)}"
         departed = anomalous(self)
         said += departed.said
         name = pl.concat_str("x_team", "ServiceName", "x_model", separator=" · ", ignore_nulls=True)
         shown = top.head(_MOVES).select(name.alias("what"), "before", "now", "change")
         table = money_table(
             shown,
-            title=f"The {min(_MOVES, top.height)} largest changes since {month_name(review.previous)}",
+            title=f"The {min(_MOVES, top.height)} largest changes since {before}",
             subtitle="By team, service and model; 0 is no charge in that month",
             id="changes",
             currency=review.currency,
             money_columns=dict.fromkeys(("before", "now", "change"), review.decimals),
             labels={
                 "what": "Team · service · model",
-                "before": month_name(review.previous),
-                "now": review.month_name,
+                "before": before,
+                "now": f"{review.month_name}{days.beside}",
             },
         )
         values = {"changes": top.head(_MOVES).to_dicts(), "anomalies": departed.values}

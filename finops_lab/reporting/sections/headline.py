@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from finops_lab.allocation import UNALLOCATED
-from finops_lab.calendar import add_months, days_in_month, month_name
+from finops_lab.calendar import add_months, month_name
 from finops_lab.charts import spend_trend
 from finops_lab.errors import plural
 from finops_lab.forecasting import forecast
@@ -23,19 +23,26 @@ _TREND_MONTHS = 24
 
 def build(review: Review) -> Section:
     """Build the section."""
-    now = review.total(review.month) or Decimal(0)
-    before = review.total(review.previous)
+    now = review.so_far(review.month) or Decimal(0)
+    before = review.so_far(review.previous)
+    days = review.days
     budget = review.budget(None)
     said = _forecast_of_the_month(review)
     coverage = _coverage(review)
+    said_of = f"**{review.month_name} cost {money(now, review.currency)}"
+    said_of += (
+        f" so far**, {days.words} ({review.metric_name})" if days.known else f"** ({review.metric_name})"
+    )
     finding = [
-        f"**{review.month_name} cost {money(now, review.currency)}** ({review.metric_name}), "
-        f"{change_words(now, before, review.currency)} than {month_name(review.previous)}"
+        f"{said_of}, {change_words(now, before, review.currency)} than {month_name(review.previous)}{days.beside}"
         if before is not None
-        else f"**{review.month_name} cost {money(now, review.currency)}** ({review.metric_name}); "
-        "there is no month before to compare to"
+        else f"{said_of}; there is no month before to compare to"
     ]
-    if budget is not None:
+    if budget is not None and days.known:
+        finding.append(
+            f"{percent(now, budget)} of the month's budget of {money(budget, review.currency)} is spent"
+        )
+    elif budget is not None:
         over = now - budget
         finding.append(
             f"{money(abs(over), review.currency)} ({percent(abs(over), budget)}) "
@@ -65,6 +72,7 @@ def build(review: Review) -> Section:
             "currency": review.currency,
             "spend": now,
             "spend_previous_month": before,
+            "days_known": days.known,
             "budget": budget,
             "over_budget": over_budget,
             "forecast_made_a_month_ago": said,
@@ -82,18 +90,19 @@ def _scorecard(
     coverage: dict[str, Decimal | None],
 ) -> list[tuple[str, str, str]]:
     currency = review.currency
-    days, days_before = days_in_month(review.month), days_in_month(review.previous)
-    daily = now / days
-    daily_before = None if before is None else before / days_before
-    year_ago = review.total(add_months(review.month, -12))
+    known, last_year = review.days, add_months(review.month, -12)
+    daily = now / known.of(review.month)
+    daily_before = None if before is None else before / known.of(review.previous)
+    year_ago = review.so_far(last_year)
+    span, last_month = ("days", "the same days of last month") if known.known else ("month", "last month")
     rows = [
         (
-            f"Spend ({review.metric_name})",
+            f"Spend ({review.metric_name}){known.after}",
             money(now, currency, exact=True),
-            _versus(now, before, "last month", currency),
+            _versus(now, before, last_month, currency),
         ),
-        ("Spend per day", money(daily, currency), _versus(daily, daily_before, "last month", currency)),
-        ("Same month last year", money(year_ago, currency), _versus(now, year_ago, "then", currency)),
+        ("Spend per day", money(daily, currency), _versus(daily, daily_before, last_month, currency)),
+        (f"Same {span} last year", money(year_ago, currency), _versus(now, year_ago, "then", currency)),
     ]  # fmt: skip
     if budget is None:
         rows.append(("Budget of all teams", "none set", "add [[budgets]] without a team to finops.toml"))
@@ -104,11 +113,14 @@ def _scorecard(
     else:
         inside = said["lo_80"] <= float(now) <= said["hi_80"]
         band = f"{money(said['lo_80'], currency)} to {money(said['hi_80'], currency)}"
+        # Part of a month says nothing yet about a forecast of the whole.
+        judged = f"actual {'inside' if inside else 'outside'} the 80% interval {band}"
+        judged = f"of the whole month, 80% interval {band}" if known.known else judged
         rows.append(
             (
                 "Forecast made a month ago",
                 money(said["yhat"], currency),
-                f"actual {'inside' if inside else 'outside'} the 80% interval {band}",
+                judged,
             )
         )
     names = {"gross": "of gross spend", "absolute": "of absolute amounts", "rows": "of bill rows"}
@@ -162,6 +174,7 @@ def _trend(review: Review) -> object:
     return spend_trend(
         frame,
         title="Spend per month by provider",
-        subtitle=f"{review.metric_name.capitalize()}, last {months}",
+        subtitle=f"{review.metric_name.capitalize()}, last {months}"
+        + (f"; {review.month_name} has {review.days.words}" if review.days.known else ""),
         unit=review.currency,
     )

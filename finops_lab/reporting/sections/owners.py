@@ -27,7 +27,7 @@ def build(review: Review) -> Section:
     teams = frames["team"].with_columns(
         pl.Series("budget", [review.budget(t) for t in frames["team"]["label"]], dtype=pl.Decimal(38, 18))
     )
-    total = review.total(review.month) or Decimal(0)
+    total = review.so_far(review.month) or Decimal(0)
     return Section(
         "owners",
         _finding(review, frames["team"], total) + budgeted.finding(review),
@@ -39,10 +39,12 @@ def build(review: Review) -> Section:
 
 
 def _compare(review: Review, by: str) -> pl.DataFrame:
-    """Return this month and the one before per value: label, now, before, change, largest first."""
-    found = allocation.changes(
-        review.panel(by), review.month, review.previous, by=["unique_id"], month="ds", amount="y"
-    )
+    """Return this month and the one before per value: label, now, before, change, largest first.
+
+    Of a month that is not over, and of the one before, the days that are known.
+    """
+    panel = allocation.monthly(review.days.within(review.past), by, review.metric)
+    found = allocation.changes(panel, review.month, review.previous, by=["unique_id"], month="ds", amount="y")
     return found.rename({"unique_id": "label"})
 
 
@@ -73,7 +75,8 @@ def _finding(review: Review, teams: pl.DataFrame, total: Decimal) -> str:
 def _moved(review: Review, row: dict[str, Any]) -> str:
     if row["before"] is None:
         return ""
-    return f", {change_words(row['now'], row['before'], review.currency)} than the month before"
+    before = f"{'the same days of ' if review.days.known else ''}the month before"
+    return f", {change_words(row['now'], row['before'], review.currency)} than {before}"
 
 
 def _table(review: Review, name: str, frame: pl.DataFrame) -> Table:
@@ -92,7 +95,7 @@ def _table(review: Review, name: str, frame: pl.DataFrame) -> Table:
     totals: dict[str, Any] = {n: frame[n].sum() for n in (("now", "before", "change") if known else ("now",))}
     return money_table(
         shown.select(columns).head(40),
-        title=f"{review.metric_name.capitalize()} by {name}",
+        title=f"{review.metric_name.capitalize()} by {name}{review.days.after}",
         id=f"by-{name}",
         currency=review.currency,
         money_columns=dict.fromkeys(
@@ -103,7 +106,7 @@ def _table(review: Review, name: str, frame: pl.DataFrame) -> Table:
             "label": name.capitalize(),
             "now": review.month_name,
             "share": "Share",
-            "before": "Month before",
+            "before": "Same days before" if review.days.known else "Month before",
             "change": "Change",
             "change_share": "Change %",
         },
@@ -117,7 +120,7 @@ def _share(part: Decimal | None, whole: Decimal | None) -> float | None:
 
 
 def _team_chart(review: Review, teams: pl.DataFrame) -> object:
-    title = f"{review.month_name}: {review.metric_name} by team"
+    title = f"{review.month_name}{review.days.after}: {review.metric_name} by team"
     if teams["budget"].null_count() == teams.height:
         return ranked_bars(teams.select("label", amount="now"), title=title, unit=review.currency)
     return variance_bars(
@@ -130,7 +133,7 @@ def _team_chart(review: Review, teams: pl.DataFrame) -> object:
 def _model_chart(review: Review, models: pl.DataFrame) -> object:
     return ranked_bars(
         models.select("label", amount="now"),
-        title=f"{review.month_name}: {review.metric_name} by model",
+        title=f"{review.month_name}{review.days.after}: {review.metric_name} by model",
         subtitle="“unknown” is spend that no rule ties to a model",
         unit=review.currency,
     )
