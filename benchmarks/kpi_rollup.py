@@ -262,8 +262,9 @@ def duckdb_samples(data: Path, out: Path, answer: Path) -> None:
 SELECT epoch_us(ts) // 3600000000 AS hour, gpu_uuid, util_kind, count(*) AS rows,
     CAST(sum(CASE WHEN util IS NOT NULL THEN CAST(round(interval_s * 1e6) AS BIGINT) ELSE 0 END) AS BIGINT)
         AS sampled_us,
-    CAST(sum(CAST(round(util * (interval_s * 1e6)) AS BIGINT)) AS BIGINT) AS busy_us
-FROM read_parquet('{data}/samples/*/*.parquet', hive_partitioning = false) GROUP BY ALL
+    CAST(sum(CAST(round(util * (interval_s * 1e6)) AS BIGINT)) AS BIGINT) AS busy_us,
+    bit_count(bit_or(1::BIGINT << ((epoch_us(ts) // 60000000) % 60)::INTEGER)) AS minutes
+FROM read_parquet('{data}/samples/*/*.parquet', hive_partitioning = false) GROUP BY ALL ORDER BY ALL
 """
     _copy(con, query, out, answer)
 
@@ -343,6 +344,8 @@ def same_samples(mine: Path, theirs: Path) -> None:
     )
     if not own.sort(keys).equals(peer.sort(keys)):
         raise SystemExit("GPU-hours differ from DuckDB's")
+    if not pl.read_parquet(theirs).select((pl.col("minutes") == pl.col("rows")).all()).item():
+        raise SystemExit("DuckDB found two samples in a minute")
 
 
 def write_months(days: Path, out: Path) -> None:
