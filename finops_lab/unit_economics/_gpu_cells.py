@@ -91,8 +91,8 @@ def _added(
     import numpy as np
 
     if rows["util"].null_count() or rows["interval_s"].null_count():
-        time = pl.when(pl.col("util").is_not_null()).then(pl.col("interval_s")).fill_null(0.0)
-        rows = rows.select(time.alias("interval_s"), pl.col("util").fill_null(0.0))
+        measured = pl.when(pl.col("util").is_not_null()).then(pl.col("interval_s")).fill_null(0.0)
+        rows = rows.select(measured.alias("interval_s"), pl.col("util").fill_null(0.0))
     least = rows.select(pl.col("interval_s", "util").min()).row(0)
     if not min(least) >= 0:
         return None
