@@ -11,6 +11,7 @@ __all__ = ["PLACE", "Coded", "coded"]
 
 PLACE = "_place"
 _ROOM = 2**62
+_FEW = 1_000  # rows that show of most keys that they vary
 
 
 @dataclass(frozen=True)
@@ -42,17 +43,19 @@ class Coded:
         **more : tuple of polars.Expr and int
             Whole numbers from 0 that tell groups apart as well, and above the highest.
         """
-        parts = [
-            ((pl.col(name).to_physical().cast(pl.Int64) + 1).fill_null(0), self.sizes[name])
-            for name in self.varying(keys)
-        ]
+        parts = []
+        for name in self.varying(keys):
+            code = pl.col(name).to_physical().cast(pl.Int64)
+            parts.append(
+                ((code + 1).fill_null(0) if self.frame[name].null_count() else code, self.sizes[name])
+            )
         packed, room = [pl.lit(0, pl.Int64)], 1
         for number, size in (*parts, *more.values()):
             if room * size > _ROOM:
                 packed.append(pl.lit(0, pl.Int64))
                 room = 1
+            packed[-1] = packed[-1] * size + number if room > 1 else number
             room *= size
-            packed[-1] = packed[-1] * size + number
         return {f"_number{place}": number for place, number in enumerate(packed)}
 
     def groups(self, keys: Sequence[str], rows: pl.DataFrame | None = None) -> pl.DataFrame:
@@ -72,10 +75,17 @@ class Coded:
 
 def coded(frame: pl.DataFrame, keys: Sequence[str]) -> Coded:
     """Give numbers to the values of keys (String); the frame must have a row."""
-    same = frame.select(pl.col(keys).eq_missing(pl.col(keys).first()).all()).row(0, named=True)
-    varying = [name for name in keys if not same[name]]
+    maybe = _same(frame.head(_FEW), keys)
+    same = _same(frame, maybe)
+    varying = [name for name in keys if name not in same]
     # Categories of a column's own: the common ones would hand out numbers of all columns together.
     own = [pl.col(name).cast(pl.Categorical(pl.Categories.random(name))) for name in varying]
     done = frame.with_columns(own)
     highest = {name: int(done.select(pl.col(name).to_physical().max()).item()) for name in varying}
     return Coded(done, {name: number + 2 for name, number in highest.items()})
+
+
+def _same(frame: pl.DataFrame, keys: Sequence[str]) -> list[str]:
+    """Return the keys that do not vary."""
+    alike = frame.select(pl.col(keys).eq_missing(pl.col(keys).first()).all())
+    return [name for name in keys if alike[name].item()]

@@ -14,6 +14,7 @@ import polars as pl
 
 from finops_lab.errors import InputError
 from finops_lab.money import MONEY
+from finops_lab.unit_economics._gpu_cells import HOUR, SECOND, in_cells
 from finops_lab.unit_economics.schemas import COUNTED, GPU_DAYS
 
 __all__ = ["combine", "hours", "partial", "roll_up"]
@@ -33,9 +34,6 @@ _READ: _Schema = {
     "rate_usd_per_gpu_hour": MONEY,
 }
 _KEYS = tuple(name for name, dtype in GPU_DAYS.items() if dtype == pl.String)
-_US, _HOUR = 1_000_000, 3_600_000_000
-# Samples of a GPU are looked for twice in a slot of half a minute.
-_SLOTS = 120
 
 
 def roll_up(samples: pl.LazyFrame) -> pl.DataFrame:
@@ -111,8 +109,8 @@ def partial(samples: pl.LazyFrame) -> pl.DataFrame:
         ),
         *(_seconds(pl.col(name).sum()).alias(name) for name in ("allocated_s", "allocated_busy_s")),
         _seconds(sampled.filter(priced).sum()).alias("priced_s"),
-        _money((rate * sampled // _HOUR).sum(), priced.any()).alias("sampled_usd"),
-        _money((rate * (sampled - busy) // _HOUR).sum(), priced.any()).alias("idle_usd"),
+        _money((rate * sampled // HOUR).sum(), priced.any()).alias("sampled_usd"),
+        _money((rate * (sampled - busy) // HOUR).sum(), priced.any()).alias("idle_usd"),
     )
     columns = [pl.col(name).cast(dtype) for name, dtype in GPU_DAYS.items()]
     for more in (peak, gpus):
@@ -187,42 +185,28 @@ def _read(samples: pl.LazyFrame) -> pl.LazyFrame:
 
 def _hourly(samples: pl.LazyFrame, keys: Sequence[str]) -> pl.DataFrame:
     """Add up microseconds, sampled and busy, by GPU, kind, hour and key."""
-    rows, keys = _read(samples), ["gpu_uuid", "util_kind", *keys]
-    moment = pl.col("ts").to_physical()
-    rows = rows.with_columns(hour=moment // _HOUR)
-    slot = moment % _HOUR // (_HOUR // _SLOTS)
-    late = slot // (_SLOTS // 2)
-    bit = pl.lit(2, pl.Int64).pow(slot - late * (_SLOTS // 2))
-    bits = {"_early": bit * (1 - late), "_late": bit * late}
-    sums = ["sampled", "busy"]
-    found = (
-        rows.with_columns(**_times(pl.lit(1)), **bits)
-        .group_by(*keys, "hour")
-        .agg(pl.len().cast(pl.Int64).alias("rows"), pl.col(*sums, *bits).sum())
-        .collect()
-    )
-    # As many bits as samples: no two of them began in the same half minute, so that none share their
-    # time. A sum of powers of two has fewer bits where one came twice, even where it overflows.
-    seen = found.lazy().group_by("gpu_uuid", "util_kind", "hour").agg(pl.col("rows", *bits).sum())
-    ones = pl.sum_horizontal(pl.col(name).bitwise_count_ones().cast(pl.Int64) for name in bits)
-    if not seen.select((ones == pl.col("rows")).all()).collect().item():
-        alike = pl.len().over("gpu_uuid", "util_kind", "ts")
-        rows = rows.collect(engine="in-memory").lazy().with_columns(**_times(alike))
+    keys = ["gpu_uuid", "util_kind", *keys]
+    rows = _read(samples).select(*dict.fromkeys([*_NEEDED, *keys])).collect(engine="in-memory")
+    found = in_cells(rows, keys)
+    if found is None:
+        hour, alike = pl.col("ts").to_physical() // HOUR, pl.len().over("gpu_uuid", "util_kind", "ts")
         found = (
-            rows.group_by(*keys, "hour")
-            .agg(pl.len().cast(pl.Int64).alias("rows"), pl.col(sums).sum())
-            .collect()
+            rows.lazy()
+            .with_columns(**_times(alike), hour=hour)
+            .group_by(*keys, "hour")
+            .agg(pl.len().cast(pl.Int64).alias("rows"), pl.col("sampled", "busy").sum())
+            .collect(engine="in-memory")
         )
     hour = (
         pl.from_epoch(pl.col("hour") * 3600, time_unit="s")
         .cast(pl.Datetime("us"))
         .dt.replace_time_zone("UTC")
     )
-    return found.select(hour.alias("hour"), *keys, "rows", *sums)
+    return found.select(hour.alias("hour"), *keys, "rows", "sampled", "busy")
 
 
 def _times(alike: pl.Expr) -> dict[str, pl.Expr]:
-    time = pl.col("interval_s") * _US / alike
+    time = pl.col("interval_s") * SECOND / alike
     measured = pl.when(pl.col("util").is_not_null())
     return {
         "sampled": measured.then(time.round(0).cast(pl.Int64)).otherwise(0),

@@ -12,7 +12,7 @@ its tokens for those of all ``n_requests``, its durations for one call.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 import polars as pl
@@ -21,6 +21,7 @@ from finops_lab.errors import InputError
 from finops_lab.money import MONEY
 from finops_lab.unit_economics import histogram
 from finops_lab.unit_economics._codes import PLACE, Coded, coded
+from finops_lab.unit_economics._ranked import ranked
 from finops_lab.unit_economics._weighed import OK, TOKENS, Weighed, finished, sums, weighed
 from finops_lab.unit_economics.histogram import share
 from finops_lab.unit_economics.schemas import (
@@ -58,6 +59,7 @@ _EXACT = {
 }
 # No bucket of a number lies as far out; the two special ones do.
 _EDGE = 65_535
+_TABLE = 2**22  # so many numbers of groups are no matter; more must be worth it
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,7 @@ def partial(requests: pl.LazyFrame, *, buckets: bool = True) -> Rolled:
         raise InputError("a part holds the calls of one day")
     stands = weighed(rows)
     calls = coded(stands.frame, REQUEST_KEYS)
+    calls = replace(calls, frame=calls.frame.with_columns(**calls.numbers(REQUEST_KEYS)))
     summed = _summed(calls, stands)
     held = _buckets(calls, stands, summed, day) if buckets else pl.DataFrame(schema=HISTOGRAMS)
     return Rolled(_days(calls, stands, summed, day), held)
@@ -184,36 +187,60 @@ def _read(requests: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def _summed(calls: Coded, stands: Weighed) -> pl.DataFrame:
-    numbers = calls.numbers(REQUEST_KEYS)
-    names = pl.col(calls.varying(REQUEST_KEYS)).first()
-    return (
-        calls.frame.lazy().with_columns(**numbers).group_by(list(numbers)).agg(*sums(stands), names).collect()
+    found = (
+        calls.frame.with_row_index("_row")
+        .lazy()
+        .group_by(list(calls.numbers(REQUEST_KEYS)))
+        .agg(*sums(stands), pl.col("_row").max())
+        .collect()
     )
+    # Any row of a group has its keys.
+    return found.with_columns(calls.frame[name].gather(found["_row"]) for name in calls.varying(REQUEST_KEYS))
 
 
 def _days(calls: Coded, stands: Weighed, summed: pl.DataFrame, day: date) -> pl.DataFrame:
-    numbers = calls.numbers(REQUEST_KEYS)
-    on = list(numbers)
+    on = list(calls.numbers(REQUEST_KEYS))
+    groups = calls.groups(REQUEST_KEYS, summed)
+    done = summed.drop(calls.varying(REQUEST_KEYS)).join(groups, on=on).sort(PLACE)
+    exact = _placed(calls, groups) if stands.alike else None
+    done = done.hstack(exact) if exact else done.join(_exact(calls, stands), on=on, how="left").sort(PLACE)
+    columns = {"day": pl.lit(day), **finished(stands)}
+    return done.with_columns(**columns).select(pl.col(name).cast(kind) for name, kind in REQUEST_DAYS.items())
+
+
+def _placed(calls: Coded, groups: pl.DataFrame) -> list[pl.Series] | None:
+    """Return percentiles of groups in the order of their places."""
+    highest = groups["_number0"].max()
+    if "_number1" in groups or not isinstance(highest, int) or highest > max(_TABLE, calls.frame.height):
+        return None
+    place = pl.Series([0], dtype=pl.Int64).new_from_index(0, highest + 1)
+    place = place.scatter(groups["_number0"], groups[PLACE].cast(pl.Int64))
+    counts = calls.frame.lazy().filter(OK, pl.col("_calls") > 0)
+    rows = counts.select("latency_ms", "ttft_ms", "_number0").collect(engine="in-memory")
+    group = place.gather(rows["_number0"])
+    found: list[pl.Series] = []
+    for value in dict.fromkeys(value for value, _ in _EXACT.values()):
+        names = {name: q for name, (of, q) in _EXACT.items() if of == value}
+        least = ranked(group, rows[value], groups.height, list(names.values()))
+        if least is None:
+            return None
+        found += [series.rename(name) for name, series in zip(names, least, strict=True)]
+    return found
+
+
+def _exact(calls: Coded, stands: Weighed) -> pl.DataFrame:
+    numbers = list(calls.numbers(REQUEST_KEYS))
     counts = calls.frame.lazy().filter(OK, pl.col("_calls") > 0)
     # Quantiles of many groups are the in-memory engine's strength, sums the streaming engine's.
-    exact = (
-        counts.select(**numbers, **{name: pl.col(name) for name in ("latency_ms", "ttft_ms", "_calls")})
-        .group_by(on)
+    return (
+        counts.select(*numbers, "latency_ms", "ttft_ms", "_calls")
+        .group_by(numbers)
         .agg(
             (_plain(value, q) if stands.alike else _weighted(value, "_calls", q)).alias(name)
             for name, (value, q) in _EXACT.items()
         )
         .collect(engine="in-memory")
     )
-    groups = calls.groups(REQUEST_KEYS, summed)
-    done = (
-        summed.drop(calls.varying(REQUEST_KEYS))
-        .join(exact, on=on, how="left")
-        .join(groups, on=on)
-        .sort(PLACE)
-    )
-    columns = {"day": pl.lit(day), **finished(stands)}
-    return done.with_columns(**columns).select(pl.col(name).cast(kind) for name, kind in REQUEST_DAYS.items())
 
 
 def _plain(value: str, quantile: float) -> pl.Expr:

@@ -1,0 +1,128 @@
+"""Samples of GPUs added up in an array that has a cell for each GPU, key and hour.
+
+A group's cell is worked out, not looked for: half of the time that hashing takes. Microseconds are
+whole numbers that floats hold, so that the sums are exact; where they would not be, nothing is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from finops_lab.unit_economics._codes import coded
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["HOUR", "SECOND", "in_cells"]
+
+SECOND, HOUR = 1_000_000, 3_600_000_000
+GPU = ("gpu_uuid", "util_kind")
+# Samples of a GPU are looked for twice in a slot of half a minute; closer ones are compared.
+_SLOTS = 120
+_BLOCK = 2**15  # rows whose numbers stay in the cache of a core
+_CELLS, _SEEN = 2**20, 2**26  # so many are no matter; more must be worth it
+_EXACT = 2**53
+
+
+def in_cells(rows: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame | None:
+    """Add up samples by key and hour; keys begin with the GPU and the kind.
+
+    Returns
+    -------
+    polars.DataFrame or None
+        ``hour`` (Int64, since 1970), the keys, ``rows``, ``sampled`` and ``busy`` (Int64,
+        microseconds), in no order that means anything. None where a GPU has two samples of a moment,
+        whose time is to be shared, or where floats would not be exact.
+    """
+    import numpy as np
+
+    if rows.is_empty() or rows["ts"].null_count():
+        return None
+    moment = rows["ts"].to_physical().to_numpy()
+    first = int(moment.min()) // HOUR * HOUR
+    since = moment - first
+    hours = int(since.max()) // HOUR + 1
+    numbers = _numbers(rows, keys)
+    if numbers is None:
+        return None
+    gpu, who = numbers
+    groups = int(who.max()) + 1
+    if groups * hours > max(_CELLS, rows.height):
+        who = np.searchsorted(np.unique(who), who)
+        groups = int(who.max()) + 1
+    found = _added(rows, since, who, groups, hours)
+    if found is None or _twice(gpu, since, hours):
+        return None
+    row, count, sampled, busy = found
+    cell = np.flatnonzero(count)
+    return rows.select(keys)[row[cell // hours]].with_columns(
+        pl.Series("hour", cell % hours + first // HOUR),
+        pl.Series("rows", count[cell]),
+        pl.Series("sampled", sampled[cell].astype(np.int64)),
+        pl.Series("busy", busy[cell].astype(np.int64)),
+    )
+
+
+def _numbers(rows: pl.DataFrame, keys: Sequence[str]) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return the number of each row's GPU and kind, and that of all its keys."""
+    import numpy as np
+
+    others = [name for name in keys if rows.schema[name] != pl.String]
+    texts = coded(rows.with_columns(pl.col(others).cast(pl.String)), keys)
+    if len(texts.numbers(keys)) > 1:
+        return None
+
+    def number(names: Sequence[str]) -> np.ndarray:
+        if not texts.varying(names):
+            return np.zeros(rows.height, dtype=np.int64)
+        return texts.frame.select(**texts.numbers(names)).to_series().to_numpy()
+
+    gpu = number(GPU)
+    return gpu, gpu if texts.varying(keys) == texts.varying(GPU) else number(keys)
+
+
+def _added(
+    rows: pl.DataFrame, since: np.ndarray, who: np.ndarray, groups: int, hours: int
+) -> tuple[np.ndarray, ...] | None:
+    """Return of each group a row, and of each cell its rows and microseconds; None where not exact."""
+    import numpy as np
+
+    if rows["util"].null_count() or rows["interval_s"].null_count():
+        measured = pl.when(pl.col("util").is_not_null()).then(pl.col("interval_s")).fill_null(0.0)
+        rows = rows.select(measured.alias("interval_s"), pl.col("util").fill_null(0.0))
+    least = rows.select(pl.col("interval_s", "util").min()).row(0)
+    if not min(least) >= 0:
+        return None
+    interval, util = rows["interval_s"].to_numpy(), rows["util"].to_numpy()
+    row, cells = np.empty(groups, np.int64), groups * hours
+    count, sampled, busy = np.zeros(cells, np.int64), np.zeros(cells), np.zeros(cells)
+    block = max(_BLOCK, cells)
+    for start in range(0, len(who), block):
+        part = slice(start, start + block)
+        cell = who[part] * hours + since[part] // HOUR
+        time = interval[part] * SECOND
+        count += np.bincount(cell, minlength=cells)
+        busy += np.bincount(cell, weights=np.rint(util[part] * time), minlength=cells)
+        sampled += np.bincount(cell, weights=np.rint(time), minlength=cells)
+        row[who[part]] = np.arange(start, start + len(cell))
+    # Nothing is negative: where the last sum is exact, all before it were. NaN is not below anything.
+    exact = bool((sampled < _EXACT).all() and (busy < _EXACT).all())
+    return (row, count, sampled, busy) if exact else None
+
+
+def _twice(gpu: np.ndarray, since: np.ndarray, hours: int) -> bool:
+    """Tell whether two samples of a GPU and kind are of one moment."""
+    import numpy as np
+
+    slots = (int(gpu.max()) + 1) * hours * _SLOTS
+    if slots <= max(_SEEN, 4 * len(gpu)):
+        seen = np.zeros(slots, dtype=bool)
+        for start in range(0, len(gpu), _BLOCK):
+            part = slice(start, start + _BLOCK)
+            seen[gpu[part] * (hours * _SLOTS) + since[part] // (HOUR // _SLOTS)] = True
+        if np.count_nonzero(seen) == len(gpu):
+            return False
+    return pl.DataFrame({"gpu": gpu, "since": since}).n_unique() < len(gpu)
