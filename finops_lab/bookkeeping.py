@@ -157,7 +157,8 @@ def _up_to_date(
     """
     none, fresh = pl.DataFrame(schema=contracts.dtypes("ledger")), dict[str, pl.DataFrame]()
     if keep and (found := _frames([plan.whole])) is not None:
-        return Ledger(none, *found, plan.inputs), fresh
+        receipt, rules, steps = found
+        return Ledger(none, receipt, rules, steps, plan.inputs), fresh
     parts: list[Partial] = []
     for old, some in groupby(plan.places, lambda month: keep and _fits(plan.places[month], plan.use)):
         months = list(some)
