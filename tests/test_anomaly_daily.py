@@ -341,6 +341,17 @@ def test_alarm_days_become_one_event_with_its_money_and_its_end_is_no_second_one
     assert events.filter(pl.col("first").dt.date() > FIRST + timedelta(days=120)).is_empty()
 
 
+def test_what_is_worse_by_far_is_an_event_of_its_own_while_a_mild_one_runs() -> None:
+    values = 100 * np.exp(np.random.default_rng(3).normal(0, 0.01, (1, 100)))
+    values[0, 80:86] *= 1.12
+    values[0, 86:89] *= 7
+    mild, large = events_of(detect(panel_of(values, FIRST)), min_share=0).rows(named=True)[:2]
+    assert [mild["first"].date(), mild["last"].date()] == [FIRST + timedelta(days=n) for n in (80, 85)]
+    assert [large["first"].date(), large["last"].date()] == [FIRST + timedelta(days=n) for n in (86, 88)]
+    assert abs(float(mild["excess_amount"]) - 72) < 15
+    assert abs(float(large["excess_amount"]) - 3 * 600) < 60
+
+
 def test_little_money_is_no_event() -> None:
     values = spend(150)
     values[0, 120] *= 3

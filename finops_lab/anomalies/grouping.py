@@ -285,7 +285,8 @@ def _runs(one: pl.DataFrame) -> list[_Run]:
     log, foretold = np.log(np.maximum(actual, _LEAST * foretold)), np.log(foretold)
     up = (one["direction"] == "up").fill_null(False).to_numpy()
     runs: list[_Run] = []
-    for t in np.flatnonzero(one["alarm"].fill_null(False).to_numpy()):
+    alarm = one["alarm"].fill_null(False).to_numpy()
+    for t in np.flatnonzero(alarm):
         side = 1 if up[t] else -1
         if runs and t - runs[-1].start <= _REMEMBERED:
             last = runs[-1]
@@ -303,6 +304,8 @@ def _runs(one: pl.DataFrame) -> list[_Run]:
             if i > run.end + GAP + 1 or not np.isfinite(log[i]):
                 break
             off = side * (log[i] - expected[i])
+            if alarm[i] and off > _WORSE * run.worst:
+                break  # the next one begins here
             if off > max(_OUT * spread[t], _REST * run.worst):
                 run.end, run.worst = i, max(run.worst, off)
         if runs and run.start <= runs[-1].end:
