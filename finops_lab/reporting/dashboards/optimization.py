@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
+from finops_lab import valuing
 from finops_lab.charts.capacity import load_curve as draw_loads
 from finops_lab.charts.capacity import packing_bars
 from finops_lab.money import exact_sum
@@ -16,7 +17,6 @@ from finops_lab.reporting.sections import variants
 from finops_lab.tables import Table, money_table
 from finops_lab.unit_economics.activity import activity
 from finops_lab.unit_economics.adoption import adoption
-from finops_lab.unit_economics.ai_spend import ai_spend
 from finops_lab.unit_economics.capacity import packing, useful_hours
 from finops_lab.unit_economics.commitments import commitment_use
 from finops_lab.unit_economics.load import daily_load, load_curve
@@ -182,10 +182,9 @@ class Dashboard(Board):
     def hidden(self) -> Section:
         """Show AI spend that is not billed as AI, and whether it is worth a practice of its own."""
         lab = self.review.lab
-        costs = self.here.table("costs", "ChargePeriodStart")
-        found = ai_spend(costs, lab.config.ai_spend, metric=self.review.metric)
+        found = valuing.ai_spend(lab, self.month, self.month, metric=self.review.metric)
         verdict = adoption(found, self.month, lab.config.adoption, currency=self.review.currency)
-        mine = found.lines.filter(pl.col("BillingCurrency") == self.review.currency)
+        mine = found.lines
         outside = mine.filter(~pl.col("in_ai_category"), pl.col("kind") != "not AI")
         gross = outside["gross"].sum()
         said = (
