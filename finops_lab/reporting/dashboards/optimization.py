@@ -186,13 +186,17 @@ class Dashboard(Board):
         verdict = adoption(found, self.month, lab.config.adoption, currency=self.review.currency)
         mine = found.lines
         outside = mine.filter(~pl.col("in_ai_category"), pl.col("kind") != "not AI")
-        gross = outside["gross"].sum()
-        said = (
-            f"**{money(gross, self.review.currency)} of AI spend is not billed as AI**, but stands under "
-            "other categories."
-            if gross
-            else "**No AI spend was found outside the category of AI.**"
+        sure, possible = (
+            exact_sum(outside.filter(pl.col("certain") == certain)["gross"].to_list())
+            for certain in (True, False)
         )
+        said = (
+            f"**{money(sure, self.review.currency)} of AI spend is not billed as AI**, but stands under "
+            "other categories."
+            if sure
+            else "**No charge outside the category of AI is AI spend for certain.**"
+        )
+        said += f" {money(possible, self.review.currency)} more may be." if possible else ""
         said += f" Is it worth a practice of its own? {verdict.answer}"
         parts = [_kinds(self, mine)] if mine.height else []
         values = {"lines": mine.to_dicts(), "answer": verdict.answer, "verdict": verdict.verdict}
