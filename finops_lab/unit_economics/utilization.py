@@ -152,8 +152,8 @@ def _of_kind(
     covered = _covered(sums, dimension, paid)
     if sampled_on is not None and covered.null_count():
         # Hours and days are two measures of it: a month has one of them.
-        told = paid.lazy().select("month").unique().collect()["month"] if paid is not None else []
-        days = sampled_on.filter(pl.col("util_kind") == kind, ~pl.col("month").is_in(list(told)))
+        told = [] if paid is None else paid.lazy().select("month").unique().collect()["month"].to_list()
+        days = sampled_on.filter(pl.col("util_kind") == kind, ~pl.col("month").is_in(told))
         by_days = covered_days(days, rows, dimension)
         found = sums.select("month", "key").join(
             by_days, on=["month", "key"], how="left", nulls_equal=True, maintain_order="left"

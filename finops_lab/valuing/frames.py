@@ -150,15 +150,17 @@ class Frames:
         """
         bad = self.lab.quarantine().filter(pl.col("table") == "costs")
         rejected = bad.group_by("source_file").agg(pl.len().alias("bad")).collect()
-        keys = {
-            "month": pl.col("ChargePeriodStart").dt.date().dt.month_start(),
-            "provider": pl.col("ProviderName").cast(pl.String),
-            # Most labs reject nothing, and need not read which file a row is from.
-            "source_file": pl.col("x_SourceFile").cast(pl.String)
-            if rejected.height
-            else pl.lit(None, pl.String),
-        }
-        counted = self.table("costs", "ChargePeriodStart").group_by(**keys).agg(pl.len().alias("rows"))
+        # Most labs reject nothing, and need not read which file a row is from.
+        file = pl.col("x_SourceFile").cast(pl.String) if rejected.height else pl.lit(None, pl.String)
+        counted = (
+            self.table("costs", "ChargePeriodStart")
+            .group_by(
+                pl.col("ChargePeriodStart").dt.date().dt.month_start().alias("month"),
+                pl.col("ProviderName").cast(pl.String).alias("provider"),
+                file.alias("source_file"),
+            )
+            .agg(pl.len().alias("rows"))
+        )
         told = counted.join(rejected.lazy(), on="source_file", how="left")
         rows = pl.col("rows").sum() + pl.col("bad").fill_null(0).sum()
         return told.group_by("month", "provider").agg(rows.cast(pl.Int64).alias("rows")).collect()

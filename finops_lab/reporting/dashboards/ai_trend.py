@@ -21,8 +21,9 @@ from finops_lab.unit_economics.ai_spend import AiSpend
 __all__ = ["AiTrend", "ai_trend"]
 
 _MONTHS = 12
-_BILLED = "AI, billed as AI"
-_ELSEWHERE = "AI, billed as something else"
+# Short, since they stand beside the last bar.
+_BILLED = "billed as AI"
+_ELSEWHERE = "other AI"
 _POSSIBLE = "possibly AI"
 _REST = "not AI"
 
@@ -61,8 +62,9 @@ def ai_trend(board: Board) -> AiTrend:
         months,
         title="AI spend per month, beside the rest of the bill",
         subtitle=f"{review.metric_name.capitalize()}, last {plural(months['month'].n_unique(), 'month')}; "
-        f"above each bar is the whole bill{known}",
+        f"other AI is what rules find outside the bill's AI category; above each bar the whole bill{known}",
         unit=review.currency,
+        order=(_BILLED, _ELSEWHERE, _POSSIBLE, _REST),
     )
     return AiTrend(_said(board, found, months), chart, months.to_dicts())
 
@@ -106,7 +108,7 @@ def _said(board: Board, found: AiSpend, months: pl.DataFrame) -> str:
         if share is not None:
             said += f", which makes at most {line['at_most_share']:.1%}"
     if elsewhere := now.get(_ELSEWHERE):
-        said += f". {money(elsewhere, currency)} of it is billed as something else, such as compute"
+        said += f". Of AI spend {money(elsewhere, currency)} is billed as something else, such as compute"
     return said + "."
 
 
