@@ -236,7 +236,8 @@ def test_a_bill_alone_says_what_is_missing(tmp_path: Path) -> None:
     assert said["optimization autoscaling"].startswith("**No capacity is known**")
     assert said["executive value"].startswith("**No revenue is known**")
     assert (
-        said["executive changes"] == "**Nothing to compare with**: the lab has no charges of September 2026."
+        said["executive changes"]
+        == "**Nothing to compare with**: the lab has no charges of September 2026, days 1 to 3."
     )
     assert {key.split()[0] for key in said} == set(DASHBOARDS)
     # What the bill does tell is told.
