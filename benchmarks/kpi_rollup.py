@@ -29,7 +29,7 @@ from _form import Figure, Run
 from finops_lab.samples import generate
 
 # Targets: at most 4 x reading, at least 0.75 x DuckDB's speed, 700 MB, 2 s for the table of KPIs. The aim
-# is DuckDB's own speed; DuckDB's engine is the faster one at bare sums (a ratio of about 0.9 by hour).
+# is DuckDB's own speed.
 OF_READING, OF_DUCKDB, MOST_MB, TABLE_S = 4.0, 1 / 0.75, 700.0, 2.0
 FIRST = 20_667  # 2026-08-02, in days since 1970
 TEAMS, FEATURES, MODELS, SAMPLES_A_DAY = 20, 60, 8, 1_440

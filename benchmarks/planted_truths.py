@@ -27,6 +27,7 @@ FIRST, SEEDS, CLEAN = 301, 20, 5
 MONEY = (0.75, 1.3)  # share of the planted money that an event must tell
 IN_TIME = timedelta(minutes=30)
 SOON = timedelta(days=3)
+RUNAWAYS = 0.25  # false ones per lab and month, of dozens of jobs
 HELD = 1.2  # times the budget of false alarms
 # Nobody works at the turn of the year: it is no anomaly, and no weekday either.
 TURN = (12, 20), 21
@@ -68,8 +69,8 @@ def found(watched: Watched, truth: dict[str, Any]) -> dict[str, bool]:
     return out
 
 
-def false_alarms(watched: Watched) -> tuple[int, float, int]:
-    """Count false alarms of daily spend and slice-months, and events that wake or accuse somebody."""
+def false_alarms(watched: Watched) -> tuple[int, float, int, float]:
+    """Count false alarms of daily spend, slice-months, events that accuse somebody, and runaways a month."""
     days = watched.days.filter(pl.col("score").is_not_null()).sort(
         "dimension", "value", "BillingCurrency", "day"
     )
@@ -88,8 +89,10 @@ def false_alarms(watched: Watched) -> tuple[int, float, int]:
     months = days.select((~turn).sum()).item() / calibrate.MONTH
     # Spikes of spend are counted above; that some variants are less accurate is true of every lab.
     loud = watched.events.filter(pl.col("failure_mode").is_in(["F3", "F4", "F5", "F6", "F7"]))
-    runaway = watched.events.filter(detector="runaway job")
-    return onsets, months, loud.height + runaway.height
+    runaway = watched.events.filter(detector="runaway job").height
+    jobs = watched.lab.table("training_jobs").select("ts_start").collect()["ts_start"]
+    span = (jobs.max() - jobs.min()).days / calibrate.MONTH if len(jobs) else 1.0  # type: ignore[operator, union-attr]
+    return onsets, months, loud.height, runaway / span
 
 
 def main() -> int:
@@ -103,7 +106,7 @@ def main() -> int:
     parser.add_argument("--clean", type=int, default=CLEAN, help=f"labs without (default {CLEAN})")
     args = parser.parse_args()
     told: list[tuple[int, str, bool]] = []
-    onsets, months, loud = 0, 0.0, 0
+    onsets, months, loud, runaways = 0, 0.0, 0, 0.0
     for n in range(args.seeds + args.clean):
         seed = args.first + n
         with tempfile.TemporaryDirectory() as place:
@@ -115,8 +118,8 @@ def main() -> int:
                 missed = [name for name, ok in one.items() if not ok]
                 print(f"seed {seed}: {sum(one.values())} of {len(one)}", *missed, sep="; ", flush=True)
             else:
-                some, span, wrong = false_alarms(watched)
-                onsets, months, loud = onsets + some, months + span, loud + wrong
+                some, span, wrong, ran = false_alarms(watched)
+                onsets, months, loud, runaways = onsets + some, months + span, loud + wrong, runaways + ran
                 modes = watched.events["failure_mode"].drop_nulls().value_counts(sort=True).rows()
                 print(f"seed {seed}, nothing planted: {some} in {span:.0f} slice-months; {modes}", flush=True)
     figures = []
@@ -126,7 +129,9 @@ def main() -> int:
     if months:
         name = "planted_truths/clean/false_alarms_of_spend"
         figures.append(Figure(name, onsets / months, "per slice and month", "lower", HELD))
-        figures.append(Figure("planted_truths/clean/accused", loud, "events", "lower", 0.0))
+        figures.append(Figure("planted_truths/clean/failure_modes", loud, "events", "lower", 0.0))
+        name = "planted_truths/clean/runaway_jobs"
+        figures.append(Figure(name, runaways / args.clean, "per lab and month", "lower", RUNAWAYS))
     _form.report(figures, args.json)
     return 0
 

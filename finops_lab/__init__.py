@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from finops_lab.routes import hosting_break_even
     from finops_lab.telling import alerts
     from finops_lab.trying import canary_of, plan_of
-    from finops_lab.valuing import bridge, kpis, levels
+    from finops_lab.valuing import bridge, burn_rates, exact_latency, gpu_hours, kpis, levels
 
 # Names are imported when first used, so that `import finops_lab` costs hardly more than nothing.
 _HOMES = {
@@ -48,6 +48,7 @@ _HOMES = {
     "bridge": "valuing",
     "canary_of": "trying",
     "budgets": "budgeting.budgets",
+    "burn_rates": "valuing",
     "commitments": "budgeting.commitments",
     "credits_cliff": "budgeting.credits",
     "decide": "choosing",
@@ -58,11 +59,13 @@ _HOMES = {
     "diagnose": "api",
     "entries": "api",
     "explore": "api",
+    "exact_latency": "valuing",
     "explain_lab": "lab",
     "feature_budget": "budgeting.features",
     "forecast": "forecasting",
     "forecasting": "",
     "foresee": "foreseeing",
+    "gpu_hours": "valuing",
     "hosting_break_even": "routes",
     "kpis": "valuing",
     "levels": "valuing",
@@ -92,6 +95,7 @@ __all__ = [
     "allocation",
     "bridge",
     "budgets",
+    "burn_rates",
     "canary_of",
     "chargeback",
     "check_parameters",
@@ -101,12 +105,14 @@ __all__ = [
     "decide",
     "diagnose",
     "entries",
+    "exact_latency",
     "explain_lab",
     "explore",
     "feature_budget",
     "forecast",
     "forecasting",
     "foresee",
+    "gpu_hours",
     "hosting_break_even",
     "kpis",
     "levels",

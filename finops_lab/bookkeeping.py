@@ -7,7 +7,7 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from importlib.metadata import version as package_version
 from itertools import groupby
@@ -29,7 +29,7 @@ __all__ = ["FOLDER", "ledger", "policy", "scan", "verify"]
 FOLDER = "ledger"
 _METERED = ("inference_requests", "gpu_samples")
 # `caught` of a month is what the rules looked at; of the whole ledger, their report.
-_FRAMES = ("entries", "receipt", "caught", "steps")
+_TOLD = ("receipt", "caught", "steps")
 _WHOLE = "whole"
 
 
@@ -62,39 +62,20 @@ def ledger(lab: Lab, *, store: bool = True) -> Ledger:
         When the lab holds no bills.
     """
     plan = _plan(lab)
-    kept = store and lab.as_of is None
-    if kept and (found := _frames([plan.whole], _FRAMES[1:])) is not None:
-        # The months' entries are sorted, and the month comes first in their order.
-        entries = _frame(plan.entries)
-        if entries is not None:
-            return Ledger(entries, found[0], found[1], found[2], plan.inputs)
-    rules, places, use = plan.rules, plan.places, plan.use
-    parts: list[Partial] = []
-    for fresh, some in groupby(places.items(), lambda item: not kept or not _fits(item[1], use)):
-        several = dict(some)
+    told, fresh = _up_to_date(lab, plan, keep=store and lab.as_of is None)
+    entries: list[pl.DataFrame] = []
+    for new, some in groupby(plan.places, fresh.__contains__):
+        months = list(some)
         # Months in a row are read at once: of many small files each costs more than what is in it.
-        together = None if fresh else _frames(list(several.values()))
+        together = None if new else _frame([plan.entries(month) for month in months])
         if together is not None:
-            parts.append(Partial(*together))
+            entries.append(together)
             continue
-        for month, place in several.items():
-            found = None if fresh else _frames([place])
-            if found is None:
-                part, days = _month(lab, rules, month)
-                if kept:
-                    _write(
-                        {name: getattr(part, name) for name in _FRAMES},
-                        place,
-                        {"days": days, "use": _used(use, days)},
-                    )
-            else:
-                part = Partial(*found)
-            parts.append(part)
-    done = allocation.put_together(parts, rules, plan.inputs)
-    if kept:
-        _forget(plan.whole.parent, set(places))
-        _write({"receipt": done.receipt, "caught": done.rules, "steps": done.steps}, plan.whole, {})
-    return done
+        for month in months:
+            found = fresh[month] if new else _frame([plan.entries(month)])
+            entries.append(_worked_out(lab, plan, month, keep=True).entries if found is None else found)
+    # Those of a month are sorted, and the month comes first in their order.
+    return replace(told, entries=pl.concat(entries))
 
 
 def scan(lab: Lab) -> pl.LazyFrame:
@@ -116,10 +97,10 @@ def scan(lab: Lab) -> pl.LazyFrame:
         When the lab holds no bills.
     """
     plan = _plan(lab)
-    if lab.as_of is None and not plan.done:
-        ledger(lab)
-    if lab.as_of is None and plan.done:
-        return pl.scan_parquet(plan.entries)
+    if lab.as_of is None:
+        _up_to_date(lab, plan, keep=True, hold=False)
+        if plan.done:
+            return pl.scan_parquet([plan.entries(month) for month in plan.places])
     return ledger(lab).entries.lazy()
 
 
@@ -152,19 +133,60 @@ class _Plan:
     use: Mapping[str, Sequence[str]]
     inputs: str
 
-    @property
-    def entries(self) -> list[Path]:
-        return [place / "entries.parquet" for place in self.places.values()]
+    def entries(self, month: str) -> Path:
+        """Where a month's entries are kept."""
+        return self.places[month] / "entries.parquet"
 
     @property
     def done(self) -> bool:
         """Whether everything is kept, and can be read."""
         try:
-            for path in self.entries:
-                pl.read_parquet_schema(path)
+            for month in self.places:
+                pl.read_parquet_schema(self.entries(month))
         except (OSError, pl.exceptions.PolarsError):
             return False
         return (self.whole / "use.json").exists()
+
+
+def _up_to_date(
+    lab: Lab, plan: _Plan, *, keep: bool, hold: bool = True
+) -> tuple[Ledger, dict[str, pl.DataFrame]]:
+    """Work out what changed, and what is told of all months; entries of other months are not read.
+
+    Returns the ledger without entries and, where they are to `hold`, the entries worked out.
+    """
+    none, fresh = pl.DataFrame(schema=contracts.dtypes("ledger")), dict[str, pl.DataFrame]()
+    if keep and (found := _frames([plan.whole])) is not None:
+        receipt, rules, steps = found
+        return Ledger(none, receipt, rules, steps, plan.inputs), fresh
+    parts: list[Partial] = []
+    for old, some in groupby(plan.places, lambda month: keep and _fits(plan.places[month], plan.use)):
+        months = list(some)
+        together = _frames([plan.places[month] for month in months]) if old else None
+        if together is not None:
+            parts.append(Partial(none, *together))
+            continue
+        for month in months:
+            found = _frames([plan.places[month]]) if old else None
+            if found is None:
+                part = _worked_out(lab, plan, month, keep=keep)
+                if hold:
+                    fresh[month] = part.entries
+                found = [part.receipt, part.caught, part.steps]
+            parts.append(Partial(none, *found))
+    done = allocation.put_together(parts, plan.rules, plan.inputs)
+    if keep:
+        _forget(plan.whole.parent, set(plan.places))
+        _write({"receipt": done.receipt, "caught": done.rules, "steps": done.steps}, plan.whole, {})
+    return done, fresh
+
+
+def _worked_out(lab: Lab, plan: _Plan, month: str, *, keep: bool) -> Partial:
+    part, days = _month(lab, plan.rules, month)
+    if keep:
+        frames = {name: getattr(part, name) for name in ("entries", *_TOLD)}
+        _write(frames, plan.places[month], {"days": days, "use": _used(plan.use, days)})
+    return part
 
 
 def _plan(lab: Lab) -> _Plan:
@@ -262,10 +284,10 @@ def _fits(place: Path, use: Mapping[str, Sequence[str]]) -> bool:
         return False
 
 
-def _frames(places: Sequence[Path], names: Sequence[str] = _FRAMES) -> list[pl.DataFrame] | None:
-    found = [_frame([place / f"{name}.parquet" for place in places]) for name in names]
+def _frames(places: Sequence[Path]) -> list[pl.DataFrame] | None:
+    found = [_frame([place / f"{name}.parquet" for place in places]) for name in _TOLD]
     whole = [frame for frame in found if frame is not None]
-    return whole if len(whole) == len(names) else None
+    return whole if len(whole) == len(_TOLD) else None
 
 
 def _frame(paths: list[Path]) -> pl.DataFrame | None:

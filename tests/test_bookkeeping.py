@@ -68,12 +68,15 @@ def test_a_ledger_is_kept_and_read_again(folder: Path) -> None:
     assert again.inputs_sha256 == first.inputs_sha256
 
 
-def test_only_the_changed_month_is_worked_out_again(folder: Path) -> None:
+@pytest.mark.parametrize("queried", [False, True])
+def test_only_the_changed_month_is_worked_out_again(folder: Path, queried: bool) -> None:
     fl.allocate(opened(folder))
     before = kept(folder)
     put(folder / "exports" / "bill_2026-08.csv", month("2026-08", "11"))
-    done = fl.allocate(opened(folder))
-    assert exact_sum(done.entries["EffectiveCost"]) == 43
+    lab = opened(folder)
+    done = fl.entries(lab).collect() if queried else fl.allocate(lab).entries
+    assert exact_sum(done["EffectiveCost"]) == 43
+    assert queried or done["x_BillingMonth"].is_sorted()
     after = kept(folder)
     assert {name[:7] for name in after.keys() - before.keys()} == {"2026-08"}
     assert {name: after[name] for name in after.keys() & before.keys()}.items() <= before.items()

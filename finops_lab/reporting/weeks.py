@@ -12,6 +12,7 @@ import polars as pl
 from finops_lab.errors import InputError, plural
 from finops_lab.lab import Lab, open_lab
 from finops_lab.money import MONEY
+from finops_lab.reporting.dashboards.anomalous import days_words
 from finops_lab.reporting.executing import ReportFiles, Run, run_notebook
 from finops_lab.reporting.section import Section, exact, money, prose
 from finops_lab.tables import Table, money_table
@@ -221,16 +222,8 @@ def _events(
 ) -> Table:
     mine = pl.col("BillingCurrency").eq_missing(pl.lit(currency, pl.String))
     rows = shown.filter(mine) if several else shown
-    days = pl.concat_str(
-        pl.col("first").dt.strftime("%Y-%m-%d"),
-        pl.when(pl.col("last").dt.date() > pl.col("first").dt.date()).then(
-            pl.col("last").dt.strftime("%m-%d")
-        ),
-        separator=" to ",
-        ignore_nulls=True,
-    )
     table = rows.select(
-        days.alias("days"),
+        days_words().alias("days"),
         pl.col("excess_amount").alias("at_stake"),
         pl.Series("why", [sentences[one] for one in rows["id"]], dtype=pl.String),
         "status",

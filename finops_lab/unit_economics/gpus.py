@@ -130,7 +130,8 @@ def hours(samples: pl.LazyFrame, by: Sequence[str] = ()) -> pl.DataFrame:
     Parameters
     ----------
     samples : polars.LazyFrame
-        Rows of `gpu_samples`, as for `roll_up`; all of them are looked at together.
+        Rows of `gpu_samples`, as for `roll_up`; all of them are looked at, and held, together: of many, ask
+        a day at a time.
     by : sequence of str
         What else tells rows apart: ``cluster``, ``pool_id``, ``team``, ``gpu_model``.
 

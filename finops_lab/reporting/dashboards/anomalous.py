@@ -15,7 +15,7 @@ from finops_lab.reporting.section import money
 from finops_lab.tables import Table, money_table
 from finops_lab.watching import anomalies
 
-__all__ = ["Anomalous", "anomalous"]
+__all__ = ["Anomalous", "anomalous", "days_words"]
 
 _MOST = 10
 
@@ -73,19 +73,32 @@ def anomalous(board: Board) -> Anomalous:
     return Anomalous(said, (_table(board, mine, found.height, currency),), mine.head(_MOST).to_dicts())
 
 
-def _table(board: Board, events: pl.DataFrame, of: int, currency: str) -> Table:
-    shown = events.head(_MOST)
-    whose = pl.concat_str(pl.col("dimension"), pl.col("value"), separator=" ", ignore_nulls=True)
-    days = pl.concat_str(
+def days_words() -> pl.Expr:
+    """Write the days of events: one, or the first and the last.
+
+    Examples
+    --------
+    >>> from datetime import datetime
+    >>> span = {"first": [datetime(2026, 10, 12)] * 2, "last": [datetime(2026, 10, 12, 5), datetime(2026, 10, 16)]}
+    >>> pl.DataFrame(span).select(days_words()).to_series().to_list()
+    ['2026-10-12', '2026-10-12 to 10-16']
+    """
+    later = pl.col("last").dt.date() > pl.col("first").dt.date()
+    return pl.concat_str(
         pl.col("first").dt.strftime("%Y-%m-%d"),
-        pl.when(pl.col("last") > pl.col("first")).then(pl.col("last").dt.strftime("%m-%d")),
+        pl.when(later).then(pl.col("last").dt.strftime("%m-%d")),
         separator=" to ",
         ignore_nulls=True,
     )
+
+
+def _table(board: Board, events: pl.DataFrame, of: int, currency: str) -> Table:
+    shown = events.head(_MOST)
+    whose = pl.concat_str(pl.col("dimension"), pl.col("value"), separator=" ", ignore_nulls=True)
     # What was expected is a statistic: it becomes a decimal to be shown.
     rows = shown.select(
         whose.alias("what"),
-        days.alias("days"),
+        days_words().alias("days"),
         pl.col("actual", "expected").round(6).cast(MONEY),
         pl.col("excess_amount").alias("at_stake"),
         "status",
