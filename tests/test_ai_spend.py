@@ -11,15 +11,16 @@ from typing import Any
 
 import polars as pl
 import pytest
-from helpers import PLAIN_TOML, write_lab
+from helpers import PLAIN_TOML, cost_row, csv_text, write_lab
 
 import finops_lab as fl
+from finops_lab import valuing
 from finops_lab.config import AdoptionRule, AiSpendRule, load
 from finops_lab.contracts import dtypes
 from finops_lab.errors import ConfigError, InputError, NoDataError
 from finops_lab.money import MONEY, exact_sum
 from finops_lab.unit_economics.adoption import adoption
-from finops_lab.unit_economics.ai_spend import ai_spend, classify
+from finops_lab.unit_economics.ai_spend import AiSpend, ai_spend, classify
 from finops_lab.unit_economics.ai_spend_rules import DEFAULTS
 
 OCTOBER = date(2026, 10, 1)
@@ -343,3 +344,39 @@ def test_half_of_the_real_sample_is_gpus_under_compute(shared_data: Path, tmp_pa
     assert month["category_share"] < Decimal("0.001")
     assert Decimal("0.5") < month["at_most_share"] < Decimal("0.53")
     assert found.lines["rows"].sum() == 1000
+
+
+def test_what_is_kept_of_ai_spend_is_what_the_bills_give(tmp_path: Path) -> None:
+    vague = {"ServiceCategory": "Compute", "SubAccountName": "render", "ChargeDescription": "g5.4xlarge"}
+    october = [cost_row("3", month="2026-10"), cost_row("5", month="2026-10", **vague)]
+    bills = {"september.csv": [cost_row("2", month="2026-09")], "october.csv": october}
+    folder = write_lab(tmp_path / "lab", bills, PLAIN_TOML)
+
+    def told() -> tuple[AiSpend, list[str]]:
+        lab = fl.open_lab(folder, progress=False)
+        found, anew = valuing.ai_spend(lab), valuing.ai_spend(lab, store=False)
+        assert found.lines.equals(anew.lines) and found.teams.equals(anew.teams)
+        kept = sorted(path.name for path in (folder / "lake" / "rollups" / "ai_spend").iterdir())
+        return found, kept
+
+    first, kept = told()
+    assert first.months.select("whole", "certain", "possible").rows() == [(2, 2, 0), (8, 3, 5)]
+    assert [name[:7] for name in kept] == ["2026-09", "2026-10"] and told()[1] == kept
+    alone = valuing.ai_spend(fl.open_lab(folder, progress=False), OCTOBER, OCTOBER, metric="BilledCost")
+    assert alone.months["month"].to_list() == [OCTOBER]
+    # A changed month alone is worked out again; other rules make all of it anew.
+    (folder / "exports" / "october.csv").write_text(csv_text(october[:1]))
+    changed, again = told()
+    assert changed.months["whole"].to_list() == [2, 3]
+    assert again[0] == kept[0] and again[1] != kept[1] and len(again) == 2
+    with (folder / "finops.toml").open("a") as toml:
+        toml.write('[[ai_spend]]\nname = "none"\nkind = "not AI"\nwhere = { ServiceCategory = "~." }\n')
+    assert told()[0].months["certain"].to_list() == [0, 0]
+    assert not set(told()[1]) & set(again)
+
+
+def test_rejected_rows_of_a_bill_are_missing_from_the_ledger(tmp_path: Path) -> None:
+    rows = [cost_row("3", month="2026-10"), cost_row("4", month="2026-10"), cost_row("x", month="2026-10")]
+    lab = fl.open_lab(write_lab(tmp_path / "lab", {"bill.csv": rows}, PLAIN_TOML), progress=False)
+    held = valuing.kpis(lab, "2026-10").table.filter(kpi="M7").row(0, named=True)
+    assert (held["value"], held["coverage"]) == (0, 2 / 3)

@@ -173,6 +173,20 @@ def test_executive_has_the_true_total_and_names_the_largest_change(ran: Ran) -> 
     assert 0 < float(now["ratio"]) < 1
 
 
+def test_executive_shows_ai_spend_beside_the_rest_of_the_same_bill(ran: Ran) -> None:
+    found = figures(ran("executive"))["headline"]["ai_spend"]
+    totals, parts = TRUTH["totals_by_charge_month"], dict[str, Decimal]()
+    for row in found:
+        parts[row["month"][:7]] = parts.get(row["month"][:7], Decimal(0)) + Decimal(row["amount"])
+    assert len(parts) == 12
+    assert parts == {month: Decimal(totals[month]["EffectiveCost"]) for month in parts}
+    now = {row["group"]: Decimal(row["amount"]) for row in found if row["month"] == "2026-10-01"}
+    assert set(now) == {"billed as AI", "other AI", "possibly AI", "not AI"}
+    assert f"AI spend was ${now['billed as AI'] + now['other AI']:,.0f}" in ran("executive").html.read_text()
+    hidden = [r for r in figures(ran("optimization"))["hidden"]["lines"] if r["certain"]]
+    assert now["other AI"] == sum(Decimal(r["EffectiveCost"]) for r in hidden if not r["in_ai_category"])
+
+
 def bill(month: str = "2026-10", **overrides: str) -> list[dict[str, str | None]]:
     """Return a bill of three charges."""
     return [focus_row(month=month, SkuId=str(n), **overrides) for n in range(3)]
@@ -222,11 +236,31 @@ def test_a_bill_alone_says_what_is_missing(tmp_path: Path) -> None:
     assert said["optimization autoscaling"].startswith("**No capacity is known**")
     assert said["executive value"].startswith("**No revenue is known**")
     assert (
-        said["executive changes"] == "**Nothing to compare with**: the lab has no charges of September 2026."
+        said["executive changes"]
+        == "**Nothing to compare with**: the lab has no charges of September 2026, days 1 to 3."
     )
     assert {key.split()[0] for key in said} == set(DASHBOARDS)
     # What the bill does tell is told.
     assert found["oncall money"].finding.startswith("**2026-10-03 was the dearest day**: $3.00 for use")
+
+
+def test_ai_spend_in_another_currency_is_converted_and_its_share_is_of_charges(tmp_path: Path) -> None:
+    euro = {"month": "2026-10", "BillingCurrency": "EUR"}
+    rows = [
+        cost_row("8", ServiceCategory="AI and Machine Learning", **euro),
+        cost_row("4", ChargeDescription="p5.48xlarge hour", ServiceCategory="Compute", **euro),
+        cost_row("4", ChargeDescription="g5.4xlarge hour", ServiceCategory="Compute", **euro),
+        cost_row("4", ServiceCategory="Networking", ServiceName="Lines", **euro),
+        cost_row("-2", ServiceCategory="AI and Machine Learning", ChargeCategory="Credit", **euro),
+    ]
+    rate = '[[rates]]\nmonth = "2026-10"\nfrom = "EUR"\nto = "USD"\nrate = "1.5"\n'
+    found = shown(tmp_path, {"bill.csv": rows}, PLAIN_TOML + rate)
+    # 8 - 2 + 4 euros, of 20 charged: 12 for certain and 4 perhaps.
+    said = found["executive spend"].finding.partition("**AI spend")[2]
+    assert said.startswith(" was $15.00 so far**: 60.0% of the charges above zero; $6.00 more may be AI")
+    assert said.endswith("at most 80.0%. Of AI spend $6.00 is billed as something else, such as compute.")
+    assert found["optimization hidden"].finding.startswith("**$6.00 of AI spend is not billed as AI**")
+    assert "60.0 % of the bill" in found["optimization hidden"].finding
 
 
 def test_credits_alone_are_no_use(tmp_path: Path) -> None:

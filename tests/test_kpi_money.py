@@ -436,6 +436,34 @@ def test_golden_evictions() -> None:
     assert figure(found, "evictions", month=SEP)["reason"] == "evictions are known from 2026-10 on"
 
 
+def test_eviction_coverage_counts_preempted_attempts_that_no_eviction_tells_of() -> None:
+    lost = {"ts_lost": "2026-10-03T10:00", "lost_work_s": 3600.0, "restart_s": 0.0}
+    priced = {
+        **lost,
+        "job_id": "a",
+        "price_usd_per_hour": Decimal(2),
+        "fallback_price_usd_per_hour": Decimal(3),
+    }
+    spot = {"team": "a", "purchase": "spot", "ts_start": "2026-10-03T08:00", "ts_end": "2026-10-03T10:10"}
+    two = (
+        {**spot, "job_id": "a", "state": "preempted"},
+        {**spot, "job_id": "b", "state": "preempted", "team": "b"},  # nobody told of its eviction
+        {**spot, "job_id": "c", "state": "preempted", "purchase": "on_demand"},  # by another job, not by spot
+    )
+    found = m9.eviction_impact(evictions(priced), jobs(*two))
+    whole = figure(found, "lost_work_reported")
+    assert (whole["value"], whole["lower"], whole["coverage"]) == (2, 2, 0.5)
+    assert figure(found, "lost_work_reported", "team", "a")["coverage"] == 1
+    untold = figure(found, "extra_reported", "team", "b")
+    assert (untold["value"], untold["coverage"]) == (None, 0)
+    assert untold["reason"] == "spot attempts were preempted, and no eviction tells of them"
+    # A month without any: who says whether he ran on spot?
+    quiet = {**spot, "ts_start": "2026-11-03T08:00", "ts_end": "2026-11-03T10:00"}
+    later = jobs({**quiet, "job_id": "d"}, {**quiet, "job_id": "e", "purchase": None})
+    none = figure(m9.eviction_impact(evictions(priced), later), "extra_reported", month=date(2026, 11, 1))
+    assert (none["value"], none["coverage"], none["lower"]) == (0, 0.5, None)
+
+
 def test_golden_features() -> None:
     found = m12.feature_cost(LEDGER, FEATURE_VALUE, REQUESTS, rules=RULES)
     # chat costs 100 + 20 + 14 = 134 without its tax.
@@ -465,6 +493,16 @@ def test_golden_owners() -> None:
     assert value(found, "rows") == Decimal("0.866666666666666667")  # 13 / 15
     assert value(found, "feature_gross_positive") == Decimal("0.597058823529411765")  # 203 / 340
     assert value(found, "gross_positive", "provider", "CloudOne") == value(found, "gross_positive")
+
+
+def test_owners_say_how_much_of_the_bill_the_ledger_holds() -> None:
+    bill = pl.DataFrame({"month": [OCT] * 2, "provider": ["CloudOne", "lost"], "rows": [15, 5]})
+    found = m7.owned(LEDGER, by=("provider", "feature"), bill=bill)
+    assert figure(found, "gross_positive")["coverage"] == 15 / 20
+    assert figure(found, "rows", "provider", "CloudOne")["coverage"] == 1
+    # A row that is missing has no feature, and what no bill tells of is not known.
+    assert figure(found, "rows", "feature", "chat")["coverage"] is None
+    assert figure(found, "rows", month=SEP)["coverage"] is None
 
 
 def test_owners_are_those_of_the_ledgers_coverage() -> None:

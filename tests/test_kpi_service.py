@@ -151,6 +151,36 @@ def test_utilization_covers_a_part_of_what_was_paid() -> None:
     assert value_of(found, "gpu_util", "search", "team")["coverage"] is None
 
 
+def test_utilization_covers_the_days_on_which_its_pools_were_sampled() -> None:
+    def on(day: int, **more: Any) -> dict[str, Any]:
+        return gpu_day(day=date(2026, 10, day), sampled_s=60, busy_s=30, **more)
+
+    days = rows_of(
+        GPU_DAYS,
+        gpu_day(day=date(2026, 9, 30), sampled_s=60, busy_s=30),
+        *(on(day) for day in range(1, 29)),
+        on(5, team="data"),  # the same pool
+        on(22, pool_id="new", team="data"),  # from here on, ten days
+        on(31, pool_id="new", team="data"),
+        on(30, pool_id="new", team="data", util_kind="sm_active"),
+    )
+
+    def covered(*place: Any, **more: Any) -> float | None:
+        found = utilization.gpu_utilization(days, **more)
+        told: float | None = value_of(found.filter(pl.col("month") == OCTOBER), *place)["coverage"]
+        return told
+
+    assert covered("gpu_util") == (28 + 2) / (31 + 10)
+    assert covered("gpu_util", "chat", "pool_id") == 28 / 31
+    assert covered("gpu_util", "data", "team") == (28 + 2) / (31 + 10)
+    assert covered("sm_active") == 1 / 2
+    # Of a month that runs, up to the last day known; a pool that was sampled since is no less.
+    assert covered("gpu_util", "chat", "pool_id", until=date(2026, 10, 30)) == 28 / 29
+    assert covered("gpu_util", "new", "pool_id", until=date(2026, 10, 30)) == 2 / 10
+    paid = pl.DataFrame({"month": [date(2026, 9, 1)], "gpu_hours": [1.0]})
+    assert covered("gpu_util", paid=paid) == (28 + 2) / (31 + 10)
+
+
 def test_utilization_by_the_model_that_a_pool_serves() -> None:
     pools = pl.DataFrame({"pool_id": ["chat"], "model": ["large"]})
     found = utilization.gpu_utilization(TWO_POOLS, pools=pools, by=["model"])

@@ -17,7 +17,9 @@ from finops_lab.money import MONEY, SCALE
 __all__ = ["convert"]
 
 
-def convert(entries: pl.DataFrame, rates: Sequence[Rate], currency: str) -> pl.DataFrame:
+def convert(
+    entries: pl.DataFrame, rates: Sequence[Rate], currency: str, *, amounts: Sequence[str] = AMOUNTS
+) -> pl.DataFrame:
     """Convert ledger entries to one currency with the rate of each entry's charge month.
 
     Parameters
@@ -28,6 +30,8 @@ def convert(entries: pl.DataFrame, rates: Sequence[Rate], currency: str) -> pl.D
         Dated rates of `finops.toml`.
     currency : str
         ISO 4217 code to convert to.
+    amounts : sequence of str
+        Columns of money; those of the ledger by default.
 
     Returns
     -------
@@ -54,7 +58,7 @@ def convert(entries: pl.DataFrame, rates: Sequence[Rate], currency: str) -> pl.D
     factors = [table[pair] for pair in pairs]
     converted = foreign.with_columns(
         pl.lit(currency).alias("BillingCurrency"),
-        *[pl.Series(name, _times(foreign[name], factors), dtype=MONEY) for name in AMOUNTS],
+        *[pl.Series(name, _times(foreign[name], factors), dtype=MONEY) for name in amounts],
     )
     return pl.concat([entries.filter(pl.col("BillingCurrency") == currency), converted])
 

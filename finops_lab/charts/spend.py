@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from datetime import date
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,7 @@ def spend_trend(
     subtitle: str | None = None,
     value_title: str = "Spend",
     description: str | None = None,
+    order: Sequence[str] = (),
 ) -> alt.LayerChart:
     """Draw stacked bars per month, the largest group at the bottom.
 
@@ -47,6 +49,8 @@ def spend_trend(
         ISO 4217 code, or any other unit.
     subtitle, value_title, description : str, optional
         Second line of the title, name of the value axis, alt text (computed when not given).
+    order : sequence of str
+        Groups from the bottom up, where their meaning orders them; others follow by size.
 
     Returns
     -------
@@ -67,8 +71,10 @@ def spend_trend(
     import altair as alt
 
     rows, unknown = known(checked(frame, {"month": "date", "group": "text", "amount": "number"}), ["amount"])
-    place, order = fold(list(totals(rows, "group", "amount")), _GROUPS)
-    bars = _stack(rows, place, order, unit)
+    by_size = list(totals(rows, "group", "amount"))
+    names = [name for name in order if name in by_size]
+    place, groups = fold([*names, *(name for name in by_size if name not in names)], _GROUPS)
+    bars = _stack(rows, place, groups, unit)
     months = [iso(month) for month in _months(rows)]
     month_sums = _month_totals(bars, unit)
     top = max(month["top"] for month in month_sums)
@@ -88,7 +94,7 @@ def spend_trend(
         ),
     )
     base = alt.Chart(alt.Data(values=bars)).encode(x=x)
-    colour = alt.Color("group:N", sort=order, scale=alt.Scale(domain=order, range=colours(order)))
+    colour = alt.Color("group:N", sort=groups, scale=alt.Scale(domain=groups, range=colours(groups)))
     drawn = base.mark_bar(stroke="white", strokeWidth=0.75, width={"band": wide}).encode(
         y=alt.Y(
             "amount:Q",
@@ -110,9 +116,11 @@ def spend_trend(
     if len(months) <= 14:
         sums = alt.Chart(alt.Data(values=month_sums))
         layers.append(sums.mark_text(dy=-7, fontSize=10, color=INK).encode(x=x, y="top:Q", text="label:N"))
-    names = _names(bars, months[-1], top)
-    if names:
-        beside = alt.Chart(alt.Data(values=names)).mark_text(align="left", dx=5, fontSize=10, color=MUTED)
+    beside_last = _names(bars, months[-1], top)
+    if beside_last:
+        beside = alt.Chart(alt.Data(values=beside_last)).mark_text(
+            align="left", dx=5, fontSize=10, color=MUTED
+        )
         layers.append(beside.encode(x=x.copy().bandPosition(0.5 + wide / 2), y="middle:Q", text="group:N"))
     totalled = "; above each bar the month's total" if len(months) <= 14 else ""
     return finish(
@@ -121,7 +129,7 @@ def spend_trend(
         subtitle=subtitle if subtitle is not None else f"{unit} per month{totalled}",
         description=description or _describe_trend(rows, unit, value_title, unknown),
         height=_HEIGHT,
-        right=max((6 * len(name["group"]) for name in names), default=0),
+        right=max((6 * len(name["group"]) for name in beside_last), default=0),
     )
 
 

@@ -13,9 +13,11 @@ import polars as pl
 
 from finops_lab.money import MONEY, divided
 
-__all__ = ["READ", "incidents"]
+__all__ = ["READ", "incidents", "untold"]
 
 _HOUR = Decimal(3_600_000)
+# An eviction and the end of the attempt that it ended are told by different clocks.
+_APART = timedelta(minutes=15)
 # What is read of `spot_evictions`, in the order that rows are sorted by.
 READ: dict[str, pl.DataType | type[pl.DataType]] = {
     **dict.fromkeys(("ts_lost", "ts_recovered"), pl.Datetime("us", "UTC")),
@@ -69,6 +71,33 @@ def incidents(evictions: pl.LazyFrame | pl.DataFrame, attempts: pl.DataFrame) ->
         _told(group, known.get(group[0]["job_id"], [])) for group in _together(rows.iter_rows(named=True))
     ]
     return pl.DataFrame(found, schema=_SCHEMA, orient="row").sort(list(_SCHEMA), nulls_last=True)
+
+
+def untold(evictions: pl.LazyFrame | pl.DataFrame, attempts: pl.DataFrame) -> pl.DataFrame:
+    """Return the attempts on spot that were preempted, and that no eviction tells of.
+
+    Parameters
+    ----------
+    evictions, attempts
+        As for `incidents`.
+
+    Returns
+    -------
+    polars.DataFrame
+        ``month`` (of the end), ``model``, ``team``: a row per attempt. An eviction tells of an attempt
+        of its job that it fell into, or whose end it came 15 minutes before or after.
+    """
+    ended = attempts.filter(
+        pl.col("state") == "preempted",
+        pl.col("purchase") == "spot",
+        pl.col("month") == pl.coalesce("ts_end", "ts_start").dt.date().dt.month_start(),
+    ).with_row_index("_n")
+    lost = evictions.lazy().select("job_id", "ts_lost").drop_nulls().collect()
+    begun, end = pl.coalesce("ts_start", "ts_end"), pl.coalesce("ts_end", "ts_lost")
+    told = ended.join(lost, on="job_id").filter(
+        pl.col("ts_lost").is_between(begun - _APART, pl.max_horizontal(begun, end) + _APART)
+    )
+    return ended.join(told, on="_n", how="anti").select("month", "model", "team")
 
 
 def _whole_attempts(attempts: pl.DataFrame) -> pl.DataFrame:

@@ -14,9 +14,21 @@ from finops_lab.errors import ConfigError, InputError
 from finops_lab.money import MONEY, divided
 from finops_lab.unit_economics.ai_spend_rules import AI_CATEGORY, DEFAULTS, NOT_AI, TEXTS
 
-__all__ = ["AiSpend", "ai_spend", "classify"]
+__all__ = ["LINES", "AiSpend", "added_up", "ai_lines", "ai_spend", "classify"]
 
+# What `ai_lines` returns: small, and of bills in parts the parts can be put together.
+LINES: dict[str, pl.DataType | type[pl.DataType]] = {
+    "month": pl.Date,
+    **dict.fromkeys(("BillingCurrency", "kind"), pl.String),
+    "certain": pl.Boolean,
+    **dict.fromkeys(("rule", "matched", "ProviderName", "ServiceName"), pl.String),
+    "in_ai_category": pl.Boolean,
+    "team": pl.String,
+    "rows": pl.Int64,
+    **dict.fromkeys(("BilledCost", "EffectiveCost", "BilledCost_gross", "EffectiveCost_gross"), MONEY),
+}
 _LINE = ("month", "BillingCurrency", "kind", "certain", "rule", "matched", "ProviderName", "ServiceName")
+_METRICS = ("BilledCost", "EffectiveCost")
 _BILL = ("BillingCurrency", "ProviderName", "ServiceName", "ServiceCategory")
 
 
@@ -201,43 +213,86 @@ def ai_spend(
     >>> ai_spend(rows).months.select(pl.col("whole", "certain").cast(pl.Int64), "certain_share").rows()
     [(40, 30, Decimal('0.750000000000000000'))]
     """
-    if metric not in ("EffectiveCost", "BilledCost"):
+    if metric not in _METRICS:
         raise InputError(f"metric must be EffectiveCost or BilledCost, not {metric!r}")
+    return added_up(ai_lines(costs, rules, team=team), metric=metric)
+
+
+def ai_lines(
+    costs: pl.LazyFrame | pl.DataFrame, rules: Sequence[AiSpendRule] = (), *, team: str | None = None
+) -> pl.DataFrame:
+    """Add up what `ai_spend` tells of, before a metric is chosen: one part of the bills at a time will do.
+
+    Parameters
+    ----------
+    costs, rules, team
+        As for `ai_spend`.
+
+    Returns
+    -------
+    polars.DataFrame
+        `LINES`: per month, currency, kind, rule, what matched, provider, service and team, the sums
+        of both metrics with and (``_gross``) without what is below zero. Sorted.
+
+    Raises
+    ------
+    InputError, ConfigError
+        As `ai_spend`.
+    """
     frame = costs.lazy()
     known = frame.collect_schema().names()
     team = team or next((name for name in ("x_team", "x_tag_team") if name in known), None)
-    needed = (*_BILL, "ChargePeriodStart", "BilledCost", "EffectiveCost", *([team] if team else []))
+    needed = (*_BILL, "ChargePeriodStart", *_METRICS, *([team] if team else []))
     if missing := [name for name in needed if name not in known]:
         raise InputError(f"AI spend needs bill rows; missing: {', '.join(missing)}")
     looked = {
         n for rule in (*rules, *DEFAULTS) for n in (*rule.where, *(rule.look_in or TEXTS)) if n in known
     }
     keys = [*dict.fromkeys((*_BILL, *sorted(looked)))]
-    amount = pl.col(metric).cast(MONEY)
+    amounts = {name: pl.col(name).cast(MONEY) for name in _METRICS}
     # Rules are looked at once per combination of what they look at, not once per row.
-    summed = (
-        frame.group_by(
-            pl.col("ChargePeriodStart").dt.date().dt.month_start().alias("month"),
-            *keys,
-            (pl.col(team).cast(pl.String) if team else pl.lit(None, pl.String)).alias("_team"),
-        )
-        .agg(
-            pl.len().cast(pl.Int64).alias("rows"),
-            pl.col("BilledCost", "EffectiveCost").cast(MONEY).sum(),
-            amount.filter(amount > 0).sum().alias("gross"),
-        )
-    )  # fmt: skip
+    summed = frame.group_by(
+        pl.col("ChargePeriodStart").dt.date().dt.month_start().alias("month"),
+        *keys,
+        (pl.col(team).cast(pl.String) if team else pl.lit(None, pl.String)).alias("_team"),
+    ).agg(
+        pl.len().cast(pl.Int64).alias("rows"),
+        *(amount.sum() for amount in amounts.values()),
+        *(amount.filter(amount > 0).sum().alias(f"{name}_gross") for name, amount in amounts.items()),
+    )
     in_category = (pl.col("ServiceCategory") == AI_CATEGORY).fill_null(False)
-    told = (
+    sums = list(LINES)[list(LINES).index("rows") :]
+    keys = list(LINES)[: -len(sums)]
+    return (
         classify(summed, rules)
         .rename({"x_AiKind": "kind", "x_AiCertain": "certain", "x_AiRule": "rule", "x_AiMatched": "matched"})
-        .group_by(*_LINE, in_category.alias("in_ai_category"), "_team")
-        .agg(pl.col("rows", "BilledCost", "EffectiveCost", "gross").sum())
+        .group_by(*_LINE, in_category.alias("in_ai_category"), pl.col("_team").alias("team"))
+        .agg(pl.col(sums).sum())
+        .select(pl.col(name).cast(kind) for name, kind in LINES.items())
+        .sort(keys, nulls_last=True)
         .collect()
     )
+
+
+def added_up(lines: pl.DataFrame, *, metric: str = "EffectiveCost") -> AiSpend:
+    """Tell AI spend of the lines of one or more parts of the bills.
+
+    Parameters
+    ----------
+    lines : polars.DataFrame
+        `LINES`: what `ai_lines` returned, parts one below the other.
+    metric : str
+        ``EffectiveCost`` or ``BilledCost``.
+
+    Returns
+    -------
+    AiSpend
+        As `ai_spend` of all parts at once.
+    """
+    told = lines.with_columns(pl.col(f"{metric}_gross").alias("gross"))
     sums = pl.col("rows", "BilledCost", "EffectiveCost", "gross").sum()
-    lines = told.group_by(*_LINE, "in_ai_category").agg(sums).sort(*_LINE, "in_ai_category", nulls_last=True)
-    return AiSpend(metric, lines, _months(lines), _teams(told))
+    of_all = told.group_by(*_LINE, "in_ai_category").agg(sums).sort(*_LINE, "in_ai_category", nulls_last=True)
+    return AiSpend(metric, of_all, _months(of_all), _teams(told))
 
 
 def _of(certain: bool) -> pl.Expr:
@@ -270,9 +325,9 @@ def _months(lines: pl.DataFrame) -> pl.DataFrame:
 def _teams(told: pl.DataFrame) -> pl.DataFrame:
     return (
         told.filter(
-            pl.col("_team").is_not_null(), pl.col("_team") != UNALLOCATED, pl.col("certain").is_not_null()
+            pl.col("team").is_not_null(), pl.col("team") != UNALLOCATED, pl.col("certain").is_not_null()
         )
-        .group_by("month", "BillingCurrency", pl.col("_team").alias("team"))
+        .group_by("month", "BillingCurrency", "team")
         .agg(_of(True).alias("certain"), _of(False).alias("possible"))
         .sort("month", "BillingCurrency", "team")
     )

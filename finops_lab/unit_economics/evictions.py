@@ -13,7 +13,7 @@ import polars as pl
 from finops_lab.calendar import format_month, months_from
 from finops_lab.money import MONEY, divided, exact_sum
 from finops_lab.unit_economics._grouping import grouped
-from finops_lab.unit_economics._incidents import incidents
+from finops_lab.unit_economics._incidents import incidents, untold
 from finops_lab.unit_economics._job_months import job_months
 from finops_lab.unit_economics._telling import asked
 from finops_lab.unit_economics.figures import Asked, Definition, together, whole_and_by
@@ -101,6 +101,7 @@ AGAINST = Definition(
     (_JOBS, _EVICTIONS),
     nothing="spot attempts did no useful work",
 )
+_GAPS = "spot attempts were preempted, and no eviction tells of them"
 _HOURS = ((LOST, "lost_ms"), (RESTART, "restart_ms"))
 _USD = ((LOST_USD, "lost_usd"), (RESTART_USD, "restart_usd"), (FALLBACK_USD, "fallback_usd"))
 DEFINITIONS: tuple[Definition, ...] = (
@@ -138,9 +139,12 @@ def eviction_impact(
     -------
     polars.DataFrame
         `FIGURES` of the measures in `DEFINITIONS`, in USD. ``rows`` counts evictions, of the rates
-        spot attempts; ``coverage`` is the share of evictions (interruptions) that tell what the
-        measure needs, of `effective_to_on_demand` the share of machine time whose on-demand price
-        is known. A sum of which a part is unknown has itself as ``lower``.
+        spot attempts; ``coverage`` is the share of interruptions (evictions, and preempted spot
+        attempts that no eviction tells of) that tell what the measure needs; of a month without
+        any, the share of the attempts that say whether they ran on spot. Of the rates it is the
+        share of spot attempts that tell cost and time, or of machine time whose on-demand price is
+        known. A sum of which a part is unknown has itself as ``lower``; one of which nothing is
+        known has no value.
 
     Raises
     ------
@@ -165,10 +169,13 @@ def eviction_impact(
     spot = attempts.filter(pl.col("purchase") == "spot", pl.col("month").is_not_null())
     first = hits["month"].min()
     months = [*hits["month"], *attempts["month"].drop_nulls()]
+    gaps = untold(evictions, attempts)
     on_demand = _on_demand(evictions)
     parts: list[Asked] = []
     for dimension in whole_and_by(by):
-        places = _places(hits, spot, dimension, months)
+        places = _places(hits, spot, dimension, months).join(
+            _behind(gaps, attempts, dimension), on=["month", "key"], how="left", nulls_equal=True
+        )
         parts += _sums(hits, places, dimension, first)  # type: ignore[arg-type]
         parts += _rates(hits, spot, dimension, on_demand, first)  # type: ignore[arg-type]
     return together(parts, whole_and_by(by))
@@ -182,6 +189,14 @@ def _places(
         every = months_from(min(months), max(months))
         pairs.append(pl.DataFrame({"month": every, "key": None}, schema={"month": pl.Date, "key": pl.String}))
     return pl.concat(pairs).unique()
+
+
+def _behind(gaps: pl.DataFrame, attempts: pl.DataFrame, dimension: str | None) -> pl.DataFrame:
+    """Return by month and key how many interruptions no eviction tells of, and who says how he paid."""
+    lost = grouped(gaps, dimension, pl.len().cast(pl.Int64).alias("gaps"))
+    dated = attempts.filter(pl.col("month").is_not_null())
+    said = grouped(dated, dimension, pl.col("purchase").is_not_null().mean().alias("said"))
+    return said.join(lost, on=["month", "key"], how="left", nulls_equal=True)
 
 
 def _sums(hits: pl.DataFrame, places: pl.DataFrame, dimension: str | None, first: date | None) -> list[Asked]:
@@ -202,7 +217,7 @@ def _sums(hits: pl.DataFrame, places: pl.DataFrame, dimension: str | None, first
     )
     sums = places.join(sums, on=["month", "key"], how="left", nulls_equal=True)
     sums = sums.with_columns(
-        pl.exclude("month", "key").fill_null(0),
+        pl.exclude("month", "key", "said").fill_null(0),
         pl.Series("none", [_unknown(month, first) for month in sums["month"]], pl.String),
     )
     told_ones = [_one(sums, COUNT, "evictions", pl.col("hits"), dimension)]
@@ -220,16 +235,18 @@ def _one(
     whole: pl.Expr | None = None,
 ) -> Asked:
     per = _HOUR if name.endswith("_ms") else 1
-    some = pl.col("hits") > 0
+    needed = pl.col("hits") + pl.col("gaps")
+    some = needed > 0
+    nothing = pl.when(pl.col("hits") > 0).then(pl.lit(one.nothing)).otherwise(pl.lit(_GAPS))
     rows = sums.with_columns(
         pl.Series("numerator", [divided(Decimal(n), Decimal(per)) for n in sums[name]], MONEY),
         pl.lit(1).alias("denominator"),
         pl.col("evictions").alias("rows"),
-        pl.when(some).then(known / pl.col("hits")).alias("coverage"),
-        pl.coalesce("none", pl.when(some, known == 0).then(pl.lit(one.nothing))).alias("reason"),
+        pl.when(some).then(known / needed).otherwise("said").alias("coverage"),
+        pl.coalesce("none", pl.when(some, known == 0).then(nothing)).alias("reason"),
     ).with_columns(
         pl.when(pl.col("reason").is_null()).then("numerator").alias("numerator"),
-        pl.when(pl.col("reason").is_null(), (known if whole is None else whole) < pl.col("hits"))
+        pl.when(pl.col("reason").is_null(), (known if whole is None else whole) < needed)
         .then("numerator")
         .alias("lower"),
     )

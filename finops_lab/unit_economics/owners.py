@@ -10,13 +10,14 @@ from finops_lab.allocation.coverage import require, row_count, valued
 from finops_lab.contracts import DIMENSIONS
 from finops_lab.errors import InputError
 from finops_lab.money import MONEY
-from finops_lab.unit_economics._grouping import grouped
+from finops_lab.unit_economics._grouping import grouped, share_of
 from finops_lab.unit_economics._telling import asked, first_reason
 from finops_lab.unit_economics.activity import currency_of, month_of
 from finops_lab.unit_economics.figures import Asked, Definition, together, whole_and_by
 
 __all__ = ["DEFINITIONS", "owned"]
 
+_BEHIND = "; coverage is the share of the bill's rows, rejected ones included, that the ledger holds"
 _ASKED = ("model", "variant", "feature", "customer", "environment")
 
 
@@ -28,8 +29,8 @@ def _defined(measure: str, title: str, unit: str, formula: str) -> Definition:
         "ratio",
         unit,
         unit,
-        formula,
-        ("ledger",),
+        f"{formula}{_BEHIND}",
+        ("ledger", "costs"),
         better="higher",
         nothing="nothing was charged",
     )
@@ -69,6 +70,7 @@ def owned(
     *,
     metric: str = "EffectiveCost",
     by: Sequence[str] = ("provider",),
+    bill: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """Tell how much of each month's charges has an owner: for everything and by dimension.
 
@@ -83,6 +85,10 @@ def owned(
         The cost column.
     by : sequence of str
         ``provider`` (``ProviderName``) and dimensions: whose money the coverage is of.
+    bill : polars.DataFrame, optional
+        Rows that were delivered: ``month``, ``provider`` and ``rows``. Gives ``coverage``, the data
+        behind the figures: the share of these rows that the ledger holds, of everything and by
+        provider. Rows without a ledger entry have no other dimension.
 
     Returns
     -------
@@ -114,13 +120,21 @@ def owned(
     parts: list[Asked] = []
     for dimension in whole_and_by(by):
         keyed = sums if dimension is None else sums.with_columns(pl.col(_column(dimension)).alias(dimension))
-        shares = grouped(keyed, dimension, *_shares(metric))
+        shares = _with_coverage(grouped(keyed, dimension, *_shares(metric)), dimension, bill)
         parts += [_told(shares, one, "team", one.measure, dimension, metric, currency) for one in _OWNER]
         parts += [
             _told(shares, one, name, "gross_positive", dimension, metric, currency)
             for one, name in zip(_OTHERS, _ASKED, strict=True)
         ]
     return together(parts, whole_and_by(by))
+
+
+def _with_coverage(shares: pl.DataFrame, dimension: str | None, bill: pl.DataFrame | None) -> pl.DataFrame:
+    if bill is None or dimension not in (None, "provider"):
+        return shares.with_columns(pl.lit(None, pl.Float64).alias("coverage"))
+    delivered = grouped(bill, dimension, pl.col("rows").sum().alias("delivered"))
+    held = share_of(pl.col("rows_rows"), pl.col("delivered")).alias("coverage")
+    return shares.join(delivered, on=["month", "key"], how="left", nulls_equal=True).with_columns(held)
 
 
 def _shares(metric: str) -> list[pl.Expr]:
@@ -187,6 +201,7 @@ def _told(
         pl.when(known).then(pl.col(f"{definition}_{name}").cast(MONEY)).alias("numerator"),
         pl.when(known).then(pl.col(definition).cast(MONEY)).alias("denominator"),
         pl.col(f"{definition}_rows").alias("rows"),
+        "coverage",
         first_reason((~known, f"{metric} is not known")),
     )
     return asked(table, one, dimension=dimension, currency=currency)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date
 
 import polars as pl
 
 from finops_lab.allocation.idle import paid_gpu_us
 from finops_lab.contracts.telemetry import UTIL_KINDS
 from finops_lab.errors import InputError
+from finops_lab.unit_economics._gpu_days import covered_days, sampled_days
 from finops_lab.unit_economics._grouping import as_written, grouped, known_sum, monthly, per_hour, share_of
 from finops_lab.unit_economics.figures import Asked, Definition, together, whole_and_by
 from finops_lab.unit_economics.schemas import FIGURES
@@ -33,7 +35,9 @@ def _defined(kind: str) -> tuple[Definition, ...]:
     title, seconds = _TITLES[kind], "GPU-seconds"
     mean = Definition(
         "M2", kind, f"{title}, mean", "ratio", seconds, seconds,
-        f"GPU time in use, as {kind} tells it, / GPU time that samples tell of; weighted by time",
+        f"GPU time in use, as {kind} tells it, / GPU time that samples tell of; weighted by time; coverage is"
+        " the share of GPU-hours paid for that was sampled or, where the bill does not tell these, of the days"
+        " since its first sample on which each pool was",
         _TABLES, "within", "no GPU time was sampled", _KINDS,
     )  # fmt: skip
     held = Definition(
@@ -70,6 +74,7 @@ def gpu_utilization(
     pools: pl.DataFrame | pl.LazyFrame | None = None,
     paid: pl.DataFrame | pl.LazyFrame | None = None,
     by: Sequence[str] = BY_GPU,
+    until: date | None = None,
 ) -> pl.DataFrame:
     """Tell how much of the GPUs' time was in use, for every kind of utilization that was measured.
 
@@ -82,8 +87,12 @@ def gpu_utilization(
     paid : polars.DataFrame or polars.LazyFrame, optional
         GPU-hours that the bill paid for: ``month``, ``gpu_hours`` and any dimensions of `by`, such
         as `paid_gpu_hours`. Gives `coverage` of the means: the share of that time that was sampled.
+        For months that it does not tell of, coverage is the share of the days since a pool's first
+        sample on which it was sampled, of all pools together.
     by : sequence of str
         Dimensions beside the whole.
+    until : datetime.date, optional
+        The day after the last one that is known, where the last month is not over.
 
     Returns
     -------
@@ -110,12 +119,13 @@ def gpu_utilization(
         frame = frame.join(named, on="pool_id", how="left")
     dimensions = [name for name in by if name != "model" or pools is not None]
     rows = frame.collect()
+    sampled = sampled_days(days, until) if "day" in days.lazy().collect_schema() else None
     parts = [
         together(
             (
                 part
                 for dimension in whole_and_by(dimensions)
-                for part in _of_kind(mine, kind, dimension, paid)
+                for part in _of_kind(mine, kind, dimension, paid, sampled)
             ),
             whole_and_by(dimensions),
         )
@@ -126,7 +136,11 @@ def gpu_utilization(
 
 
 def _of_kind(
-    rows: pl.DataFrame, kind: str, dimension: str | None, paid: pl.DataFrame | pl.LazyFrame | None
+    rows: pl.DataFrame,
+    kind: str,
+    dimension: str | None,
+    paid: pl.DataFrame | pl.LazyFrame | None,
+    sampled_on: pl.DataFrame | None,
 ) -> list[Asked]:
     sums = grouped(
         rows,
@@ -135,7 +149,17 @@ def _of_kind(
         pl.col("peak_util").max(),
         known_sum("idle_usd"),
     )
-    sampled = sums.with_columns(_covered(sums, dimension, paid), as_written(sums["peak_util"]))
+    covered = _covered(sums, dimension, paid)
+    if sampled_on is not None and covered.null_count():
+        # Hours and days are two measures of it: a month has one of them.
+        told = [] if paid is None else paid.lazy().select("month").unique().collect()["month"].to_list()
+        days = sampled_on.filter(pl.col("util_kind") == kind, ~pl.col("month").is_in(told))
+        by_days = covered_days(days, rows, dimension)
+        found = sums.select("month", "key").join(
+            by_days, on=["month", "key"], how="left", nulls_equal=True, maintain_order="left"
+        )
+        covered = covered.zip_with(covered.is_not_null(), found["coverage"])
+    sampled = sums.with_columns(covered, as_written(sums["peak_util"]))
     nothing = pl.lit(None, pl.Int64)
     idle = pl.col("sampled_s") - pl.col("busy_s")
     measures = (

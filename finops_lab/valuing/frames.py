@@ -142,6 +142,29 @@ class Frames:
         one_currency(kept["BillingCurrency"].unique())
         return kept
 
+    @cached_property
+    def bill_rows(self) -> pl.DataFrame:
+        """Bill rows of the months, by ``month`` of use and ``provider``: accepted and rejected ``rows``.
+
+        Rejected rows tell no month that could be trusted: they count in each that their file tells of.
+        """
+        bad = self.lab.quarantine().filter(pl.col("table") == "costs")
+        rejected = bad.group_by("source_file").agg(pl.len().alias("bad")).collect()
+        # Most labs reject nothing, and need not read which file a row is from.
+        file = pl.col("x_SourceFile").cast(pl.String) if rejected.height else pl.lit(None, pl.String)
+        counted = (
+            self.table("costs", "ChargePeriodStart")
+            .group_by(
+                pl.col("ChargePeriodStart").dt.date().dt.month_start().alias("month"),
+                pl.col("ProviderName").cast(pl.String).alias("provider"),
+                file.alias("source_file"),
+            )
+            .agg(pl.len().alias("rows"))
+        )
+        told = counted.join(rejected.lazy(), on="source_file", how="left")
+        rows = pl.col("rows").sum() + pl.col("bad").fill_null(0).sum()
+        return told.group_by("month", "provider").agg(rows.cast(pl.Int64).alias("rows")).collect()
+
     @property
     def pool(self) -> pl.Expr:
         """The pool of an entry as telemetry calls it: the ledger has the name of the split."""

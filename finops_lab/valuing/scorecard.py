@@ -104,7 +104,9 @@ def figures(frames: Frames, *, metric: str = "EffectiveCost") -> pl.DataFrame:
             rules=rules,
             metric=metric,
         ),
-        utilization.gpu_utilization(frames.gpu_days, pools=models, paid=paid),
+        utilization.gpu_utilization(
+            frames.gpu_days, pools=models, paid=paid, until=frames.open_at and frames.open_at.date()
+        ),
         capacity.useful_hours(frames.gpu_days, by=("pool_id", "cluster", "team")),
         capacity.idle_pools(frames.entries.with_columns(frames.pool), metric=metric),
         training_cost.training_cost(frames.entries, frames.jobs, rules=rules, metric=metric),
@@ -113,7 +115,7 @@ def figures(frames: Frames, *, metric: str = "EffectiveCost") -> pl.DataFrame:
         failures.error_rates(frames.requests),
         failures.labelled_error_rate(frames.table("accuracy_samples", "ts")),
         _anomalies(frames, months),
-        owners.owned(frames.entries, metric=metric),
+        owners.owned(frames.entries, metric=metric, bill=frames.bill_rows),
         evictions.eviction_impact(frames.evictions, frames.jobs),
         error_budgets.burn_figures(burned(frames), currency=lab.currency),
         scaling.scaling(frames.table("capacity_series", "ts"), frames.table("scale_events", "ts_decision")),

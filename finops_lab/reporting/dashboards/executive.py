@@ -8,6 +8,7 @@ from finops_lab import allocation
 from finops_lab.calendar import add_months, format_month, month_name
 from finops_lab.charts import spend_trend
 from finops_lab.errors import plural
+from finops_lab.reporting.dashboards.ai_trend import ai_trend
 from finops_lab.reporting.dashboards.anomalous import anomalous
 from finops_lab.reporting.dashboards.board import Board
 from finops_lab.reporting.section import MOST, Section, change_words, foremost, money, of_all
@@ -24,7 +25,7 @@ class Dashboard(Board):
     """The executive dashboard."""
 
     def spend(self) -> Section:
-        """Spend of the month against budget, month before and forecast, and its trend by model."""
+        """Spend of the month against budget, month before and forecast; the trend of AI spend and by model."""
         review = self.review
         glance = review.headline()
         first = add_months(review.month, 1 - _MONTHS)
@@ -37,12 +38,15 @@ class Dashboard(Board):
             .group_by("month", "group", maintain_order=True)
             .agg(pl.col("amount").sum()),
             title="Spend per month by model",
-            subtitle=f"{review.metric_name.capitalize()}, last {plural(panel['ds'].n_unique(), 'month')}; "
-            "unknown is what serves no model that is named"
+            subtitle=f"{review.metric_name.capitalize()} of the whole bill, last "
+            f"{plural(panel['ds'].n_unique(), 'month')}; unknown is what serves no model that is named"
             + (f"; {review.month_name} has {review.days.words}" if review.days.known else ""),
             unit=review.currency,
         )
-        return Section("headline", glance.finding, (*glance.parts, chart), glance.values)
+        # The trend by provider is the review's: here AI stands beside the rest of the same bill.
+        (table, _), ai = glance.parts, ai_trend(self)
+        values = {**glance.values, "ai_spend": ai.values}
+        return Section("headline", glance.finding + ai.said, (table, ai.chart, chart), values)
 
     def scorecard(self) -> Section:
         """Show the twelve KPIs."""

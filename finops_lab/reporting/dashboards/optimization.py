@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
+from finops_lab import valuing
 from finops_lab.charts.capacity import load_curve as draw_loads
 from finops_lab.charts.capacity import packing_bars
 from finops_lab.money import exact_sum
@@ -16,7 +17,6 @@ from finops_lab.reporting.sections import variants
 from finops_lab.tables import Table, money_table
 from finops_lab.unit_economics.activity import activity
 from finops_lab.unit_economics.adoption import adoption
-from finops_lab.unit_economics.ai_spend import ai_spend
 from finops_lab.unit_economics.capacity import packing, useful_hours
 from finops_lab.unit_economics.commitments import commitment_use
 from finops_lab.unit_economics.load import daily_load, load_curve
@@ -182,18 +182,21 @@ class Dashboard(Board):
     def hidden(self) -> Section:
         """Show AI spend that is not billed as AI, and whether it is worth a practice of its own."""
         lab = self.review.lab
-        costs = self.here.table("costs", "ChargePeriodStart")
-        found = ai_spend(costs, lab.config.ai_spend, metric=self.review.metric)
+        found = valuing.ai_spend(lab, self.month, self.month, metric=self.review.metric)
         verdict = adoption(found, self.month, lab.config.adoption, currency=self.review.currency)
-        mine = found.lines.filter(pl.col("BillingCurrency") == self.review.currency)
+        mine = found.lines
         outside = mine.filter(~pl.col("in_ai_category"), pl.col("kind") != "not AI")
-        gross = outside["gross"].sum()
-        said = (
-            f"**{money(gross, self.review.currency)} of AI spend is not billed as AI**, but stands under "
-            "other categories."
-            if gross
-            else "**No AI spend was found outside the category of AI.**"
+        sure, possible = (
+            exact_sum(outside.filter(pl.col("certain") == certain)["gross"].to_list())
+            for certain in (True, False)
         )
+        said = (
+            f"**{money(sure, self.review.currency)} of AI spend is not billed as AI**, but stands under "
+            "other categories."
+            if sure
+            else "**No charge outside the category of AI is AI spend for certain.**"
+        )
+        said += f" {money(possible, self.review.currency)} more may be." if possible else ""
         said += f" Is it worth a practice of its own? {verdict.answer}"
         parts = [_kinds(self, mine)] if mine.height else []
         values = {"lines": mine.to_dicts(), "answer": verdict.answer, "verdict": verdict.verdict}

@@ -69,7 +69,7 @@ def _terms(review: Review, found: Bridge) -> Table:
         percent_columns=["share_of_change"],
         number_columns=dict.fromkeys(sampled, 0),
         labels={"label": "Cause", "words": "What it is", "share_of_change": "Of the change"}
-        | ({"standard_error": "± by sampling"} if sampled else {}),
+        | ({"standard_error": f"± by sampling, {found.currency}"} if sampled else {}),
         total_row={"amount": found.change},
         unknown="does not apply",
         note="± is one standard error, since logged calls are a sample: as much may belong to volume."

@@ -49,7 +49,9 @@ def _finding(found: Kpis) -> str:
         said.append("**No KPI missed its target**")
     said.append(f"{groups['met'].height} met it")
     if groups["unclear"].height:
-        said.append(f"{groups['unclear'].height} cannot be told from it within their bounds")
+        said.append(f"of {groups['unclear'].height} the bounds leave open whether it did")
+    if aimless := found.table.filter(pl.col("status") == "no target").height:
+        said.append(f"{aimless} {'has' if aimless == 1 else 'have'} no target")
     undefined = found.table.filter(pl.col("status") == "undefined").height
     if undefined:
         said.append(f"{undefined} could not be worked out, why stands below")
