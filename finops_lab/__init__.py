@@ -37,11 +37,12 @@ if TYPE_CHECKING:
     from finops_lab.routes import hosting_break_even
     from finops_lab.telling import alerts
     from finops_lab.trying import canary_of, plan_of
-    from finops_lab.valuing import bridge, burn_rates, exact_latency, gpu_hours, kpis, levels
+    from finops_lab.valuing import ai_spend, bridge, burn_rates, exact_latency, gpu_hours, kpis, levels
 
 # Names are imported when first used, so that `import finops_lab` costs hardly more than nothing.
 _HOMES = {
     "Lab": "lab",
+    "ai_spend": "valuing",
     "alerts": "telling",
     "allocate": "api",
     "allocation": "",
@@ -90,6 +91,7 @@ _HOMES = {
 
 __all__ = [
     "Lab",
+    "ai_spend",
     "alerts",
     "allocate",
     "allocation",
