@@ -92,7 +92,8 @@ def telemetry_days(lab: Lab, first: date, last: date) -> pl.DataFrame:
     ``calls_failed``, each on days that it is known of.
     """
     within = pl.col("day").is_between(first, last)
-    hours = (pl.col("gpu_count") * pl.col("wall_s") / 3600).sum()
+    each = pl.col("gpu_count") * pl.col("wall_s") / 3600
+    hours = pl.when(each.count() > 0).then(each.sum())
     jobs = lab.table("training_jobs").group_by(pl.col("ts_start").dt.date().alias("day")).agg(value=hours)
     calls = (
         measuring.request_days(lab)
@@ -107,7 +108,7 @@ def telemetry_days(lab: Lab, first: date, last: date) -> pl.DataFrame:
         calls.select("day", pl.lit("calls").alias("metric"), value="calls"),
         calls.select("day", pl.lit("calls_failed").alias("metric"), value="failed"),
     ]
-    return pl.concat(parts).filter(within).sort("metric", "day").collect()
+    return pl.concat(parts).filter(within, pl.col("value").is_not_null()).sort("metric", "day").collect()
 
 
 def most_gpus(lab: Lab, first: date, last: date) -> float | None:
