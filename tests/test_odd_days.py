@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
 
@@ -13,7 +13,8 @@ from helpers import PLAIN_TOML, cost_row, write_lab
 import finops_lab as fl
 from finops_lab.errors import InputError
 from finops_lab.lab import Lab, open_lab
-from finops_lab.watching import incident
+from finops_lab.valuing.looking import burn_rates
+from finops_lab.watching import anomalies, incident
 
 FIRST, DAYS = date(2026, 6, 1), 90
 HOSTILE = "a|b*c_d*<script>alert(1)</script>"
@@ -72,6 +73,11 @@ def test_days_that_cost_less_are_told_so_in_a_lab_without_events(tmp_path: Path)
         with pytest.raises(InputError, match="no charges in the week"):
             fl.weekly(lab, day)
     assert fl.alerts(lab, datetime(2026, 8, 1, tzinfo=UTC), at="2026-08-20").alerts.is_empty()
+    with pytest.raises(InputError, match="has no time zone"):
+        burn_rates(lab, "2026-08-20")  # type: ignore[arg-type]
+    # In UTC it is still the day before, which is not over.
+    there = datetime(2026, 8, 22, 0, 30, tzinfo=timezone(timedelta(hours=2)))
+    assert anomalies(lab, at=there, store=False).days["day"].max() == date(2026, 8, 20)
 
 
 def test_days_that_no_export_tells_of_are_no_saving(tmp_path: Path) -> None:

@@ -52,6 +52,8 @@ def happened(found: Watched, first: date, last: date, *, team: str | None = None
         )
     )
     whose = [pl.col("team") == team] if team is not None else []
+    gpus = pl.col("gpu_count").cast(pl.Float64)
+    whole = gpus.cast(pl.Int64).cast(pl.String)
     jobs = (
         found.lab.table("training_jobs")
         .filter(pl.col("ts_start") >= begin, pl.col("ts_start") < end, *whose)
@@ -59,10 +61,13 @@ def happened(found: Watched, first: date, last: date, *, team: str | None = None
             pl.col("ts_start").alias("ts"),
             pl.lit("job").alias("kind"),
             pl.format(
-                "{}, attempt {} on {} GPUs, {}",
-                "job_id",
+                "{}, attempt {}{}, {}",
+                pl.col("job_id").fill_null("unnamed"),
                 pl.col("attempt").fill_null(1),
-                pl.col("gpu_count").fill_null(0).cast(pl.Int64),
+                # How many are not known is not said; a slice of one is no whole one.
+                pl.format(
+                    " on {} GPUs", pl.when(gpus == gpus.floor()).then(whole).otherwise(gpus.cast(pl.String))
+                ).fill_null(""),
                 pl.col("state").cast(pl.String).fill_null("running"),
             ).alias("what"),
         )

@@ -304,7 +304,7 @@ def _checklist(
     now, before = (
         most_gpus(lab, a, b) for a, b in ((first, last), (first - _BEFORE, first - timedelta(days=1)))
     )
-    gpus = "no job was known" if now is None else f"jobs held {now:g} GPUs at once at most"
+    gpus = "of no job are the GPUs known" if now is None else f"jobs held {now:g} GPUs at once at most"
     gpus += f", {before:g} in the four weeks before" if now is not None and before is not None else ""
     rows = [
         ("Training or inference?", _activities(lab, event, first, last)),
