@@ -120,3 +120,9 @@ def test_what_is_paid_back_is_not_foretold_and_a_currency_is_named(tmp_path: Pat
     ranked = fl.weekly(lab, "2026-08-20").spenders().values["spenders"]
     (refunds,) = (row for row in ranked if row["value"] == "Refunds")
     assert refunds["amount"] < 0 and refunds["expected"] is None
+
+
+def test_an_empty_lab_has_nothing_to_look_at(tmp_path: Path) -> None:
+    lab = open_lab(write_lab(tmp_path, {}), progress=False)
+    with pytest.raises(InputError, match="no charges to look at"):
+        incident(lab, "2026-08-20", "2026-08-20")

@@ -180,6 +180,8 @@ def incident(
 
 def _slice(days: pl.DataFrame, dimension: str, value: str | None) -> pl.DataFrame:
     rows = days.filter(pl.col("dimension") == dimension, pl.col("value").eq_missing(pl.lit(value, pl.String)))
+    if days.is_empty():
+        raise InputError("the lab has no charges to look at")
     if rows.is_empty():
         names = days.filter(pl.col("dimension") == dimension)["value"].drop_nulls().unique().sort()
         known = days["dimension"].unique().sort() if names.is_empty() else names
