@@ -70,7 +70,8 @@ def alerts(lab: Lab, since: date | str, *, at: datetime | date | str | None = No
     --------
     >>> fl.alerts(lab, "2026-10-01", at="2026-10-17")  # doctest: +SKIP
     """
-    first = since if isinstance(since, date) else _read(since, "since").date()
+    begin = _read(since, "since") if isinstance(since, str) else since
+    first = begin.date() if isinstance(begin, datetime) else begin
     moment = _moment(at, lab)
     if moment.date() < first:
         raise InputError(f"since {first} lies after {moment:%Y-%m-%d}, when it is looked")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 
 import numpy as np
@@ -401,3 +401,36 @@ def test_since_takes_a_day() -> None:
     days = [score_series(made, since=date(2026, 9, day)).alarm[0] for day in (28, 30)]
     assert [alarm[22 * 24 + 3] for alarm in days] == [True, False]
     assert all(alarm[25 * 24 + 3] for alarm in days)
+
+
+def test_samples_of_one_gpu_and_moment_share_its_time() -> None:
+    at = [datetime(2026, 10, 5, 1, tzinfo=UTC)] * 3
+    rows = pl.DataFrame(
+        {"ts": at, "interval_s": 3600.0, "gpu_uuid": ["a", "a", "b"], "team": ["x", "y", "y"]}
+    )
+    found = gpu_series(rows, grain="hour", by=["total", "team"])
+    assert found.values[:, 1].tolist() == [2.0, 0.5, 1.5]
+
+
+def test_moments_are_of_any_zone_and_those_of_another_century_keep_no_windows() -> None:
+    begin = datetime(2026, 10, 5, tzinfo=UTC)
+    jobs = pl.DataFrame(
+        {"ts_start": [begin], "ts_end": [None], "gpu_count": [8.0], "cost_usd": [None]},
+        schema_overrides={"ts_end": pl.Datetime("us", "UTC")},
+    )
+    there = datetime(2026, 10, 5, 4, tzinfo=timezone(timedelta(hours=2)))
+    for now in (there, datetime(2026, 10, 5, 2)):
+        assert job_series(jobs, now=now, grain="hour", by=["total"]).values.tolist() == [[8.0, 8.0]]
+    with pytest.raises(InputError, match="telemetry ends at 2026-10-05 02:00:00"):
+        job_series(jobs.with_columns(ts_end=pl.lit(begin + timedelta(hours=2))), now=there.replace(year=2062))
+    calls = pl.DataFrame(
+        {
+            "ts_start": [datetime(1970, 1, 1, tzinfo=UTC), begin, None],
+            "model": ["old", "m", "m"],
+            "status": "ok",
+            "n_requests": 1,
+            "sample_weight": 1.0,
+        }
+    )
+    found = request_series(calls, grain="hour", by=["total", "model"])
+    assert found.start == begin and found.names["value"].drop_nulls().unique().to_list() == ["m"]

@@ -81,3 +81,14 @@ def test_what_an_array_would_tell_wrong_is_left_to_groups() -> None:
     assert in_cells(long, KEYS[:2]) is None
     done = gpus.hours(long.lazy())
     assert done["sampled_s"].sum() == rows.height * Decimal("10000000000.000002").quantize(Decimal("0.001"))
+
+
+def test_a_sample_of_another_century_asks_for_no_more_memory() -> None:
+    rows = samples(7, number=200, gpus=20)
+    far = rows.with_columns(
+        pl.when(pl.int_range(pl.len()) == 0)
+        .then(pl.lit(START - timedelta(days=36_500)))
+        .otherwise("ts")
+        .alias("ts")
+    )
+    assert in_cells(far, KEYS) is None

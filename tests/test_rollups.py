@@ -406,3 +406,19 @@ def test_utilization_of_each_gpu_by_hour() -> None:
         (START + timedelta(hours=1), "g1", 0, None),
     ]
     assert math.isclose(found["busy_s"].cast(pl.Float64).sum(), 75)
+
+
+def test_times_of_any_unit_and_what_is_no_number() -> None:
+    one = pl.DataFrame({"ts": [START], "interval_s": [3600.0], "util": [0.5]}).with_columns(
+        pl.col("ts").cast(pl.Datetime("us", "UTC")), gpu_uuid=pl.lit("g"), util_kind=pl.lit("sm_active")
+    )
+    whole = gpus.hours(one.lazy())
+    assert whole["util"].to_list() == [0.5]
+    for unit in ("ms", "ns"):
+        assert gpus.hours(one.with_columns(pl.col("ts").dt.cast_time_unit(unit)).lazy()).equals(whole)
+    # A rate that is no decimal yet is worth as much.
+    priced = gpus.roll_up(one.with_columns(rate_usd_per_gpu_hour=pl.lit(2.5)).lazy())
+    assert priced.select("sampled_usd", "idle_usd").row(0) == (Decimal("2.5"), Decimal("1.25"))
+    for name, value in (("util", float("nan")), ("interval_s", float("inf")), ("interval_s", 1e300)):
+        with pytest.raises(InputError, match=f"GPU g at .* has the {name}"):
+            gpus.roll_up(one.with_columns(pl.lit(value).alias(name)).lazy())

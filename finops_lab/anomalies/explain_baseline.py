@@ -14,7 +14,7 @@ __all__ = ["GROUP", "called", "levelled", "usual"]
 
 GROUP = "_group"  # what the name of a resource has in common with those of its kind
 _NEAR = (2 / 3, 3 / 2)  # a detector's expectation this near to the weeks' mean is taken for the level
-_PARTS = 10**6
+_PARTS = 10**9  # of a level: parts of ten million add up to the cent
 _LEVELS = (0.8, 1.25)  # a trend of the weeks before is followed no further
 _ODD = 2.0  # times the median of the spans, or a half: such a span was out of the ordinary itself
 _FEWEST = 3  # spans that are left

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import polars as pl
@@ -17,6 +17,7 @@ from finops_lab.unit_economics.latency import interactive
 __all__ = ["gpu_series", "job_series", "request_series"]
 
 _US = 1_000_000
+_LONGEST = timedelta(days=3_653)
 _COLUMNS = {name: name for name in ("team", "model", "feature", "customer", "region", "provider", "kind")}
 _COLUMNS["pool"] = "pool_id"
 
@@ -116,7 +117,7 @@ def job_series(
     jobs : polars.LazyFrame or polars.DataFrame
         `training_jobs`. Attempts without an end run until `now`.
     now : datetime.datetime
-        Windows that end later are not told.
+        Windows that end later are not told. Without a zone it is in UTC.
     grain, by
         As in `request_series`, with the dimension ``kind``.
 
@@ -134,7 +135,15 @@ def job_series(
     >>> job_series(jobs, now=datetime(2026, 10, 5, 0, 15, tzinfo=UTC), by=["total"]).values[0, :3].round(3).tolist()
     [0.667, 0.667, 0.667]
     """
+    now = now.astimezone(UTC) if now.tzinfo else now.replace(tzinfo=UTC)
     frame, known = jobs.lazy().filter(pl.col("ts_start") < now), jobs.lazy().collect_schema()
+    newest = (
+        frame.select(pl.max_horizontal(pl.col("ts_start").max(), pl.col("ts_end").max())).collect().item()
+    )
+    if newest is not None and now - newest > _LONGEST:
+        raise InputError(
+            f"telemetry ends at {newest}, years before {now}", hint="look at a moment nearer to it"
+        )
     until = pl.min_horizontal(pl.col("ts_end").fill_null(now), pl.lit(now, pl.Datetime("us", "UTC")))
     lasts = (pl.col("ts_end") - pl.col("ts_start")).dt.total_microseconds() / _US
     rows = frame.select(
@@ -160,7 +169,8 @@ def gpu_series(
     Parameters
     ----------
     samples : polars.LazyFrame or polars.DataFrame
-        `gpu_samples`, one kind of utilization: time of a GPU counts once.
+        `gpu_samples`, one kind of utilization. Samples of a GPU and moment (slices of it, the same
+        sample exported twice) share its time, where ``gpu_uuid`` is known.
     grain, by
         As in `request_series`. A sample longer than the grain is spread over its windows.
 
@@ -178,11 +188,12 @@ def gpu_series(
     """
     frame, known = samples.lazy(), samples.lazy().collect_schema()
     lasts = pl.duration(microseconds=(pl.col("interval_s") * _US).round(0).cast(pl.Int64))
+    alike = pl.len().over("gpu_uuid", "ts") if "gpu_uuid" in known else pl.lit(1)
     rows = frame.select(
         pl.col("ts").alias("begin"),
         (pl.col("ts") + lasts).alias("end"),
         *_dimensions(known, by),
-        pl.lit(1 / 3600).alias("hours"),
+        (1 / (3600 * alike)).alias("hours"),
     )
     spread = _spread(rows, grain, ("hours",))
     return _built(
@@ -253,17 +264,21 @@ def _built(parts: Sequence[_Part], grain: str, by: Sequence[str], until: datetim
                 .with_columns(pl.lit(metric).alias("metric"), pl.lit(dimension).alias("dimension"))
                 .with_columns(pl.lit(kind).alias("kind"))
             )
-    found = pl.concat(pl.collect_all(cells)).drop_nulls("amount")
+    found = pl.concat(pl.collect_all(cells)).drop_nulls(["amount", "at"])
     if found.is_empty():
         raise NoDataError("telemetry has no row", hint="look at the time asked for")
+    newest = found["at"].max()
+    assert isinstance(newest, datetime)
+    # A moment of another century is a fault of a clock: no window is kept for all the time since.
+    found = found.filter(pl.col("at") >= newest - _LONGEST)
+    begin = found["at"].min()
+    assert isinstance(begin, datetime)
     order = {name: number for number, name in enumerate([*METRICS, *by])}
     keys = ["metric", "dimension", "value"]
     names = found.select(*keys, "kind").unique()
     rank = [pl.col(name).replace_strict(order, return_dtype=pl.Int64) for name in keys[:2]]
     names = names.sort(*rank, "value").with_columns(pl.int_range(pl.len(), dtype=pl.Int64).alias("series"))
     found = found.join(names.drop("kind"), on=keys, nulls_equal=True).sort("series", "at")
-    begin, newest = found["at"].min(), found["at"].max()
-    assert isinstance(begin, datetime) and isinstance(newest, datetime)
     start = begin.replace(hour=0, minute=0)
     windows = (newest - start) // every + 1 if until is None else (until - start) // every
     at = ((found["at"] - start).dt.total_microseconds() // (every // timedelta(microseconds=1))).to_numpy()

@@ -15,13 +15,14 @@ from finops_lab.lab import Lab, open_lab
 from finops_lab.money import MONEY, exact_sum
 from finops_lab.reporting.dashboards.board import utc
 from finops_lab.reporting.executing import ReportFiles, Run, run_notebook
-from finops_lab.reporting.section import Section, plain, prose
+from finops_lab.reporting.section import Section, money, plain, prose
 from finops_lab.tables import Table, money_table
 from finops_lab.watching.incident import Incident, incident
 
 __all__ = ["PostMortem", "postmortem", "run_postmortem"]
 
 _LEAST_SHARE = 0.01  # of the damage: smaller parts are told in one row
+_SAME = Decimal("0.001")  # of what was expected
 _MOST = 60  # rows of what happened
 
 
@@ -48,7 +49,7 @@ class PostMortem:
 
     def _repr_html_(self) -> str:
         note = f"  \n{self.lab.config.lab.note}" if self.lab.config.lab.note else ""
-        return prose(f"**{self.lab.name}** · {self.found.scope} · {self._span}{note}")
+        return prose(f"**{plain(self.lab.name)}** · {plain(self.found.scope)} · {self._span}{note}")
 
     @property
     def _span(self) -> str:
@@ -184,8 +185,12 @@ class PostMortem:
             large = rows.filter(pl.col("share").abs() >= _LEAST_SHARE)
             if large.height:
                 parts.append(_shares(large, rows, self._currency))
+        if damage["share"].null_count() == damage.height:
+            nothing = "**No more was paid than expected**, and no less: there are no parts of it."
+            return Section("damage", nothing, values={"damage": damage.to_dicts()})
         top = (
-            damage.sort(pl.col("share").abs(), descending=True)
+            damage.drop_nulls("share")
+            .sort(pl.col("share").abs(), descending=True)
             .group_by("dimension", maintain_order=True)
             .first()
         )
@@ -193,7 +198,16 @@ class PostMortem:
             plain(f"{row['dimension']} {row['value'] or 'none named'} {row['share']:.0%}")
             for row in top.rows(named=True)
         )
-        return Section("damage", f"**Largest parts**: {said}.", tuple(parts), {"damage": damage.to_dicts()})
+        said = f"**Largest parts**: {said}.{self._otherwise()}"
+        return Section("damage", said, tuple(parts), {"damage": damage.to_dicts()})
+
+    def _otherwise(self) -> str:
+        """Say so where parts, which are held against the weeks before, come to something else."""
+        row, parts = self.found.impact.row(0, named=True), self.found.explanation.excess
+        if parts is None or abs(parts - row["excess"]) <= _SAME * max(abs(row["expected"]), Decimal(1)):
+            return ""
+        told, whole = (money(one, self._currency) for one in (parts, row["excess"]))
+        return f" They are held against the mean of the weeks before, which makes {told} instead of {whole}."
 
     def provenance(self) -> Section:
         """Name inputs, versions and parameters that reproduce this page."""

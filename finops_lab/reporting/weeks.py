@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from finops_lab.lab import Lab, open_lab
 from finops_lab.money import MONEY
 from finops_lab.reporting.dashboards.anomalous import days_words
 from finops_lab.reporting.executing import ReportFiles, Run, run_notebook
-from finops_lab.reporting.section import Section, exact, money, prose
+from finops_lab.reporting.section import Section, exact, money, plain, prose
 from finops_lab.tables import Table, money_table
 from finops_lab.telling import Told, alerts
 from finops_lab.watching import Watched, anomalies, spenders
@@ -51,7 +51,9 @@ class Weekly:
 
     def _repr_html_(self) -> str:
         note = f"  \n{self.lab.config.lab.note}" if self.lab.config.lab.note else ""
-        return prose(f"**{self.lab.name}** · {self.first} to {self.last} · effective cost of use{note}")
+        return prose(
+            f"**{plain(self.lab.name)}** · {self.first} to {self.last} · effective cost of use{note}"
+        )
 
     @property
     def first(self) -> date:
@@ -166,6 +168,8 @@ def weekly(lab: str | Lab = "", last: str | date = "", top: int = 10) -> Weekly:
     if top < 1:
         raise InputError(f"top {top}: how many are shown", hint="1 at the least")
     day = _last(opened, last)
+    if not date.min + timedelta(days=2 * _DAYS) < day < date.max:
+        raise InputError(f"no charges in the week up to {day}", hint="choose another last day")
     whole = anomalies(opened, until=day, at=day + timedelta(days=1))
     if whole.days.filter(pl.col("day") > day - timedelta(days=_DAYS), pl.col("amount") != 0).is_empty():
         raise InputError(f"no charges in the week up to {day}", hint="choose another last day")
@@ -204,7 +208,7 @@ def run_weekly(lab: Lab, last: str, out: Path, *, top: int = 10, progress: bool 
 
 def _last(lab: Lab, last: str | date) -> date:
     if isinstance(last, date):
-        return last
+        return last.date() if isinstance(last, datetime) else last
     if not last:
         newest = lab.costs().select(pl.col("ChargePeriodStart").max()).collect().item()
         if newest is None:

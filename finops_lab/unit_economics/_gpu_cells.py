@@ -24,6 +24,7 @@ GPU = ("gpu_uuid", "util_kind")
 _SLOTS = 120
 _BLOCK = 2**15  # rows whose numbers stay in the cache of a core
 _CELLS, _SEEN = 2**20, 2**26  # so many are no matter; more must be worth it
+_SPARSE = 8  # cells of a row: with more of them, looking groups up takes less
 _EXACT = 2**53
 
 
@@ -53,6 +54,9 @@ def in_cells(rows: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame | None:
     if groups * hours > max(_CELLS, rows.height):
         who = np.searchsorted(np.unique(who), who)
         groups = int(who.max()) + 1
+        # A sample of another century would ask for more memory than there is.
+        if groups * hours > max(_CELLS, _SPARSE * rows.height):
+            return None
     found = _added(rows, since, who, groups, hours)
     if found is None or _twice(gpu, since, hours):
         return None

@@ -33,6 +33,8 @@ _READ: _Schema = {
     "allocated": pl.Boolean,
     "rate_usd_per_gpu_hour": MONEY,
 }
+# Of one sample: more would not fit into 64 bits of microseconds.
+_LONGEST_S = 9e12
 _KEYS = tuple(name for name, dtype in GPU_DAYS.items() if dtype == pl.String)
 
 
@@ -176,11 +178,13 @@ def hours(samples: pl.LazyFrame, by: Sequence[str] = ()) -> pl.DataFrame:
 
 
 def _read(samples: pl.LazyFrame) -> pl.LazyFrame:
+    samples = samples.lazy()
     known = samples.collect_schema()
     if missing := [name for name in (*_NEEDED, "gpu_uuid") if name not in known]:
         raise InputError(f"GPU samples need the columns {', '.join(missing)}")
     return samples.select(
-        pl.col(name) if name in known else pl.lit(None, dtype).alias(name) for name, dtype in _READ.items()
+        (pl.col(name) if name in known else pl.lit(None).alias(name)).cast(dtype)
+        for name, dtype in _READ.items()
     )
 
 
@@ -190,6 +194,7 @@ def _hourly(samples: pl.LazyFrame, keys: Sequence[str]) -> pl.DataFrame:
     rows = _read(samples).select(*dict.fromkeys([*_NEEDED, *keys])).collect(engine="in-memory")
     found = in_cells(rows, keys)
     if found is None:
+        _check(rows)
         hour, alike = pl.col("ts").to_physical() // HOUR, pl.len().over("gpu_uuid", "util_kind", "ts")
         found = (
             rows.lazy()
@@ -204,6 +209,19 @@ def _hourly(samples: pl.LazyFrame, keys: Sequence[str]) -> pl.DataFrame:
         .dt.replace_time_zone("UTC")
     )
     return found.select(hour.alias("hour"), *keys, "rows", "sampled", "busy")
+
+
+def _check(rows: pl.DataFrame) -> None:
+    """Refuse what is no time: NaN is not null, and no interval is endless."""
+    busy = pl.col("util").abs() * pl.max_horizontal(1.0, pl.col("interval_s").abs())
+    for name, size in (("interval_s", pl.col("interval_s").abs()), ("util", busy)):
+        wrong = rows.filter(~(size <= _LONGEST_S))
+        if wrong.height:
+            one = wrong.row(0, named=True)
+            raise InputError(
+                f"a sample of GPU {one['gpu_uuid']} at {one['ts']} has the {name} {one[name]}",
+                hint="what was not measured is null; util is 0 to 1, and interval_s are seconds",
+            )
 
 
 def _times(alike: pl.Expr) -> dict[str, pl.Expr]:

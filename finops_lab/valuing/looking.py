@@ -97,7 +97,7 @@ def burn_rates(lab: Lab, at: datetime, *, windows: Sequence[burn.BurnWindow] = b
     InputError
         When `at` has no time zone.
     """
-    if at.tzinfo is None:
+    if not isinstance(at, datetime) or at.tzinfo is None:
         raise InputError(f"the moment {at} has no time zone", hint="write datetime(..., tzinfo=UTC)")
     slos = lab.slos().filter(pl.col("objective").is_in(BY_CALL))
     longest = timedelta(seconds=max((window.long_s for window in windows), default=0))

@@ -52,6 +52,8 @@ def happened(found: Watched, first: date, last: date, *, team: str | None = None
         )
     )
     whose = [pl.col("team") == team] if team is not None else []
+    gpus = pl.col("gpu_count").cast(pl.Float64)
+    whole = gpus.cast(pl.Int64).cast(pl.String)
     jobs = (
         found.lab.table("training_jobs")
         .filter(pl.col("ts_start") >= begin, pl.col("ts_start") < end, *whose)
@@ -59,10 +61,13 @@ def happened(found: Watched, first: date, last: date, *, team: str | None = None
             pl.col("ts_start").alias("ts"),
             pl.lit("job").alias("kind"),
             pl.format(
-                "{}, attempt {} on {} GPUs, {}",
-                "job_id",
+                "{}, attempt {}{}, {}",
+                pl.col("job_id").fill_null("unnamed"),
                 pl.col("attempt").fill_null(1),
-                pl.col("gpu_count").fill_null(0).cast(pl.Int64),
+                # How many are not known is not said; a slice of one is no whole one.
+                pl.format(
+                    " on {} GPUs", pl.when(gpus == gpus.floor()).then(whole).otherwise(gpus.cast(pl.String))
+                ).fill_null(""),
                 pl.col("state").cast(pl.String).fill_null("running"),
             ).alias("what"),
         )
@@ -92,7 +97,8 @@ def telemetry_days(lab: Lab, first: date, last: date) -> pl.DataFrame:
     ``calls_failed``, each on days that it is known of.
     """
     within = pl.col("day").is_between(first, last)
-    hours = (pl.col("gpu_count") * pl.col("wall_s") / 3600).sum()
+    each = pl.col("gpu_count") * pl.col("wall_s") / 3600
+    hours = pl.when(each.count() > 0).then(each.sum())
     jobs = lab.table("training_jobs").group_by(pl.col("ts_start").dt.date().alias("day")).agg(value=hours)
     calls = (
         measuring.request_days(lab)
@@ -107,7 +113,7 @@ def telemetry_days(lab: Lab, first: date, last: date) -> pl.DataFrame:
         calls.select("day", pl.lit("calls").alias("metric"), value="calls"),
         calls.select("day", pl.lit("calls_failed").alias("metric"), value="failed"),
     ]
-    return pl.concat(parts).filter(within).sort("metric", "day").collect()
+    return pl.concat(parts).filter(within, pl.col("value").is_not_null()).sort("metric", "day").collect()
 
 
 def most_gpus(lab: Lab, first: date, last: date) -> float | None:

@@ -16,7 +16,7 @@ from finops_lab import bookkeeping
 from finops_lab.anomalies.event import SCOPES, event_id
 from finops_lab.anomalies.explain import Explanation
 from finops_lab.anomalies.panel import Floats
-from finops_lab.errors import InputError
+from finops_lab.errors import InputError, plural
 from finops_lab.lab import Lab
 from finops_lab.money import MONEY, exact_sum, format_money
 from finops_lab.unit_economics.activity import activity
@@ -35,6 +35,7 @@ IMPACT: dict[str, pl.DataType | type[pl.DataType]] = {
     "excess_high": pl.Float64,
     "BillingCurrency": pl.String,
     "spans": pl.Int64,
+    "days_unknown": pl.Int64,
 }
 _SCALE = Decimal("0.000001")
 _BOUNDS = (0.05, 0.95)
@@ -43,6 +44,7 @@ _LOOKED_BACK = 182
 _BEFORE, _AFTER = timedelta(days=28), timedelta(days=7)
 _DEPLOYS = timedelta(days=2)
 _WEEKS = 4
+_NAMED = 10  # of what could have been meant
 _DAMAGE = ("team", "model", "feature", "service", "account", "resource")
 
 
@@ -53,13 +55,14 @@ class Incident:
     Attributes
     ----------
     scope : str
-        Whose spend, such as ``team research``.
+        Whose spend, such as ``team research``; with its currency where the lab has several.
     first, last : datetime.date
         Its days, both included.
     impact : polars.DataFrame
         One row of `IMPACT`. ``expected`` is what spend would have come to from what was known the day
         before; ``low`` and ``high`` enclose 90 % of earlier spans as long that were told in the same way, and
-        null where fewer than 20 are known. ``excess`` is actual less expected.
+        null where fewer than 20 are known. ``excess`` is actual less expected. ``days_unknown`` are days
+        of it that no export tells of: they are in neither.
     days : polars.DataFrame
         ``day, amount, expected, low, high, inside``: from four weeks before to a week after;
         ``expected`` of days inside is what was told on the day before the first.
@@ -94,10 +97,15 @@ class Incident:
     def sentence(self) -> str:
         """The cost of it, with its interval."""
         row = self.impact.row(0, named=True)
-        said = f"cost {_money(row['excess'], row)} more than the {_money(row['expected'], row)} expected"
+        less = row["excess"] < 0
+        by = f"{_money(abs(row['excess']), row)} {'less' if less else 'more'}"
+        said = f"cost {by} than the {_money(row['expected'], row)} expected"
+        if row["days_unknown"]:
+            said += f" without {plural(row['days_unknown'], 'day')} that no export tells of"
         if row["excess_low"] is None:
             return f"{said}; how sure that is, too few earlier days tell"
-        low, high = (_money(row[name], row) for name in ("excess_low", "excess_high"))
+        ends = (-row["excess_high"], -row["excess_low"]) if less else (row["excess_low"], row["excess_high"])
+        low, high = (_money(end, row) for end in ends)
         return f"{said}, {low} to {high} with a confidence of 90 %"
 
 
@@ -113,7 +121,8 @@ def incident(
     start, end : datetime.date or str
         First and last day, such as ``2026-10-12``.
     scope : str
-        Whose spend, such as ``team=research`` (or ``team:research``); everything when empty.
+        Whose spend, such as ``team=research`` (or ``team:research``); everything when empty. Of what is
+        paid in several currencies, the one with the largest amount is looked at.
     metric : str
         The cost column.
 
@@ -124,7 +133,8 @@ def incident(
     Raises
     ------
     InputError
-        A day that is none, a scope without charges, or days of which nothing was expected: too few came before.
+        A day that is none, a scope without charges, days of which nothing is known, or days of which nothing
+        was expected: too few came before, or most of them were paid back.
 
     Notes
     -----
@@ -143,6 +153,9 @@ def incident(
     dimension, value = _scope(scope)
     found = anomalies(lab, metric=metric)
     rows = _slice(found.days, dimension, value)
+    named = "everything" if value is None else f"{dimension} {value}"
+    if found.days["BillingCurrency"].n_unique() > 1:
+        named += f" in {rows['BillingCurrency'][0]}"  # what is paid in another currency is not in it
     impact, days = _impact(rows, first, last)
     event = _event(rows, impact, first, last)
     why = found.explain_row(event)
@@ -152,7 +165,7 @@ def incident(
     )
     told = happened(found, first - _DEPLOYS, last, team=value if dimension == "team" else None)
     return Incident(
-        "everything" if value is None else f"{dimension} {value}",
+        named,
         first,
         last,
         impact,
@@ -167,10 +180,15 @@ def incident(
 
 def _slice(days: pl.DataFrame, dimension: str, value: str | None) -> pl.DataFrame:
     rows = days.filter(pl.col("dimension") == dimension, pl.col("value").eq_missing(pl.lit(value, pl.String)))
+    if days.is_empty():
+        raise InputError("the lab has no charges to look at")
     if rows.is_empty():
-        known = days["dimension"].unique().sort().to_list()
+        names = days.filter(pl.col("dimension") == dimension)["value"].drop_nulls().unique().sort()
+        known = days["dimension"].unique().sort() if names.is_empty() else names
+        more = f" and {known.len() - _NAMED} more" if known.len() > _NAMED else ""
         raise InputError(
-            f"nothing is known of {dimension} {value or ''}".rstrip(), hint=f"known are: {', '.join(known)}"
+            f"nothing is known of {dimension} {value or ''}".rstrip(),
+            hint=f"known are: {', '.join(known.head(_NAMED))}{more}",
         )
     # Paid in several currencies: the one of the most money.
     most = rows.group_by("BillingCurrency").agg(pl.col("actual").sum()).sort("actual", "BillingCurrency")
@@ -200,6 +218,17 @@ def _impact(rows: pl.DataFrame, first: date, last: date) -> tuple[pl.DataFrame, 
         raise InputError(
             f"nothing was expected of these days by {first}", hint="too few days with charges before"
         )
+    known = rows["amount"].is_not_null().to_numpy()
+    if not known[begin : begin + size].any():
+        raise InputError(
+            f"nothing is known of the charges from {first} to {last}", hint="no export tells of these days"
+        )
+    earlier = rows["amount"][max(begin - _BEFORE.days, 0) : begin].drop_nulls()
+    if earlier.len() and (earlier < 0).sum() * 2 > earlier.len():
+        raise InputError(
+            f"most days before {first} came to less than nothing: what is paid back is not foretold",
+            hint="choose a scope without refunds",
+        )
     shares = [
         actual[at : at + size].sum() / told(at).sum()
         for at in range(max(begin - _LOOKED_BACK, 0), begin - size + 1)
@@ -207,7 +236,8 @@ def _impact(rows: pl.DataFrame, first: date, last: date) -> tuple[pl.DataFrame, 
     ]
     shares = [share for share in shares if np.isfinite(share)]
     low = high = None
-    total = float(inside.sum())
+    # A day that no export tells of is no saving.
+    total = float(inside[known[begin : begin + size]].sum())
     if len(shares) >= _SPANS:
         low, high = (float(total * np.quantile(shares, bound)) for bound in _BOUNDS)
     spent = exact_sum(rows["amount"][begin : begin + size].drop_nulls().to_list())
@@ -222,6 +252,7 @@ def _impact(rows: pl.DataFrame, first: date, last: date) -> tuple[pl.DataFrame, 
         "excess_high": None if low is None else float(spent) - low,
         "BillingCurrency": rows["BillingCurrency"][0],
         "spans": len(shares),
+        "days_unknown": size - int(known[begin : begin + size].sum()),
     }
     ratio = (1.0, 1.0) if low is None or high is None else (low / total, high / total)
     within = pl.col("day").is_between(first, last)
@@ -275,7 +306,7 @@ def _checklist(
     now, before = (
         most_gpus(lab, a, b) for a, b in ((first, last), (first - _BEFORE, first - timedelta(days=1)))
     )
-    gpus = "no job was known" if now is None else f"jobs held {now:g} GPUs at once at most"
+    gpus = "of no job are the GPUs known" if now is None else f"jobs held {now:g} GPUs at once at most"
     gpus += f", {before:g} in the four weeks before" if now is not None and before is not None else ""
     rows = [
         ("Training or inference?", _activities(lab, event, first, last)),
@@ -345,7 +376,7 @@ def _scope(text: str) -> tuple[str, str | None]:
 
 def _day(text: date | str, name: str) -> date:
     if isinstance(text, date):
-        return text
+        return text.date() if isinstance(text, datetime) else text
     try:
         return date.fromisoformat(text)
     except ValueError:
@@ -354,5 +385,6 @@ def _day(text: date | str, name: str) -> date:
 
 def _money(amount: Decimal | float, of: Mapping[str, Any], *, sign: bool = False) -> str:
     exact = amount if isinstance(amount, Decimal) else Decimal(f"{amount:.2f}")
-    written = format_money(exact, of["BillingCurrency"], decimals=0)
-    return f"+{written}" if sign and exact > 0 else written
+    whole = exact.quantize(Decimal(1)) + 0  # of what is nearly nothing, no side is told
+    written = format_money(whole, of["BillingCurrency"], decimals=0)
+    return f"+{written}" if sign and whole > 0 else written

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 import polars as pl
@@ -118,4 +118,6 @@ def closed_before(lab: Lab, at: datetime | date | None) -> date | None:
     """Return the first day that is not closed; None where nobody says."""
     if at is None:
         return lab.as_of
-    return at.date() if isinstance(at, datetime) else at
+    if isinstance(at, datetime):
+        return (at.astimezone(UTC) if at.tzinfo else at).date()
+    return at

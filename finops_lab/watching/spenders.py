@@ -30,8 +30,9 @@ def spenders(found: Watched, last: date, *, days: int = 7, most: int = 10) -> pl
     -------
     polars.DataFrame
         ``dimension, value, BillingCurrency, amount, before, change`` (Decimal(38, 18)) and
-        ``expected`` (Float64, at the level that was expected of the first day; null where a day has no
-        expectation): the most amount of each dimension first.
+        ``expected`` (Float64, at the level that was expected of the first day): the most amount of each
+        dimension first. ``before`` and ``change`` are null where an earlier day is not known,
+        ``expected`` where a day has no expectation, no export, or was paid back a week before.
     """
     begin = last - timedelta(days=days - 1)
     day = pl.col("day")
@@ -43,10 +44,14 @@ def spenders(found: Watched, last: date, *, days: int = 7, most: int = 10) -> pl
     # At the level of the first day: what a week has become by its end is no expectation of it.
     level = pl.col("level")
     expected = (pl.col("expected") * (level.filter(now).first() - level).exp()).filter(now)
+    paid, earlier = (pl.col("amount").filter(one) for one in (now, before))
+    paid_back = (earlier < 0).sum()  # of what is paid back, nothing is foretold
     sums = found.days.group_by(keys, maintain_order=True).agg(
         pl.col("amount").filter(now).sum().cast(MONEY),
-        pl.col("amount").filter(before).sum().cast(MONEY).alias("before"),
-        pl.when(expected.null_count() == 0, expected.len() == days).then(expected.sum()).alias("expected"),
+        pl.when(earlier.count() == days).then(earlier.sum().cast(MONEY)).alias("before"),
+        pl.when(expected.null_count() == 0, expected.len() == days, paid.count() == days, paid_back == 0)
+        .then(expected.sum())
+        .alias("expected"),
     )
     return (
         sums.filter(pl.col("amount") != 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property
 from typing import Any
 
@@ -130,7 +130,7 @@ class Watched:
             return explain(row, None, **beside)
         begin = (row["first"] - timedelta(weeks=_WEEKS)).date()
         end = row["last"].date()
-        rows = self._bills.filter(
+        rows = self._bills_from(begin).filter(
             pl.col("ChargePeriodStart").dt.date().is_between(begin, end),
             pl.col("BillingCurrency") == row["BillingCurrency"],
         )
@@ -149,11 +149,21 @@ class Watched:
         except FinopsError:
             return explain(row, None, **beside)  # such as first charges: nothing before to hold it against
 
-    @cached_property
-    def _bills(self) -> pl.DataFrame:
+    def _bills_from(self, begin: date) -> pl.DataFrame:
+        """Return bill rows of a day and later ones; those of events are read once."""
         first = self.events["first"].min()
-        begin = first - timedelta(weeks=_WEEKS) if isinstance(first, datetime) else datetime.min
-        rows = self.lab.costs().filter(pl.col("ChargePeriodStart") >= begin)
+        kept = (first - timedelta(weeks=_WEEKS)).date() if isinstance(first, datetime) else None
+        # What is no event of the lab may lie before all of them, or there are none.
+        return self._bills(begin) if kept is None or begin < kept else self._bills_of_events
+
+    @cached_property
+    def _bills_of_events(self) -> pl.DataFrame:
+        first = self.events["first"].min()
+        assert isinstance(first, datetime)
+        return self._bills((first - timedelta(weeks=_WEEKS)).date())
+
+    def _bills(self, begin: date) -> pl.DataFrame:
+        rows = self.lab.costs().filter(pl.col("ChargePeriodStart") >= datetime.combine(begin, time(), UTC))
         return assign(rows, bookkeeping.policy(self.lab).dimensions).collect()
 
     @cached_property
