@@ -219,7 +219,11 @@ def test_tokens_gpu_hours_and_training_are_watched_by_the_hour(tmp_path: Path) -
         for job in range(n % 4 == 2 if usual else 12):
             ends = f"{at + timedelta(hours=1):%Y-%m-%dT%H}"
             jobs.append(f"j{n}-{job},eval,completed,m,research,{stamp}:00:00Z,{ends}:00:00Z,1,2.50")
-        samples += [f"{stamp}:00:00Z,3600,g{gpu},H100,p,gpu_util,0.5" for gpu in range(4 if usual else 24)]
+        # Each second machine tells another kind alone, the others two kinds half an hour apart.
+        for gpu in range(4 if usual else 24):
+            kind = "duty_cycle" if gpu % 2 else "gpu_util"
+            samples.append(f"{stamp}:00:00Z,3600,g{gpu},H100,p,{kind},0.5")
+            samples += [] if gpu % 2 else [f"{stamp}:30:00Z,3600,g{gpu},H100,p,sm_active,0.4"]
     write_lab(
         tmp_path,
         {
@@ -247,6 +251,7 @@ def test_tokens_gpu_hours_and_training_are_watched_by_the_hour(tmp_path: Path) -
         "training_gpu_hours": {"total", "team", "model", "kind"},
         "training_usd": {"total", "team", "model", "kind"},
     }
+    assert hourly.filter(metric="gpu_hours", dimension="total")["actual"].to_list() == [24.0]
     # Dollars of the jobs are those of their GPU-hours: one thing happened, with its money.
     dollars = hourly.filter(metric="training_usd", dimension="total").row(0, named=True)
     assert dollars["excess_amount"] == pytest.approx(Decimal("27.50"), abs=1)

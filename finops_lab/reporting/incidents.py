@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
+from hashlib import sha256
 from pathlib import Path
 
 import polars as pl
@@ -271,12 +273,25 @@ def run_postmortem(
         When a cell fails; the failed notebook is kept beside the reports.
     """
     found = incident(lab, start, end, scope)
-    words = "".join(c if c.isalnum() else "-" for c in (scope or "total").lower())
-    name = f"postmortem-{found.first}-{words.strip('-')}"
+    name = f"postmortem-{found.first}-{_slug(scope or 'total')}"
     title = f"Post-mortem of {found.scope}, {found.first} to {found.last}: {lab.name}"
     asked = {"start": f"{found.first}", "end": f"{found.last}", "scope": scope}
     run = Run("postmortem.ipynb", name, title, "post-mortem", asked)
     return run_notebook(lab, run, out / f"{found.first:%Y-%m}", progress=progress)
+
+
+def _slug(scope: str) -> str:
+    """Write a scope as part of a file name; where signs are lost, a digest keeps like ones apart.
+
+    Examples
+    --------
+    >>> _slug("team=research"), _slug("team:a b") == _slug("team:a-b")
+    ('team-research', False)
+    """
+    plainly = re.sub("[=:]", "-", scope, count=1).lower()
+    words = "".join(c if c.isalnum() or c in "-_." else "-" for c in plainly)
+    lost = words != re.sub("[=:]", "-", scope, count=1)
+    return words + (f"-{sha256(scope.encode()).hexdigest()[:6]}" if lost else "")
 
 
 def _amount(statistic: float | None) -> Decimal | None:

@@ -31,7 +31,8 @@ BUDGETS = {"hour of week": 0.1, "cusum of ratio": 0.5 / 12}
 _TABLES = (*MOMENTS, "gpu_samples")
 # Reported money is tokens times prices: it would say the same once more.
 _HOURLY = ("requests", "tokens", "error_rate", "retry_share", "p95_ms")
-_BUSY = "gpu_util"  # kinds of utilization sample the same time of a GPU
+# Kinds of utilization sample the same time of a GPU: one of them counts, this one where there is a choice.
+_BUSY = "gpu_util"
 _NARROW = ("total", "team", "kind", "pool", "model", "feature")
 _PART = (0.75, 1.33)  # of a broader event's excess that makes a narrower one its root
 _FOLLOWS = {"tokens": "requests", "training_usd": "training_gpu_hours"}
@@ -131,7 +132,7 @@ def _hours(lab: Lab, until: datetime, budget: float) -> pl.DataFrame:
         return job_series(read("training_jobs", "ts_start"), now=until, grain="hour", by=by)
 
     def gpus() -> Series:
-        return gpu_series(read("gpu_samples", "ts").filter(pl.col("util_kind") == _BUSY), grain="hour")
+        return gpu_series(_one_kind(read("gpu_samples", "ts")), grain="hour")
 
     found = []
     for series in (calls, jobs, gpus):
@@ -139,6 +140,12 @@ def _hours(lab: Lab, until: datetime, budget: float) -> pl.DataFrame:
             known = series().without(lab.config.anomalies.holidays)
             found.append(hourly_events(score_series(known, false_alarms_per_month=budget)))
     return pl.concat([_as_parts(one) for one in found]) if found else pl.DataFrame(schema=EVENTS)
+
+
+def _one_kind(samples: pl.LazyFrame) -> pl.LazyFrame:
+    """Keep one kind of utilization of each GPU: machines without `_BUSY` (TPUs) are busy, too."""
+    kind = pl.when(pl.col("util_kind") == _BUSY).then(pl.lit("")).otherwise("util_kind")
+    return samples.filter(kind == kind.min().over("gpu_uuid"))
 
 
 def _as_parts(events: pl.DataFrame) -> pl.DataFrame:
