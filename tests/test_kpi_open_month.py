@@ -255,6 +255,19 @@ def test_a_bill_by_the_month_lends_no_days(tmp_path: Path) -> None:
     assert "there is no month before to compare to" in month.headline().finding
 
 
+def test_a_month_billed_on_its_fifth_like_all_others_is_no_month_that_runs(tmp_path: Path) -> None:
+    from finops_lab.reporting.monthly import review
+
+    def known(*last: date) -> int | None:
+        bills = [bill(day, 10) for day in (date(2026, 8, 5), date(2026, 9, 5), *last)]
+        place = write_lab(tmp_path / f"lab-{last[-1]}", {"bill.csv": bills}, TOML)
+        return review(fl.open_lab(place, progress=False), "2026-10").days.known
+
+    assert known(date(2026, 10, 5)) is None
+    # A day earlier than the months before: the rest may come. A day later: that is no such bill.
+    assert (known(date(2026, 10, 4)), known(date(2026, 10, 5), date(2026, 10, 6))) == (4, 6)
+
+
 def test_revenue_of_days_that_are_not_over_is_left_out(tmp_path: Path) -> None:
     """310 USD for October, ten days of it: 100 USD of revenue against 120 of cost."""
     value = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -24,6 +25,8 @@ from finops_lab.ingestion.staging import rejected_file, stage, without
 from finops_lab.ingestion.summary import Done, IngestSummary, Progress, Replaced, Work, summarise
 
 __all__ = ["FETCHED", "IngestSummary", "ingest"]
+
+_PATIENCE_S = 10.0  # another ingest is waited for
 
 # Copies of what `[[sources]]` names lie here, below the lake.
 FETCHED = "fetched"
@@ -272,7 +275,10 @@ def _remove(run: _Run, table: str, entries: Sequence[FileEntry]) -> None:
 
 @contextmanager
 def _only_one(folder: Path) -> Iterator[None]:
-    """Hold the lake's lock: two ingests of one lab must not run at once."""
+    """Hold the lake's lock: two ingests of one lab must not run at once.
+
+    Somebody who opens the lab in two notebooks waits for a moment; an ingest that takes its time is told.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         stream = (folder / ".lock").open("w")
@@ -282,10 +288,15 @@ def _only_one(folder: Path) -> Iterator[None]:
         if os.name == "posix":
             import fcntl
 
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise InputError(
-                    "another ingest of this lab is running", file=folder, hint="wait until it is done"
-                ) from None
+            late = time.monotonic() + _PATIENCE_S
+            while True:
+                try:
+                    fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > late:
+                        raise InputError(
+                            "another ingest of this lab is running", file=folder, hint="wait until it is done"
+                        ) from None
+                    time.sleep(0.05)
         yield

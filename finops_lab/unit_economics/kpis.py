@@ -108,7 +108,8 @@ class Kpis:
         """
         found = self.figures.filter(pl.col("month") == self.month, pl.col("dimension") == dimension)
         if found.is_empty():
-            known = self.figures["dimension"].drop_nulls().unique().sort().to_list()
+            now = self.figures.filter(pl.col("month") == self.month)
+            known = now["dimension"].drop_nulls().unique().sort().to_list() or ["none in this month"]
             raise InputError(f"no KPI is told by {dimension!r}", hint=f"dimensions: {', '.join(known)}")
         if kpi is not None:
             found = found.filter(pl.col("kpi") == kpi)

@@ -21,6 +21,8 @@ from finops_lab.unit_economics.activity import currency_of
 
 __all__ = ["Frames"]
 
+_SHORTEST = 28  # days: a month of bills that come by the day reaches it
+
 
 @dataclass(frozen=True)
 class Frames:
@@ -122,10 +124,22 @@ class Frames:
 
     @property
     def _by_month(self) -> bool:
-        """Whether bills alone tell of the last month, all on its first day: they are no daily bills."""
+        """Whether bills alone tell of the last month, and stop where those of months before it do.
+
+        A bill with all charges on the first, or on the fifth of every month, is no daily bill that has
+        come so far.
+        """
+        if not all((days < self.last).all() for days in (self.called["day"], self.gpu_days["day"])):
+            return False
         day = self.entries.filter(pl.col("x_ChargeMonth") == format_month(self.last))["x_ChargeDate"]
-        counted = (self.called["day"], self.gpu_days["day"])
-        return set(day) == {self.last} and all((days < self.last).all() for days in counted)
+        if set(day) == {self.last}:
+            return True
+        before = pl.col("x_ChargeDate").filter(pl.col("x_ChargeMonth") < format_month(self.last))
+        with suppress(NoDataError):
+            latest = bookkeeping.scan(self.lab).select(before.dt.day().max()).collect().item()
+            reached = day.dt.day().max()
+            return isinstance(reached, int) and latest == reached < _SHORTEST
+        return False
 
     @cached_property
     def entries(self) -> pl.DataFrame:

@@ -140,7 +140,8 @@ def _missing(review: Review, found: Kpis) -> Table | None:
 
 
 def _figures(found: Kpis, dimension: str) -> pl.DataFrame:
-    if dimension not in set(found.figures["dimension"].drop_nulls()):
+    now = found.figures.filter(pl.col("month") == found.month)
+    if dimension not in set(now["dimension"].drop_nulls()):
         return found.figures.clear()
     return found.by(dimension).filter(pl.col("kpi").is_in(_SHOWN))
 
