@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import calendar as _calendar
 import re
-from datetime import date
+from datetime import UTC, date, datetime, time
 
 from finops_lab.errors import InputError
 
@@ -21,6 +21,8 @@ __all__ = [
     "month_name",
     "months_between",
     "months_from",
+    "parse_day",
+    "parse_moment",
     "parse_month",
 ]
 
@@ -52,6 +54,66 @@ def parse_month(text: object) -> date:
     if not isinstance(text, str) or not re.fullmatch(r"(19|2[0-9])[0-9]{2}-(0[1-9]|1[0-2])", text):
         raise InputError(f"month must be written like 2026-10, not {text!r}")
     return date(int(text[:4]), int(text[5:]), 1)
+
+
+def parse_day(day: str | date, name: str) -> date:
+    """Read a day written ``YYYY-MM-DD``; a moment is on its day.
+
+    Parameters
+    ----------
+    day : str or datetime.date
+        The day as typed, or one that needs no reading.
+    name : str
+        What the error calls it.
+
+    Raises
+    ------
+    InputError
+        When the text is no day.
+
+    Examples
+    --------
+    >>> parse_day("2026-10-05", "since"), parse_day(datetime(2026, 10, 5, 9), "since")
+    (datetime.date(2026, 10, 5), datetime.date(2026, 10, 5))
+    """
+    if isinstance(day, date):
+        return day.date() if isinstance(day, datetime) else day
+    try:
+        return date.fromisoformat(day)
+    except ValueError:
+        raise InputError(f"{name} must be written like 2026-10-05, not {day!r}") from None
+
+
+def parse_moment(moment: str | date, name: str) -> datetime:
+    """Read a moment in UTC; a day is its midnight, and without a zone it is in UTC.
+
+    Parameters
+    ----------
+    moment : str or datetime.date
+        As typed, such as ``2026-10-17`` or ``2026-10-17T08:00``, or one that needs no reading.
+    name : str
+        What the error calls it.
+
+    Raises
+    ------
+    InputError
+        When the text is no moment.
+
+    Examples
+    --------
+    >>> parse_moment("2026-10-17T08:00+02:00", "at").isoformat(), parse_moment(date(2026, 10, 17), "at").hour
+    ('2026-10-17T06:00:00+00:00', 0)
+    """
+    if isinstance(moment, str):
+        try:
+            moment = datetime.fromisoformat(moment)
+        except ValueError:
+            raise InputError(
+                f"{name} must be written like 2026-10-17 or 2026-10-17T08:00, not {moment!r}"
+            ) from None
+    if not isinstance(moment, datetime):
+        moment = datetime.combine(moment, time())
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def format_month(month: date) -> str:

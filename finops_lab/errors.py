@@ -77,10 +77,13 @@ def plural(count: int, noun: str) -> str:
 
     Examples
     --------
-    >>> plural(1, "month"), plural(1200, "row")
-    ('1 month', '1,200 rows')
+    >>> plural(1, "month"), plural(1200, "row"), plural(2, "anomaly"), plural(2, "day")
+    ('1 month', '1,200 rows', '2 anomalies', '2 days')
     """
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+    if count == 1:
+        return f"{count:,} {noun}"
+    several = f"{noun[:-1]}ie" if noun.endswith("y") and noun[-2:-1] not in "aeou" else noun
+    return f"{count:,} {several}s"
 
 
 class InputError(FinopsError):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
+from contextlib import suppress
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import BinaryIO
 
 import polars as pl
 
-__all__ = ["alive", "digest", "form_of", "in_form", "partition_values"]
+__all__ = ["alive", "digest", "form_of", "in_form", "only", "partition_values", "put"]
 
 _MARK = b"PAR1"
 _SAYS_SCHEMA = b"ARROW:schema"
@@ -45,6 +46,27 @@ def alive(process: str) -> bool:
     except (OSError, ValueError):
         return False
     return True
+
+
+def put(frame: pl.DataFrame, place: Path) -> None:
+    """Write beside and move into place, so that nothing half-written is ever read.
+
+    What is kept only saves work: where it cannot be written, the next run works it out again.
+    """
+    with suppress(OSError):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        beside = place.with_name(f".{place.name}.{os.getpid()}")
+        frame.write_parquet(beside, compression="lz4")
+        beside.replace(place)
+
+
+def only(folder: Path, wanted: Set[str]) -> None:
+    """Remove what is kept in a folder under other names, and what a crash left; others may be writing."""
+    for place in folder.iterdir() if folder.is_dir() else ():
+        writing = place.name.startswith(".") and alive(place.name.rpartition(".")[2])
+        if place.name not in wanted and not writing:
+            with suppress(OSError):
+                place.unlink()
 
 
 def form_of(schema: Mapping[str, pl.DataType | type[pl.DataType]]) -> bytes:

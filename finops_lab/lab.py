@@ -15,7 +15,7 @@ import polars as pl
 
 from finops_lab import config as _config
 from finops_lab import contracts
-from finops_lab.calendar import format_month, months_from
+from finops_lab.calendar import format_month, months_from, parse_day
 from finops_lab.config import Config, Coverage
 from finops_lab.errors import InputError
 from finops_lab.ingestion import lake, quarantine
@@ -89,7 +89,7 @@ class Lab:
 
         Parameters and errors are those of `table`.
         """
-        as_of = _day(as_of) if as_of is not None else self.as_of
+        as_of = parse_day(as_of, "as_of") if as_of is not None else self.as_of
         made = {"budgets": self.budgets, "slos": self.slos, "pools": self.pools}
         if name in made:
             return made[name]().lazy()
@@ -110,7 +110,7 @@ class Lab:
 
         By `as_of`, or the date the lab was opened with: what came later makes no plan act.
         """
-        when = _day(as_of) if as_of is not None else self.as_of
+        when = parse_day(as_of, "as_of") if as_of is not None else self.as_of
         plans = [plan for plan in self.config.coverage if plan.table == table]
         entries = lake.files(self.folder / "lake", table, when).values() if plans else ()
         return acting(plans, table, (entry.path for entry in entries if entry.rows_accepted))
@@ -231,7 +231,7 @@ def open_lab(
         When the folder is no lab, `finops.toml` is wrong, or a file cannot be read.
     """
     folder = _folder(path)
-    when = _day(as_of) if as_of is not None else None
+    when = parse_day(as_of, "as_of") if as_of is not None else None
     config = _config.load(folder)
     with _bar(progress) as report:
         fetch(
@@ -279,15 +279,6 @@ def _folder(path: str | Path | None) -> Path:
             "there is no such lab folder", file=folder, hint="`finops-lab sample --out DIR` writes an example"
         )
     return folder
-
-
-def _day(text: date | str) -> date:
-    if isinstance(text, date):
-        return text
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise InputError(f"as_of must be written like 2026-10-05, not {text!r}") from None
 
 
 def _midnight(day: date | None) -> datetime | None:

@@ -7,9 +7,7 @@ rules that spell owners. Calls are also kept added up by month, since figures ar
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import cached_property
@@ -25,7 +23,7 @@ from finops_lab.config import Dimensions
 from finops_lab.config.dimensions import with_accounts
 from finops_lab.contracts import DIMENSIONS
 from finops_lab.ingestion import lake
-from finops_lab.keeping import alive, digest, form_of, in_form, partition_values
+from finops_lab.keeping import digest, form_of, in_form, only, partition_values, put
 from finops_lab.lab import Lab
 from finops_lab.service_levels.events import BY_CALL, events
 from finops_lab.service_levels.kpi import BURNED
@@ -321,7 +319,7 @@ class _Shelf:
             found.append(kept)
         self._forget()
         if self.writes:
-            _only(self.folder / kind, wanted)
+            only(self.folder / kind, wanted)
         return _together(found, kind)
 
     @cached_property
@@ -339,17 +337,10 @@ class _Shelf:
         return found[kind]
 
     def _keep(self, frame: pl.DataFrame, place: Path, form: bytes) -> _Kept:
-        """Write beside and move into place, so that nothing half-written is ever read.
-
-        What is kept only saves work: where it cannot be written, the frame itself is returned.
-        """
+        """Keep a frame; where it cannot be written, the frame itself is returned."""
         if not self.writes:
             return frame
-        with suppress(OSError):
-            place.parent.mkdir(parents=True, exist_ok=True)
-            beside = place.with_name(f".{place.name}.{os.getpid()}")
-            frame.write_parquet(beside, compression="lz4")
-            beside.replace(place)
+        put(frame, place)
         return place if in_form(place, form) else frame
 
     def _forget(self) -> None:
@@ -357,16 +348,7 @@ class _Shelf:
         if self.writes:
             wanted = {f"{day}-{digest}.parquet" for day, digest in self.digests.items()}
             for kind in self.kinds:
-                _only(self.folder / kind, wanted)
-
-
-def _only(folder: Path, wanted: set[str]) -> None:
-    for place in folder.iterdir() if folder.is_dir() else ():
-        # Another run may be writing; what a crash left is removed.
-        writing = place.name.startswith(".") and alive(place.name.rpartition(".")[2])
-        if place.name not in wanted and not writing:
-            with suppress(OSError):
-                place.unlink()
+                only(self.folder / kind, wanted)
 
 
 def _together(parts: list[_Kept], kind: str) -> pl.LazyFrame:

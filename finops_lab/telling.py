@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 
 import polars as pl
 
 from finops_lab.alerting import alerts as routed
 from finops_lab.alerting import rules_of
-from finops_lab.calendar import months_from
+from finops_lab.calendar import months_from, parse_day, parse_moment
 from finops_lab.errors import InputError, NoDataError
 from finops_lab.lab import Lab
 from finops_lab.planning.budgets import in_force
@@ -70,8 +70,7 @@ def alerts(lab: Lab, since: date | str, *, at: datetime | date | str | None = No
     --------
     >>> fl.alerts(lab, "2026-10-01", at="2026-10-17")  # doctest: +SKIP
     """
-    begin = _read(since, "since") if isinstance(since, str) else since
-    first = begin.date() if isinstance(begin, datetime) else begin
+    first = parse_day(since, "since")
     moment = _moment(at, lab)
     if moment.date() < first:
         raise InputError(f"since {first} lies after {moment:%Y-%m-%d}, when it is looked")
@@ -110,17 +109,4 @@ def _moment(at: datetime | date | str | None, lab: Lab) -> datetime:
         if last is None:
             raise NoDataError("the lab has no charges to look at")
         at = last.date() + timedelta(days=1)
-    if isinstance(at, str):
-        at = _read(at, "at")
-    if not isinstance(at, datetime):
-        at = datetime.combine(at, time())
-    return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
-
-
-def _read(text: str, name: str) -> datetime:
-    try:
-        return datetime.fromisoformat(text)
-    except ValueError:
-        raise InputError(
-            f"{name} must be written like 2026-10-17 or 2026-10-17T08:00, not {text!r}"
-        ) from None
+    return parse_moment(at, "at")

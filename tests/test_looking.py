@@ -69,7 +69,10 @@ def test_burn_rates_at_a_moment(lab: fl.Lab) -> None:
 
 @pytest.mark.parametrize(
     ("first", "last", "says"),
-    [("2026-10", None, "'2026-10' is no day"), ("2026-10-02", "2026-10-01", "lies before the first")],
+    [
+        ("2026-10", None, "the first day must be written like 2026-10-05, not '2026-10'"),
+        ("2026-10-02", "2026-10-01", "lies before the first"),
+    ],
 )
 def test_days_that_are_none(lab: fl.Lab, first: str, last: str | None, says: str) -> None:
     with pytest.raises(InputError, match=says):

@@ -95,6 +95,8 @@ def test_the_post_mortem_tells_cost_owner_and_cause(ran: Ran) -> None:
     # The cost is told in millionths of a forecast, the parts of bill rows.
     assert len(set(sums.values())) == 1 and abs(sums["team"] - Decimal(row["excess"])) < Decimal("0.01")
     assert any(cause["kind"] == "job" for cause in found["causes"]["causes"])
+    assert "<strong>2 anomalies, 3 configuration changes, 6 deploys, 15 jobs</strong>" in page
+    assert f"GPU-hours of job {RETRAIN['job_id']} up" in page
     assert found["checklist"]["checklist"][0]["question"] == "Training or inference?"
     assert "Root cause" in page, "the lessons are there to be filled in"
     assert found["provenance"]["lab"] in page

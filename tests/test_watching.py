@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -64,6 +65,20 @@ def test_what_was_planted_in_the_sample_is_found_on_its_days_with_its_money(
     truth = float(planted["excess_effective_cost"])
     near = spent.filter((pl.col("excess_amount").cast(pl.Float64) / truth).is_between(0.75, 1.3))
     assert near.height
+
+
+def test_the_benchmark_of_planted_truths_finds_all_of_the_sample(
+    sample: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
+    bench = importlib.import_module("planted_truths")
+    told = bench.found(sample, TRUTH)
+    assert len(told) == len(PLANTED) + 4 and all(told.values()), told
+    # With nothing found nothing is counted as found, and days without alarms are counted.
+    none = Watched(sample.lab, sample.events.clear(), sample.days, sample.every.clear())
+    assert not any(bench.found(none, TRUTH).values())
+    onsets, months, modes, runaways = bench.false_alarms(none)
+    assert onsets > 0 and months > 500 and (modes, runaways) == (0, 0)
 
 
 def test_the_runaway_retrain_is_seen_in_telemetry_within_half_an_hour_and_named(sample: Watched) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from finops_lab.errors import InputError
+from finops_lab.calendar import parse_day
 
 __all__ = ["LabOption", "Metric", "app", "day", "spinner", "write_page"]
 
@@ -45,12 +45,7 @@ class Metric(StrEnum):
 
 def day(text: str | None) -> date:
     """Read ``--today``."""
-    if text is None:
-        return date.today()
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise InputError(f"--today must be written like 2026-11-05, not {text!r}") from None
+    return date.today() if text is None else parse_day(text, "--today")
 
 
 def spinner(text: str):  # type: ignore[no-untyped-def]

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from finops_lab.calendar import parse_day, parse_moment
 from finops_lab.cli._app import LabOption, app, spinner
 from finops_lab.errors import InputError
 
@@ -127,20 +128,11 @@ def alerts(
 
 
 def _moment(text: str | None) -> datetime:
-    if text is None:
-        return datetime.now(UTC)
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise InputError(f"--now must be written like 2026-10-17 or 2026-10-17T08:00, not {text!r}") from None
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return datetime.now(UTC) if text is None else parse_moment(text, "--now")
 
 
 def _day(text: str | None, name: str) -> date | None:
-    try:
-        return None if text is None else date.fromisoformat(text)
-    except ValueError:
-        raise InputError(f"{name} must be written like 2026-10-05, not {text!r}") from None
+    return None if text is None else parse_day(text, name)
 
 
 def register() -> None:

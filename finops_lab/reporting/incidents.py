@@ -25,6 +25,7 @@ __all__ = ["PostMortem", "postmortem", "run_postmortem"]
 
 _LEAST_SHARE = 0.01  # of the damage: smaller parts are told in one row
 _SAME = Decimal("0.001")  # of what was expected
+_KINDS = {"config": "configuration change"}
 _MOST = 60  # rows of what happened
 
 
@@ -105,7 +106,7 @@ class PostMortem:
             said = "**No deploy, job or telemetry is known** of these days."
             return Section("timeline", said, values={"missing": said})
         kinds = happened["kind"].value_counts().sort("kind").rows()
-        counted = ", ".join(plural(count, kind) for kind, count in kinds)
+        counted = ", ".join(plural(count, _KINDS.get(kind, kind)) for kind, count in kinds)
         said = f"**{counted or 'Nothing'}** from two days before to the end."
         parts: list[Table] = []
         if happened.height:
@@ -357,19 +358,13 @@ def _similar(similar: pl.DataFrame, currency: str) -> Table:
 
 def _shares(large: pl.DataFrame, rows: pl.DataFrame, currency: str) -> Table:
     name = str(rows["dimension"][0])
-    shown = large.select("value", "actual", "expected", "excess", "share")
+    named = pl.col("value").fill_null("none named")
+    shown = large.select(named, "actual", "expected", "excess", "share")
     rest = rows.join(large, on="value", how="anti", nulls_equal=True)
     if rest.height:
         sums = {c: exact_sum(rest[c].to_list()) for c in ("actual", "expected", "excess")}
-        label = f"{plural(rest.height, 'smaller part')}"
-        shown = pl.concat(
-            [
-                shown.with_columns(pl.col("value").fill_null("none named")),
-                pl.DataFrame([{"value": label, **sums, "share": rest["share"].sum()}], schema=shown.schema),
-            ]
-        )
-    else:
-        shown = shown.with_columns(pl.col("value").fill_null("none named"))
+        small = {"value": plural(rest.height, "smaller part"), **sums, "share": rest["share"].sum()}
+        shown = pl.concat([shown, pl.DataFrame([small], schema=shown.schema)])
     total = {c: exact_sum(rows[c].to_list()) for c in ("actual", "expected", "excess")}
     return money_table(
         shown,

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from functools import cached_property
 from pathlib import Path
 
 import polars as pl
 
+from finops_lab.calendar import parse_day
 from finops_lab.errors import InputError, plural
 from finops_lab.lab import Lab, open_lab
-from finops_lab.money import MONEY
 from finops_lab.reporting.dashboards.anomalous import days_words
 from finops_lab.reporting.executing import ReportFiles, Run, run_notebook
 from finops_lab.reporting.section import Section, exact, money, plain, prose
@@ -81,7 +81,7 @@ class Weekly:
         found = shown["BillingCurrency"].drop_nulls().unique().sort().to_list()
         several = [*found, *([None] if shown["BillingCurrency"].null_count() else [])]
         currencies = several if len(found) > 1 else [found[0] if found else self.lab.currency]
-        said = f"**{roots.height} {'anomaly' if roots.height == 1 else 'anomalies'}** in the week"
+        said = f"**{plural(roots.height, 'anomaly')}** in the week"
         top = shown.row(0, named=True)
         if top["excess_amount"] is not None:
             amount = money(abs(top["excess_amount"]), top["BillingCurrency"])
@@ -207,18 +207,13 @@ def run_weekly(lab: Lab, last: str, out: Path, *, top: int = 10, progress: bool 
 
 
 def _last(lab: Lab, last: str | date) -> date:
-    if isinstance(last, date):
-        return last.date() if isinstance(last, datetime) else last
-    if not last:
-        newest = lab.costs().select(pl.col("ChargePeriodStart").max()).collect().item()
-        if newest is None:
-            raise InputError("the lab has no charges to look at")
-        day: date = newest.date()
-        return day
-    try:
-        return date.fromisoformat(last)
-    except ValueError:
-        raise InputError(f"the last day must be written like 2026-10-18, not {last!r}") from None
+    if last:
+        return parse_day(last, "the last day")
+    newest = lab.costs().select(pl.col("ChargePeriodStart").max()).collect().item()
+    if newest is None:
+        raise InputError("the lab has no charges to look at")
+    day: date = newest.date()
+    return day
 
 
 def _events(
@@ -250,7 +245,7 @@ def _spenders(rows: pl.DataFrame, name: str) -> Table:
     currency = str(rows["BillingCurrency"][0])
     shown = exact(rows.select("value", "amount", "before", "change", "expected"), "expected")
     return money_table(
-        shown.with_columns(pl.col("value").fill_null("none named"), pl.col("expected").cast(MONEY)),
+        shown.with_columns(pl.col("value").fill_null("none named")),
         title=f"Top spenders by {name}",
         subtitle="Against the week before, and what was expected on the day before the week",
         id=f"spenders-{name}-{currency.lower()}",

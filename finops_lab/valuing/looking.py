@@ -8,6 +8,7 @@ from datetime import date, datetime, timedelta
 import polars as pl
 
 from finops_lab import measuring
+from finops_lab.calendar import parse_day
 from finops_lab.errors import InputError
 from finops_lab.lab import Lab
 from finops_lab.service_levels import burn
@@ -107,19 +108,8 @@ def burn_rates(lab: Lab, at: datetime, *, windows: Sequence[burn.BurnWindow] = b
 
 
 def _within(first: str | date, last: str | date | None) -> pl.Expr:
-    begin = _day(first)
-    end = begin if last is None else _day(last)
+    begin = parse_day(first, "the first day")
+    end = begin if last is None else parse_day(last, "the last day")
     if end < begin:
         raise InputError(f"the last day, {end}, lies before the first, {begin}")
     return pl.col("day").is_between(begin, end)
-
-
-def _day(written: str | date) -> date:
-    if isinstance(written, datetime):
-        return written.date()
-    if isinstance(written, date):
-        return written
-    try:
-        return date.fromisoformat(written)
-    except ValueError:
-        raise InputError(f"{written!r} is no day", hint="write it as YYYY-MM-DD") from None

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import date
 from importlib.metadata import version as package_version
 from pathlib import Path
@@ -15,7 +13,7 @@ from finops_lab import allocation, contracts
 from finops_lab.calendar import format_month
 from finops_lab.config.dimensions import with_accounts
 from finops_lab.ingestion import lake
-from finops_lab.keeping import alive, digest, form_of, in_form, partition_values
+from finops_lab.keeping import digest, form_of, in_form, only, partition_values, put
 from finops_lab.lab import Lab
 from finops_lab.measuring import FOLDER
 from finops_lab.unit_economics.ai_spend import LINES, AiSpend, added_up, ai_lines
@@ -110,7 +108,7 @@ def _lines(lab: Lab, store: bool) -> pl.LazyFrame:
         wanted.add(place.name)
         found.append(_kept(place, form, made, month, reads=store, writes=writes))
     if writes:
-        _forget(folder, wanted)
+        only(folder, wanted)
     return pl.concat(found) if found else pl.LazyFrame(schema=LINES)
 
 
@@ -128,19 +126,5 @@ def _kept(
         return pl.scan_parquet(place, glob=False, hive_partitioning=False)
     frame = made(month)
     if writes:
-        # What is kept only saves work; it is moved into place, so that no half of it is ever read.
-        with suppress(OSError):
-            place.parent.mkdir(parents=True, exist_ok=True)
-            beside = place.with_name(f".{place.name}.{os.getpid()}")
-            frame.write_parquet(beside, compression="lz4")
-            beside.replace(place)
+        put(frame, place)
     return frame.lazy()
-
-
-def _forget(folder: Path, wanted: set[str]) -> None:
-    """Remove what is kept of bills that are gone or have changed, and what a crash left."""
-    for place in folder.iterdir() if folder.is_dir() else ():
-        writing = place.name.startswith(".") and alive(place.name.rpartition(".")[2])
-        if place.name not in wanted and not writing:
-            with suppress(OSError):
-                place.unlink()

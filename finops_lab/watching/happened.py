@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 import polars as pl
 
 from finops_lab import measuring
+from finops_lab.anomalies.sentence import metric_words
 from finops_lab.lab import Lab
 from finops_lab.watching.watched import Watched
 
@@ -72,6 +73,7 @@ def happened(found: Watched, first: date, last: date, *, team: str | None = None
             ).alias("what"),
         )
     )
+    named = {metric: metric_words(metric) for metric in found.every["metric"].unique()}
     seen = (
         found.every.lazy()
         .filter(pl.col("kind") == "telemetry", pl.col("first") >= begin, pl.col("first") < end)
@@ -79,7 +81,10 @@ def happened(found: Watched, first: date, last: date, *, team: str | None = None
             pl.col("first").alias("ts"),
             pl.lit("anomaly").alias("kind"),
             pl.format(
-                "{} of {} {}, {}", "metric", "dimension", pl.col("value").fill_null(""), "direction"
+                "{} of {} {}",
+                pl.col("metric").replace_strict(named, return_dtype=pl.String),
+                pl.concat_str("dimension", "value", separator=" ", ignore_nulls=True),
+                "direction",
             ).alias("what"),
         )
     )

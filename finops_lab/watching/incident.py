@@ -16,6 +16,7 @@ from finops_lab import bookkeeping
 from finops_lab.anomalies.event import SCOPES, event_id
 from finops_lab.anomalies.explain import Explanation
 from finops_lab.anomalies.panel import Floats
+from finops_lab.calendar import parse_day
 from finops_lab.errors import InputError, plural
 from finops_lab.lab import Lab
 from finops_lab.money import MONEY, exact_sum, format_money
@@ -147,7 +148,7 @@ def incident(
     --------
     >>> incident(lab, "2026-10-12", "2026-10-16", "team=research")  # doctest: +SKIP
     """
-    first, last = _day(start, "start"), _day(end, "end")
+    first, last = parse_day(start, "start"), parse_day(end, "end")
     if last < first:
         raise InputError(f"end {last} lies before start {first}")
     dimension, value = _scope(scope)
@@ -372,15 +373,6 @@ def _scope(text: str) -> tuple[str, str | None]:
     if not value.strip():
         raise InputError(f"scope must be written like team=research, not {text!r}")
     return dimension.strip(), value.strip()
-
-
-def _day(text: date | str, name: str) -> date:
-    if isinstance(text, date):
-        return text.date() if isinstance(text, datetime) else text
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise InputError(f"{name} must be written like 2026-10-05, not {text!r}") from None
 
 
 def _money(amount: Decimal | float, of: Mapping[str, Any], *, sign: bool = False) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import version as package_version
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
-from finops_lab.keeping import digest
+from finops_lab.keeping import digest, put
 from finops_lab.lab import Lab
 
 __all__ = ["FOLDER", "Schema", "keep", "kept", "place_of"]
@@ -56,12 +55,9 @@ def keep(place: Path, frames: Mapping[str, pl.DataFrame]) -> None:
 
     What is kept only saves work: where it cannot be written, the next run works it out again.
     """
+    for name, frame in frames.items():
+        put(frame, place.with_name(f"{place.name}.{name}.parquet"))
     with suppress(OSError):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        for name, frame in frames.items():
-            beside = place.with_name(f".{place.name}.{name}.{os.getpid()}")
-            frame.write_parquet(beside, compression="lz4")
-            beside.replace(place.with_name(f"{place.name}.{name}.parquet"))
         for old in place.parent.glob(f"{place.name[:-16]}*"):
             if not old.name.startswith(place.name):
                 old.unlink(missing_ok=True)

@@ -15,6 +15,7 @@ from finops_lab.alerting.feedback import anomaly_rows, judged, read_feedback
 from finops_lab.allocation import assign
 from finops_lab.anomalies.explain import Explanation, explain
 from finops_lab.anomalies.failure_modes import MODES
+from finops_lab.calendar import parse_day
 from finops_lab.errors import FinopsError, InputError, NoDataError
 from finops_lab.lab import Lab
 from finops_lab.watching.spend import INCOMPLETE, STATISTIC, spend
@@ -239,7 +240,8 @@ def anomalies(
     >>> found = anomalies(lab, since="2026-10-01")  # doctest: +SKIP
     >>> found.explain(found.roots["id"][0]).sentence  # doctest: +SKIP
     """
-    first, last = _day(since, "since"), _day(until, "until")
+    first = None if since is None else parse_day(since, "since")
+    last = None if until is None else parse_day(until, "until")
     if first is not None and last is not None and last < first:
         raise InputError(f"until {last} lies before since {first}")
     asked = lab.config.anomalies
@@ -271,15 +273,6 @@ def anomaly_counts(found: Watched) -> pl.DataFrame:
     """
     spent = found.every.filter(pl.col("kind") == "spend", pl.col("detector") != INCOMPLETE)
     return anomaly_rows(spent).with_columns(pl.col("ts").dt.date().dt.month_start().alias("month"))
-
-
-def _day(text: date | str | None, name: str) -> date | None:
-    if text is None or (isinstance(text, date) and not isinstance(text, datetime)):
-        return text
-    try:
-        return text.date() if isinstance(text, datetime) else date.fromisoformat(text)
-    except ValueError:
-        raise InputError(f"{name} must be written like 2026-10-05, not {text!r}") from None
 
 
 def _month_after(day: date) -> date:

@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from finops_lab.calendar import add_months
+from finops_lab.errors import plural
 from finops_lab.money import MONEY
 from finops_lab.reporting.dashboards.board import Board
 from finops_lab.reporting.section import money
@@ -63,9 +64,7 @@ def anomalous(board: Board) -> Anomalous:
     )
     mine = found.filter(pl.col("BillingCurrency") == currency)
     top = mine.row(0, named=True)
-    said = (
-        f" **{found.height} {'anomaly' if found.height == 1 else 'anomalies'} of daily spend**, the largest"
-    )
+    said = f" **{plural(found.height, 'anomaly')} of daily spend**, the largest"
     said += (
         f" {money(abs(top['excess_amount']), currency)} {'above' if top['excess_amount'] > 0 else 'below'}"
     )
