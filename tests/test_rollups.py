@@ -19,7 +19,6 @@ from polars.testing import assert_frame_equal
 from finops_lab import contracts
 from finops_lab.errors import InputError
 from finops_lab.unit_economics import gpus, histogram, latency, requests
-from finops_lab.unit_economics._codes import coded
 from finops_lab.unit_economics.schemas import GPU_DAYS, HISTOGRAMS, REQUEST_DAYS, REQUEST_KEYS, REQUEST_MONTHS
 
 DAY = date(2026, 10, 5)
@@ -280,23 +279,37 @@ def test_parts_are_of_one_day_and_have_what_they_need() -> None:
         gpus.hours(samples([sample(0)]), ["power_w"])
 
 
-def test_more_groups_than_a_number_has_room_for() -> None:
-    # A dozen keys of 64 values and null: 65 to the 12th is more than 64 bits hold.
-    rows = [dict.fromkeys(REQUEST_KEYS, f"v{n}") | {"n": n} for n in range(64)]
-    rows += [dict.fromkeys(REQUEST_KEYS, None) | {"n": 64}]
-    rows += [rows[5] | {"pool_id": None, "n": 65}, rows[5] | {"n": 66}]
-    frame = pl.DataFrame(rows, schema={**dict.fromkeys(REQUEST_KEYS, pl.String), "n": pl.Int64})
-    found = coded(frame, REQUEST_KEYS)
-    assert len(found.numbers(REQUEST_KEYS)) == 2
-    groups = found.groups(REQUEST_KEYS)
-    assert groups.height == 66
-    assert_frame_equal(
-        groups.select(REQUEST_KEYS), frame.select(REQUEST_KEYS).unique().sort(REQUEST_KEYS, nulls_last=True)
-    )
-    own = [call(**{k: v for k, v in row.items() if k != "n"}) for row in rows]
-    done = requests.roll_up(calls(own))
+def of_many_texts() -> list[Row]:
+    rows = [dict.fromkeys(REQUEST_KEYS, f"v{n}") for n in range(64)] + [dict.fromkeys(REQUEST_KEYS)]
+    return [call(**row) for row in (*rows, rows[5] | {"pool_id": None}, rows[5])]
+
+
+def test_groups_of_many_texts_are_told_apart() -> None:
+    done = requests.roll_up(calls(of_many_texts()))
     assert done.days.height == 66 and done.days["rows"].sum() == 67
     assert done.histograms["calls"].sum() == 67
+    every = calls(of_many_texts()).select(REQUEST_KEYS).unique().sort(REQUEST_KEYS, nulls_last=True).collect()
+    assert_frame_equal(done.days.select(REQUEST_KEYS), every)
+
+
+def test_numbers_that_groups_share_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = requests.roll_up(calls(of_many_texts()))
+    spread, keys = pl.Expr.hash, len(REQUEST_KEYS)
+
+    def nothing(seeds: int) -> None:
+        def hashed(column: pl.Expr, seed: int = 0) -> pl.Expr:
+            number = seed // keys % 2 == 0  # and no check
+            return spread(column, seed) * 0 if number and seed < seeds else spread(column, seed)
+
+        monkeypatch.setattr(pl.Expr, "hash", hashed)
+
+    nothing(2 * keys)
+    found = requests.roll_up(calls(of_many_texts()))
+    assert_frame_equal(found.days, plain.days)
+    assert_frame_equal(found.histograms, plain.histograms)
+    nothing(1_000)
+    with pytest.raises(AssertionError, match="no number tells all groups of team, model"):
+        requests.roll_up(calls(of_many_texts()))
 
 
 START = datetime(2026, 10, 5, 7, tzinfo=UTC)

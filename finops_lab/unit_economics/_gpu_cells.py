@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from finops_lab.unit_economics._codes import coded
+from finops_lab.unit_economics._codes import varying
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,6 +26,7 @@ _BLOCK = 2**15  # rows whose numbers stay in the cache of a core
 _CELLS, _SEEN = 2**20, 2**26  # so many are no matter; more must be worth it
 _SPARSE = 8  # cells of a row: with more of them, looking groups up takes less
 _EXACT = 2**53
+_ROOM = 2**62
 
 
 def in_cells(rows: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame | None:
@@ -46,6 +47,9 @@ def in_cells(rows: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame | None:
     first = int(moment.min()) // HOUR * HOUR
     since = moment - first
     hours = int(since.max()) // HOUR + 1
+    if hours * _SLOTS > 2**31:
+        return None
+    slot = (since // (HOUR // _SLOTS)).astype(np.int32)
     numbers = _numbers(rows, keys)
     if numbers is None:
         return None
@@ -57,8 +61,8 @@ def in_cells(rows: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame | None:
         # A sample of another century would ask for more memory than there is.
         if groups * hours > max(_CELLS, _SPARSE * rows.height):
             return None
-    found = _added(rows, since, who, groups, hours)
-    if found is None or _twice(gpu, since, hours):
+    found = _added(rows, slot // _SLOTS, who, groups, hours)
+    if found is None or _twice(gpu, since, slot, hours):
         return None
     row, count, sampled, busy = found
     cell = np.flatnonzero(count)
@@ -74,22 +78,31 @@ def _numbers(rows: pl.DataFrame, keys: Sequence[str]) -> tuple[np.ndarray, np.nd
     """Return the number of each row's GPU and kind, and that of all its keys."""
     import numpy as np
 
-    others = [name for name in keys if rows.schema[name] != pl.String]
-    texts = coded(rows.with_columns(pl.col(others).cast(pl.String)), keys)
-    if len(texts.numbers(keys)) > 1:
-        return None
+    texts = rows.select(pl.col(name).cast(pl.String) for name in keys)
+    # Categories of a column's own: the common ones would hand out numbers of all columns together.
+    own = {name: pl.Categorical(pl.Categories.random(name)) for name in varying(texts, keys)}
+    codes = texts.select(pl.col(name).cast(kind).to_physical() for name, kind in own.items())
+    nulls = [name for name in own if codes[name].null_count()]
+    codes = codes.with_columns((pl.col(nulls) + 1).fill_null(0))
 
-    def number(names: Sequence[str]) -> np.ndarray:
-        if not texts.varying(names):
-            return np.zeros(rows.height, dtype=np.int64)
-        return texts.frame.select(**texts.numbers(names)).to_series().to_numpy()
+    def number(names: Sequence[str]) -> np.ndarray | None:
+        packed, room = np.zeros(rows.height, dtype=np.int64), 1
+        for name in names:
+            if name in own:
+                code, size = codes[name].to_numpy(), int(codes[name].max() or 0) + 1  # type: ignore[arg-type]
+                room *= size
+                if room > _ROOM:
+                    return None
+                packed = packed * size + code if room > size else code.astype(np.int64)
+        return packed
 
     gpu = number(GPU)
-    return gpu, gpu if texts.varying(keys) == texts.varying(GPU) else number(keys)
+    who = gpu if own.keys() <= set(GPU) else number(keys)
+    return None if gpu is None or who is None else (gpu, who)
 
 
 def _added(
-    rows: pl.DataFrame, since: np.ndarray, who: np.ndarray, groups: int, hours: int
+    rows: pl.DataFrame, hour: np.ndarray, who: np.ndarray, groups: int, hours: int
 ) -> tuple[np.ndarray, ...] | None:
     """Return of each group a row, and of each cell its rows and microseconds; None where not exact."""
     import numpy as np
@@ -106,7 +119,7 @@ def _added(
     block = max(_BLOCK, cells)
     for start in range(0, len(who), block):
         part = slice(start, start + block)
-        cell = who[part] * hours + since[part] // HOUR
+        cell = who[part] * hours + hour[part]
         time = interval[part] * SECOND
         count += np.bincount(cell, minlength=cells)
         busy += np.bincount(cell, weights=np.rint(util[part] * time), minlength=cells)
@@ -117,7 +130,7 @@ def _added(
     return (row, count, sampled, busy) if exact else None
 
 
-def _twice(gpu: np.ndarray, since: np.ndarray, hours: int) -> bool:
+def _twice(gpu: np.ndarray, since: np.ndarray, slot: np.ndarray, hours: int) -> bool:
     """Tell whether two samples of a GPU and kind are of one moment."""
     import numpy as np
 
@@ -126,7 +139,7 @@ def _twice(gpu: np.ndarray, since: np.ndarray, hours: int) -> bool:
         seen = np.zeros(slots, dtype=bool)
         for start in range(0, len(gpu), _BLOCK):
             part = slice(start, start + _BLOCK)
-            seen[gpu[part] * (hours * _SLOTS) + since[part] // (HOUR // _SLOTS)] = True
+            seen[gpu[part] * (hours * _SLOTS) + slot[part]] = True
         if np.count_nonzero(seen) == len(gpu):
             return False
     return pl.DataFrame({"gpu": gpu, "since": since}).n_unique() < len(gpu)

@@ -3,68 +3,96 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import polars as pl
 
 from finops_lab.unit_economics.histogram import share
 
+if TYPE_CHECKING:
+    import numpy as np
+
 __all__ = ["ranked"]
 
 # Durations are told in milliseconds; so many parts of one are whole numbers in nearly every log.
-_PARTS = 1_000_000
+_PARTS = (1_000, 1_000_000)
 _BITS, _EXACT = 63, 2**53
 
 
-def ranked(group: pl.Series, value: pl.Series, groups: int, at: Sequence[float]) -> list[pl.Series] | None:
+def ranked(
+    group: pl.Series, value: pl.Series, groups: pl.Series, at: Sequence[float]
+) -> list[pl.Series] | None:
     """Return of each group the least value that each share of its values is at or below.
 
     Parameters
     ----------
     group : polars.Series
-        Whole numbers from 0, below `groups`.
+        UInt64, spread over all 64 bits, as hashes are.
     value : polars.Series
         Float64; null is not counted.
+    groups : polars.Series
+        What `group` holds, each once, in any order; also groups that hold nothing.
     at : sequence of float
         Shares between 0 and 1.
 
     Returns
     -------
     list of polars.Series or None
-        A series (Float64) for each share with the value of group 0, 1 and so on, null where nothing
-        is counted. None where values are not whole parts of a millionth, or too large for that.
+        A series (Float64) for each share with the value of each of `groups`, null where nothing is
+        counted. None where values are not whole parts of a millionth, or where they and what tells
+        groups apart do not fit one number.
 
     Examples
     --------
-    >>> found = ranked(pl.Series([1, 1, 0, 1]), pl.Series([5.5, 2.25, 9.0, 7.0]), 3, [0.5])
-    >>> found[0].to_list()
-    [9.0, 5.5, None]
+    >>> one, two = 2**63, 2**62
+    >>> groups = pl.Series([one, two], dtype=pl.UInt64)
+    >>> group = pl.Series([two, two, one, two], dtype=pl.UInt64)
+    >>> ranked(group, pl.Series([5.5, 2.25, 9.0, 7.0]), groups, [0.5])[0].to_list()
+    [9.0, 5.5]
     """
     import numpy as np
 
     if value.null_count():
         known = value.is_not_null()
         group, value = group.filter(known), value.filter(known)
-    number, values = group.to_numpy(), value.to_numpy()
-    # NaN is neither.
-    if len(values) and not (values.min() >= 0 and values.max() * _PARTS < _EXACT):
+    found = _whole(value.to_numpy())
+    if found is None:
         return None
-    whole = np.rint(values * _PARTS).astype(np.int64)
-    if not np.array_equal(whole / _PARTS, values):
-        return None
+    whole, parts = found
     bits = int(whole.max(initial=0)).bit_length()
-    if bits + groups.bit_length() > _BITS:
+    # Group and value in one number, which sorts as the two do: of the group the bits that there is room for.
+    low, high = np.int64((1 << bits) - 1), np.uint64(64 - _BITS)
+    tags = (groups.to_numpy() >> high).astype(np.int64) & ~low
+    order = np.argsort(tags)
+    if (np.diff(tags[order]) == 0).any():
         return None
-    # Group and value in one number, which sorts as the two do.
-    whole |= number.astype(np.int64) << bits
+    whole |= (group.to_numpy() >> high).view(np.int64) & ~low
     whole.sort()
-    sizes = np.bincount(number, minlength=groups)
-    some, before = sizes > 0, np.cumsum(sizes) - sizes
-    found = []
+    before = np.empty(len(tags), np.int64)
+    before[order] = np.searchsorted(whole, tags[order])
+    after = np.empty(len(tags), np.int64)
+    after[order] = np.append(before[order][1:], len(whole))
+    sizes = after - before
+    some = sizes > 0
+    done = []
     for quantile in at:
         part, of = share(quantile)
         place = before + np.maximum(-(-sizes * part // of), 1) - 1
-        reached = (whole[place[some]] & ((1 << bits) - 1)) / _PARTS
-        least = np.full(groups, np.nan)
-        least[some] = reached
-        found.append(pl.Series(least, nan_to_null=True))
-    return found
+        least = np.full(len(tags), np.nan)
+        least[some] = (whole[place[some]] & low) / parts
+        done.append(pl.Series(least, nan_to_null=True))
+    return done
+
+
+def _whole(values: np.ndarray) -> tuple[np.ndarray, int] | None:
+    """Return values in whole parts, and how many of them are one."""
+    import numpy as np
+
+    # NaN is neither.
+    if len(values) and not (values.min() >= 0 and values.max() * _PARTS[-1] < _EXACT):
+        return None
+    for parts in _PARTS:
+        whole = np.rint(values * parts)
+        if np.array_equal(whole / parts, values):
+            return whole.astype(np.int64), parts
+    return None

@@ -12,7 +12,7 @@ its tokens for those of all ``n_requests``, its durations for one call.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
 
 import polars as pl
@@ -20,7 +20,7 @@ import polars as pl
 from finops_lab.errors import InputError
 from finops_lab.money import MONEY
 from finops_lab.unit_economics import histogram
-from finops_lab.unit_economics._codes import PLACE, Coded, coded
+from finops_lab.unit_economics._codes import CHECK, NUMBER, numbers, varying
 from finops_lab.unit_economics._ranked import ranked
 from finops_lab.unit_economics._weighed import OK, TOKENS, Weighed, finished, sums, weighed
 from finops_lab.unit_economics.histogram import share
@@ -59,7 +59,7 @@ _EXACT = {
 }
 # No bucket of a number lies as far out; the two special ones do.
 _EDGE = 65_535
-_TABLE = 2**22  # so many numbers of groups are no matter; more must be worth it
+_PLACE = "_place"
 
 
 @dataclass(frozen=True)
@@ -137,9 +137,8 @@ def partial(requests: pl.LazyFrame, *, buckets: bool = True) -> Rolled:
     if rows["day"].min() != rows["day"].max() or day is None:
         raise InputError("a part holds the calls of one day")
     stands = weighed(rows)
-    calls = coded(stands.frame, REQUEST_KEYS)
-    calls = replace(calls, frame=calls.frame.with_columns(**calls.numbers(REQUEST_KEYS)))
-    summed = _summed(calls, stands)
+    keys = varying(rows, REQUEST_KEYS)
+    calls, summed = _summed(stands, keys)
     held = _buckets(calls, stands, summed, day) if buckets else pl.DataFrame(schema=HISTOGRAMS)
     return Rolled(_days(calls, stands, summed, day), held)
 
@@ -186,55 +185,55 @@ def _read(requests: pl.LazyFrame) -> pl.LazyFrame:
     )
 
 
-def _summed(calls: Coded, stands: Weighed) -> pl.DataFrame:
-    found = (
-        calls.frame.with_row_index("_row")
-        .lazy()
-        .group_by(list(calls.numbers(REQUEST_KEYS)))
-        .agg(*sums(stands), pl.col("_row").max())
-        .collect()
-    )
+def _summed(stands: Weighed, keys: list[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the rows with the number of their group, and the groups with their sums, in order."""
+    texts = stands.frame.select(REQUEST_KEYS)
+    for number, check in numbers(keys):
+        calls = stands.frame.with_columns(number, check)
+        found = (
+            calls.lazy()
+            .with_row_index("_row")
+            .group_by(NUMBER)
+            .agg(*sums(stands), pl.col("_row").max(), _least=pl.col(CHECK).min(), _most=pl.col(CHECK).max())
+            .collect()
+        )
+        if found["_least"].equals(found["_most"]):
+            break
     # Any row of a group has its keys.
-    return found.with_columns(calls.frame[name].gather(found["_row"]) for name in calls.varying(REQUEST_KEYS))
+    found = found.hstack(texts[found["_row"]]).drop("_row", "_least", "_most")
+    return calls, found.sort(keys, nulls_last=True) if keys else found
 
 
-def _days(calls: Coded, stands: Weighed, summed: pl.DataFrame, day: date) -> pl.DataFrame:
-    on = list(calls.numbers(REQUEST_KEYS))
-    groups = calls.groups(REQUEST_KEYS, summed)
-    done = summed.drop(calls.varying(REQUEST_KEYS)).join(groups, on=on).sort(PLACE)
-    exact = _placed(calls, groups) if stands.alike else None
-    done = done.hstack(exact) if exact else done.join(_exact(calls, stands), on=on, how="left").sort(PLACE)
+def _days(calls: pl.DataFrame, stands: Weighed, summed: pl.DataFrame, day: date) -> pl.DataFrame:
+    exact = _ranked(calls, summed[NUMBER]) if stands.alike else None
+    if exact:
+        done = summed.hstack(exact)
+    else:
+        done = summed.join(_exact(calls, stands), on=NUMBER, how="left", maintain_order="left")
     columns = {"day": pl.lit(day), **finished(stands)}
     return done.with_columns(**columns).select(pl.col(name).cast(kind) for name, kind in REQUEST_DAYS.items())
 
 
-def _placed(calls: Coded, groups: pl.DataFrame) -> list[pl.Series] | None:
-    """Return percentiles of groups in the order of their places."""
-    highest = groups["_number0"].max()
-    if "_number1" in groups or not isinstance(highest, int) or highest > max(_TABLE, calls.frame.height):
-        return None
-    place = pl.Series([0], dtype=pl.Int64).new_from_index(0, highest + 1)
-    place = place.scatter(groups["_number0"], groups[PLACE].cast(pl.Int64))
-    counts = calls.frame.lazy().filter(OK, pl.col("_calls") > 0)
-    rows = counts.select("latency_ms", "ttft_ms", "_number0").collect(engine="in-memory")
-    group = place.gather(rows["_number0"])
+def _ranked(calls: pl.DataFrame, groups: pl.Series) -> list[pl.Series] | None:
+    """Return percentiles of groups."""
+    counts = calls.lazy().filter(OK, pl.col("_calls") > 0)
+    rows = counts.select("latency_ms", "ttft_ms", NUMBER).collect(engine="in-memory")
     found: list[pl.Series] = []
     for value in dict.fromkeys(value for value, _ in _EXACT.values()):
         names = {name: q for name, (of, q) in _EXACT.items() if of == value}
-        least = ranked(group, rows[value], groups.height, list(names.values()))
+        least = ranked(rows[NUMBER], rows[value], groups, list(names.values()))
         if least is None:
             return None
         found += [series.rename(name) for name, series in zip(names, least, strict=True)]
     return found
 
 
-def _exact(calls: Coded, stands: Weighed) -> pl.DataFrame:
-    numbers = list(calls.numbers(REQUEST_KEYS))
-    counts = calls.frame.lazy().filter(OK, pl.col("_calls") > 0)
+def _exact(calls: pl.DataFrame, stands: Weighed) -> pl.DataFrame:
+    counts = calls.lazy().filter(OK, pl.col("_calls") > 0)
     # Quantiles of many groups are the in-memory engine's strength, sums the streaming engine's.
     return (
-        counts.select(*numbers, "latency_ms", "ttft_ms", "_calls")
-        .group_by(numbers)
+        counts.select(NUMBER, "latency_ms", "ttft_ms", "_calls")
+        .group_by(NUMBER)
         .agg(
             (_plain(value, q) if stands.alike else _weighted(value, "_calls", q)).alias(name)
             for name, (value, q) in _EXACT.items()
@@ -256,15 +255,20 @@ def _weighted(value: str, calls: str, quantile: float) -> pl.Expr:
     return values.sort().filter(up_to * whole >= weights.sum() * part).first()
 
 
-def _buckets(calls: Coded, stands: Weighed, summed: pl.DataFrame, day: date) -> pl.DataFrame:
-    groups, numbers = calls.groups(_HELD, summed), calls.numbers(_HELD)
-    counts = calls.frame.lazy().filter(OK, pl.col("_calls") > 0)
+def _buckets(calls: pl.DataFrame, stands: Weighed, summed: pl.DataFrame, day: date) -> pl.DataFrame:
+    held = summed.select(_HELD).unique().sort(_HELD, nulls_last=True).with_row_index(_PLACE)
+    groups = summed.select(NUMBER, *_HELD).join(held, on=_HELD, nulls_equal=True).select(NUMBER, _PLACE)
+    counts = calls.lazy().filter(OK, pl.col("_calls") > 0)
     durations = {metric: histogram.bucket(pl.col(f"{metric}_ms")) for metric in LATENCIES}
-    rows = counts.select(**numbers, _calls=pl.col("_calls").cast(stands.whole), **durations)
-    rows = rows.join(groups.select(*numbers, PLACE).lazy(), on=list(numbers))
-    # Group and bucket in one number, which sorts as the two do: runs of it are what is counted.
-    small = {metric: pl.col(metric).cast(pl.Int64).clip(-_EDGE, _EDGE) + _EDGE for metric in LATENCIES}
-    spot = {metric: pl.col(PLACE).cast(pl.Int64) * (2 * _EDGE + 1) + small[metric] for metric in LATENCIES}
+    rows = counts.select(NUMBER, _calls=pl.col("_calls").cast(stands.whole), **durations)
+    rows = rows.join(groups.lazy(), on=NUMBER)
+    # Group, metric and bucket in one number, which sorts as they do: runs of it are what is counted.
+    span, several = 2 * _EDGE + 1, len(LATENCIES)
+    spot = {
+        metric: (pl.col(_PLACE).cast(pl.Int64) * several + number) * span
+        + (pl.col(metric).cast(pl.Int64).clip(-_EDGE, _EDGE) + _EDGE)
+        for number, metric in enumerate(LATENCIES)
+    }
     spots = rows.select("_calls", **spot).collect()
     found = []
     for metric in LATENCIES:
@@ -272,16 +276,16 @@ def _buckets(calls: Coded, stands: Weighed, summed: pl.DataFrame, day: date) -> 
         if stands.ones:
             counted = known["spot"].sort().rle().struct.unnest().select(spot="value", calls="len")
         else:
-            counted = known.group_by("spot").agg(pl.col("_calls").sum().alias("calls")).sort("spot")
-        found.append(counted.select("spot", pl.col("calls").cast(pl.Int128), metric=pl.lit(metric)))
-    place, bucket = pl.col("spot") // (2 * _EDGE + 1), pl.col("spot") % (2 * _EDGE + 1) - _EDGE
-    special = {-_EDGE: histogram.ZERO, _EDGE: histogram.INFINITE}
+            counted = known.group_by("spot").agg(pl.col("_calls").sum().alias("calls"))
+        found.append(counted.with_columns(pl.col("calls").cast(pl.Int128)))
+    done = pl.concat(found).sort("spot")
+    place, bucket = pl.col("spot") // span, pl.col("spot") % span - _EDGE
     columns = {
-        PLACE: place.cast(groups.schema[PLACE]),
-        "bucket": bucket.replace(special),
-        "calls": (pl.col("calls") * stands.unit).reinterpret(dtype=COUNTED),
         "month": pl.lit(day.replace(day=1)),
+        "metric": pl.lit(pl.Series(LATENCIES)).gather(place % several),
+        "bucket": bucket.replace({-_EDGE: histogram.ZERO, _EDGE: histogram.INFINITE}),
+        "calls": (pl.col("calls") * stands.unit).reinterpret(dtype=COUNTED),
     }
-    done = pl.concat(found).with_columns(**columns).sort(PLACE, "metric", "bucket")
-    done = done.join(groups.drop(list(numbers)), on=PLACE, how="left", maintain_order="left")
+    counted, group = done.select(**columns), done["spot"] // (span * several)
+    done = held[group].hstack(counted)
     return done.select(pl.col(name).cast(kind) for name, kind in HISTOGRAMS.items())
