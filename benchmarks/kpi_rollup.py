@@ -184,7 +184,7 @@ def bucketed_requests(data: Path, out: Path, answer: Path) -> None:
             part = requests.partial(_requests(path))
             part.days.write_parquet(kept / f"days-{number}.parquet", compression="lz4")
             part.histograms.write_parquet(kept / f"buckets-{number}.parquet", compression="lz4")
-        histogram.merge([pl.scan_parquet(kept / "buckets-*.parquet")]).sink_parquet(out)
+        histogram.merged([pl.scan_parquet(kept / "buckets-*.parquet")]).write_parquet(out)
         return {}
 
     _form.timed(work, answer)

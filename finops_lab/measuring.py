@@ -123,7 +123,7 @@ def histograms(lab: Lab, *, store: bool = True) -> pl.LazyFrame:
     """
 
     def merged(days: pl.LazyFrame, _: date) -> pl.DataFrame:
-        return histogram.merge([days]).select(list(HISTOGRAMS)).collect()
+        return histogram.merged([days]).select(list(HISTOGRAMS))
 
     return _calls(lab, store).months("histogram_months", "histogram_days", merged)
 

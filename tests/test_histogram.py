@@ -89,6 +89,16 @@ def test_parts_merge_to_the_same_in_any_order(values: list[float], draw: random.
     assert_frame_equal(merge(halves).collect(), whole)
 
 
+def test_some_buckets_at_a_time_merge_to_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = [*HOSTILE["edges of buckets"], 0.0, math.inf]
+    rows = pl.DataFrame({"m": [None, "b"] * (len(values) // 2), "v": values})
+    parts = [build(part.lazy(), "v", ["m"]) for part in rows.iter_slices(300)]
+    whole = merge(parts).collect()
+    assert_frame_equal(histogram.merged(parts), whole)
+    monkeypatch.setattr(histogram, "_AT_ONCE", 200)
+    assert_frame_equal(histogram.merged(parts), whole)
+
+
 def test_weights_that_are_no_whole_numbers_merge_exactly() -> None:
     rows = pl.DataFrame({"v": [10.0] * 30 + [20.0] * 30, "w": [0.1] * 30 + [0.7] * 30})
     parts = [build(part.lazy(), "v", weight=pl.col("w")) for part in rows.iter_slices(7)]
@@ -126,6 +136,8 @@ def test_a_quantile_lies_between_0_and_1(q: float) -> None:
 def test_nothing_cannot_be_merged() -> None:
     with pytest.raises(InputError, match="no histograms"):
         merge([])
+    with pytest.raises(InputError, match="no histograms"):
+        histogram.merged([])
 
 
 def test_lengths_of_real_calls_are_within_one_percent(shared_data: Path) -> None:

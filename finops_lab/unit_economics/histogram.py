@@ -33,6 +33,7 @@ __all__ = [
     "build",
     "from_cumulative",
     "merge",
+    "merged",
     "quantiles",
     "share",
 ]
@@ -48,6 +49,7 @@ _TINY = 2.2250738585072014e-308
 # A value at the edge of two buckets may fall into either, since logarithms are rounded.
 _EDGE = 1e-12
 _MOST = 2**62
+_AT_ONCE = 2**21  # rows
 
 
 def bucket(value: pl.Expr) -> pl.Expr:
@@ -163,6 +165,26 @@ def merge(parts: Sequence[pl.LazyFrame]) -> pl.LazyFrame:
     everything = pl.concat(parts)
     keys = [name for name in everything.collect_schema() if name != "calls"]
     return everything.group_by(keys).agg(pl.col("calls").sum()).sort(keys, nulls_last=True)
+
+
+def merged(parts: Sequence[pl.LazyFrame]) -> pl.DataFrame:
+    """Add histograms up as `merge` does, some buckets at a time.
+
+    Adding up holds all rows until the last: of a month of days there are ten times those that come of it.
+
+    Examples
+    --------
+    >>> merged([pl.LazyFrame({"bucket": [3, 2, 3], "calls": [1, 1, 1]})]).rows()
+    [(2, 1), (3, 2)]
+    """
+    if not parts:
+        raise InputError("there are no histograms to merge")
+    rows = int(pl.concat([part.select(pl.len()) for part in parts]).sum().collect().item())
+    slices = rows // _AT_ONCE + 1
+    of = pl.col("bucket").fill_null(0) % slices
+    found = [merge([part.filter(of == n) for part in parts]).collect() for n in range(slices)]
+    keys = [name for name in found[0].columns if name != "calls"]
+    return found[0] if slices == 1 else pl.concat(found).sort(keys, nulls_last=True)
 
 
 def quantiles(

@@ -151,8 +151,8 @@ def combine(parts: Iterable[Rolled]) -> Rolled:
     days = pl.concat(part.days for part in sorted(found, key=lambda part: part.days["day"][0]))
     if not days["day"].is_sorted():  # parts are sorted: only those of several days can lie across each other
         days = days.sort("day", *REQUEST_KEYS, nulls_last=True)
-    held = histogram.merge([part.histograms.lazy() for part in found])
-    return Rolled(days, held.select(list(HISTOGRAMS)).collect())
+    held = histogram.merged([part.histograms.lazy() for part in found])
+    return Rolled(days, held.select(list(HISTOGRAMS)))
 
 
 def months(days: pl.LazyFrame) -> pl.LazyFrame:
