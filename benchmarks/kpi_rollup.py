@@ -18,6 +18,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from datetime import date
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -293,7 +294,7 @@ def our_table(data: Path, out: Path, answer: Path) -> None:
     from finops_lab.valuing.frames import Frames
 
     class Rolled(Frames):
-        @property
+        @cached_property
         def requests(self) -> pl.DataFrame:  # type: ignore[override]
             return pl.read_parquet(data / "months.parquet")
 
