@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, timedelta
 
 import polars as pl
 
 from finops_lab import pricing
+from finops_lab.allocation import convert
 from finops_lab.calendar import add_months, format_month, parse_month
+from finops_lab.contracts import AMOUNTS
 from finops_lab.errors import InputError
 from finops_lab.ingestion import lake
 from finops_lab.lab import Lab
+from finops_lab.reconciliation._bill import token_line
+from finops_lab.reconciliation._telemetry import around
 from finops_lab.reconciliation.calculated import Reconciliation, calculated_against_billed
 from finops_lab.reconciliation.maturity import maturity
 from finops_lab.reconciliation.restatement import Bridge, restatement
@@ -31,13 +35,32 @@ def reconcile(lab: Lab, month: str | date, *, metric: str = "BilledCost") -> Rec
     month : str or datetime.date
         Month of use, such as ``2026-10``.
     metric : str
-        The cost to explain.
+        The cost to explain. Charges in other currencies are converted by ``[[rates]]``.
+
+    Raises
+    ------
+    CurrencyError
+        When token charges are in another currency than USD and there is no rate for them.
     """
     book = pricing.price_book(lab.table("prices"))
     start = month if isinstance(month, date) else parse_month(month)
-    return calculated_against_billed(
-        lab.table("inference_requests"), book, lab.costs(), metric=metric, month=start
-    )
+    costs = _in_dollars(lab, start) if lab.config.rates else lab.costs()
+    return calculated_against_billed(lab.table("inference_requests"), book, costs, metric=metric, month=start)
+
+
+def _in_dollars(lab: Lab, month: date) -> pl.LazyFrame:
+    """Convert the month's token charges in other currencies, unit prices too: prices of tokens are in USD."""
+    costs = lab.costs()
+    mine, _ = token_line(costs.collect_schema().names())
+    days = around((month, add_months(month, 1) - timedelta(days=1)))
+    start = pl.col("ChargePeriodStart")
+    foreign = pl.col("BillingCurrency") != "USD"
+    # Rates are of the month of use; those of the days beside it are needed to see lag.
+    there = mine & foreign & start.dt.date().is_between(*days)
+    rows = costs.filter(there).with_columns(start.dt.strftime("%Y-%m").alias("x_ChargeMonth")).collect()
+    prices = ("ListUnitPrice", "ContractedUnitPrice")
+    done = convert(rows, lab.config.rates, "USD", amounts=(*AMOUNTS, *prices)).drop("x_ChargeMonth")
+    return pl.concat([costs.filter(~there.fill_null(False)), done.lazy()])
 
 
 def restated_months(lab: Lab) -> dict[str, date]:
