@@ -74,7 +74,19 @@ by = "fixed"
 shares = {{ platform = "1" }}
 """
     folder = write_lab(tmp_path, {}, '[lab]\nname = "Circle (synthetic)"\n' + tiers)
-    with pytest.raises(ConfigError, match=r"circle, (platform > data > platform|data > platform > data)"):
+    with pytest.raises(
+        ConfigError, match=r"circle, (platform > data > platform|data > platform > data)"
+    ) as told:
+        config.load(folder)
+    assert "key ''" not in str(told.value)  # it is of the whole file, not of one key
+
+
+@pytest.mark.parametrize("table", ["splits", "shared"])
+def test_weights_by_which_nothing_counts_are_refused(tmp_path: Path, table: str) -> None:
+    none = 'weights = { input = "0", cached_input = "0", output = "0" }'
+    rule = f'[[{table}]]\nname = "one"\nwhere = {{ ServiceName = "X" }}\nby = "weighted_tokens"\n{none}\n'
+    folder = write_lab(tmp_path, {}, '[lab]\nname = "Weights (synthetic)"\n' + rule)
+    with pytest.raises(ConfigError, match=r"a weight above 0 is needed"):
         config.load(folder)
 
 

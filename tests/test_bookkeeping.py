@@ -11,7 +11,7 @@ from helpers import cost_row, put, write_lab
 
 import finops_lab as fl
 from finops_lab import bookkeeping
-from finops_lab.errors import ConfigError, NoDataError, ReconciliationError
+from finops_lab.errors import ConfigError, InputError, NoDataError, ReconciliationError
 from finops_lab.money import exact_sum
 
 TOML = """\
@@ -191,3 +191,5 @@ def test_explain_walks_back_to_rules_and_pools(folder: Path) -> None:
     ]
     everything = done.explain(month="2026-08")
     assert exact_sum(everything["EffectiveCost"]) == 14
+    with pytest.raises(InputError, match="month must be written like"):
+        done.explain(team="search", month="2026-8")

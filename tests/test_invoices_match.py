@@ -149,6 +149,12 @@ def test_a_wrong_list_is_refused(tmp_path: Path, content: str, says: str) -> Non
         read_invoices(put(tmp_path / "i.csv", content))
 
 
+def test_a_list_in_an_old_encoding_is_told_what_to_do(tmp_path: Path) -> None:
+    path = put(tmp_path / "i.csv", "Invoice,Currency,Amount,Vendor\nA,USD,1,Böhm\n".encode("latin-1"))
+    with pytest.raises(InputError, match="Hint: save it as UTF-8"):
+        read_invoices(path)
+
+
 def test_focus_names_win_over_usual_ones(tmp_path: Path) -> None:
     path = put(tmp_path / "i.csv", "InvoiceId,Invoice,BillingCurrency,BilledCost,Total\nA-1,x,USD,1,2\n")
     assert read_invoices(path).collect().row(0)[5] == Decimal(1)

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
-from helpers import decimal_sum
+from helpers import cost_row, decimal_sum, write_lab
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -22,6 +23,7 @@ from finops_lab.pricing import price, price_book
 from finops_lab.reconciliation import CAUSES, KEYS, LABELS, Reconciliation, calculated_against_billed
 from finops_lab.reconciliation._proof import prove
 from finops_lab.reconciliation._telemetry import Usage
+from finops_lab.reconciling import reconcile as of_lab
 
 REQUESTS, COSTS = dtypes("inference_requests"), dtypes("costs")
 DAY = datetime(2026, 10, 5, 12, tzinfo=UTC)
@@ -799,3 +801,26 @@ def test_the_waterfall_chart_tells_the_steps() -> None:
         waterfall(pl.concat([found.waterfall, found.waterfall]), title="October")
     with pytest.raises(InputError, match="there is no kind"):
         waterfall(found.waterfall.with_columns(kind=pl.lit("x")), title="October")
+
+
+def test_a_bill_in_another_currency_is_set_against_telemetry_by_dated_rates(tmp_path: Path) -> None:
+    tokens = {"ConsumedQuantity": "1000000", "ConsumedUnit": "Tokens", "PricingQuantity": "1"}
+    tokens |= {"PricingUnit": "1000000 Tokens", "ListUnitPrice": "2", "ContractedUnitPrice": "2"}
+    details = '{"ModelId": "gpt-4o", "TokenDirection": "Input"}'
+    charge = {"ProviderName": "OpenAI", "BillingCurrency": "EUR", "SkuPriceDetails": details, **tokens}
+    call = "ts_start,provider,model,operation,status,input_uncached_tokens\n"
+    call += "2026-09-03T12:00:00Z,openai,gpt-4o,chat,ok,1000000\n"
+    exports = {"bill.csv": [cost_row("2", **charge)], "calls.csv": call}
+    lab = open_lab(write_lab(tmp_path, exports), progress=False)
+    with pytest.raises(CurrencyError, match=r"the bill is in EUR\. Hint: add \[\[rates\]\] to USD"):
+        of_lab(lab, "2026-09")
+    rates = '[lab]\nname = "Euros (synthetic)"\ncurrency = "USD"\n\n[[rates]]\nmonth = "2026-09"\n'
+    rates += 'from = "EUR"\nto = "USD"\nrate = "1.2"\n'
+    found = of_lab(open_lab(write_lab(tmp_path, {}, rates), progress=False), "2026-09").waterfall
+    # 2.50 by the list; the agreed 2 EUR are 2.40 USD, and nothing is left unexplained.
+    steps = {step: amount for step, amount in found.select("step", "amount").iter_rows() if amount}
+    assert steps == {
+        "calculated": Decimal("2.5"),
+        "price_change": Decimal("-0.1"),
+        "billed": Decimal("2.4"),
+    }

@@ -20,7 +20,7 @@ from finops_lab.lab import Lab, open_lab, sample_lab
 from finops_lab.reconciliation import restatement as room
 from finops_lab.reconciliation.maturity import AGES, maturity, maturity_curve
 from finops_lab.reconciliation.restatement import CHANGES, restatement
-from finops_lab.reconciling import matured, restated, restated_months
+from finops_lab.reconciling import first_delivered, matured, restated, restated_months
 
 DEFAULTS: dict[str, Any] = {
     **dict.fromkeys(contracts.AMOUNTS, Decimal(1)),
@@ -389,3 +389,35 @@ def test_a_lab_tells_what_was_restated_and_how_soon_a_month_was_known() -> None:
         Decimal("149408.060291"),
     ]
     assert known["share"].to_list()[-1] == 1.0
+
+
+def test_a_first_delivery_is_no_restatement_however_late_it_came(tmp_path: Any) -> None:
+    other = {"ProviderName": "CloudTwo", "BillingAccountId": "acct-2"}
+    exports = {
+        "one/delivered=2026-10-02/bill.csv": [cost_row("100")],
+        "two/delivered=2026-10-05/bill.csv": [cost_row("1000", **other)],
+        "none/bill.csv": [cost_row("7", BillingAccountId="acct-3")],
+    }
+    folder = write_lab(tmp_path, exports)
+    lab = open_lab(folder, progress=False)
+    assert restated_months(lab) == {}
+    with pytest.raises(InputError, match="2026-09 was not delivered twice"):
+        restated(lab, "2026-09")
+    # Only what the second delivery of an export changed is a restatement, new accounts included.
+    again = [cost_row("90", **other), cost_row("5", **{**other, "BillingAccountId": "acct-4"})]
+    write_lab(tmp_path, {"two/delivered=2026-10-09/bill.csv": again})
+    lab = open_lab(folder, progress=False)
+    assert restated_months(lab) == {"2026-09": date(2026, 10, 5)}
+    assert first_delivered(lab, "2026-09") == {"CloudOne": date(2026, 10, 2), "CloudTwo": date(2026, 10, 5)}
+    summary = restated(lab, "2026-09").summary
+    assert summary.select("ProviderName", "change", "rows_after", "BilledCost_change").rows() == [
+        ("CloudOne", "unchanged", 2, Decimal(0)),
+        ("CloudTwo", "re-priced", 1, Decimal(-910)),
+        ("CloudTwo", "added", 1, Decimal(5)),
+    ]
+    # By a day of one's own, what came later is added.
+    assert restated(lab, "2026-09", then="2026-10-02").summary["BilledCost_change"].sum() == 95
+    # As of a day before it, the second delivery has not happened, and teaches nothing.
+    then = open_lab(folder, as_of="2026-10-06", progress=False)
+    assert restated_months(then) == {}
+    assert matured(then, ["2026-09"])["final"].sum() == 31 * 1100

@@ -287,6 +287,26 @@ def test_paid_time_without_samples_is_dark_and_more_samples_than_paid_are_signed
     }
 
 
+@pytest.mark.parametrize("unit", ["GPU-Hours", "gpu hours", "GPU Hour"])
+def test_hours_of_gpus_are_paid_time_whatever_the_machine(unit: str) -> None:
+    # As Google and Oracle sell them: 4 GPU hours, of a machine of 8 or of one that nobody names.
+    paid = {"ConsumedQuantity": Decimal(4), "ConsumedUnit": unit}
+    half = samples({"team": "a", "util": 0.5}, {"team": "a", "util": 0.5})
+    fees = [
+        {"amount": "0", "ChargeCategory": "Purchase"},
+        {"amount": "0", "ChargeFrequency": "Recurring", "CommitmentDiscountId": "c"},
+    ]
+    for count in (None, 8.0):
+        rows = [{**NODE, **paid, "x_GpuCount": count}, *[{**NODE, **paid, **fee} for fee in fees]]
+        done = allocate(bill(*rows), RULES, splits=[GPUS], gpu_samples=half)
+        sums = done.entries.group_by("x_team", "x_AllocationMethod").agg(pl.sum("EffectiveCost"))
+        assert {row[:2]: row[2] for row in sums.rows()} == {
+            ("a", "telemetry"): Decimal(2),
+            ("ml", "idle"): Decimal(2),
+            (UNALLOCATED, "dark"): Decimal(4),
+        }
+
+
 @pytest.mark.parametrize(
     ("policy", "expected"),
     [
@@ -381,6 +401,21 @@ def test_shared_costs_by_use() -> None:
         ("a", "shared"): Decimal(1),
         ("b", "shared"): Decimal(3),
     }
+
+
+def test_egress_goes_by_the_bytes_of_responses() -> None:
+    costs = bill(*teams(a="1", b="1", c="1"), {"amount": "4", "ServiceName": "Egress"})
+    used = requests(
+        {"team": "a", "response_bytes": 500, "request_bytes": 10**9, "sample_weight": 2.0},
+        {"team": "b", "response_bytes": 3000},
+        {"team": "c", "n_requests": 1000},  # tells no bytes
+    )
+    tier = Shared(name="egress", where={"ServiceName": "Egress"}, by="response_bytes")
+    done = allocate(costs, RULES, shared=[tier], requests=used)
+    shared = done.entries.filter(x_AllocationMethod="shared")
+    assert dict(shared.select("x_team", "EffectiveCost").rows()) == {"a": Decimal(1), "b": Decimal(3)}
+    unused = allocate(costs, RULES, shared=[tier], requests=requests({"team": "c"}))
+    assert owners(unused.entries)[UNALLOCATED, "unallocated"] == 4
 
 
 def test_a_business_unit_follows_its_team() -> None:

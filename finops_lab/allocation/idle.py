@@ -13,18 +13,26 @@ from finops_lab.money import MONEY
 __all__ = ["idle_apart", "paid_gpu_us", "paid_time"]
 
 _HOURS = r"^(instance[- ])?h(ou)?rs?$"
+_GPU_HOURS = r"^gpu[-_ ]?h(ou)?rs?$"
 
 
 def paid_gpu_us(known: list[str]) -> pl.Expr:
     """Return the GPU time that bill rows paid for, in microseconds; null where they do not say it."""
-    if not {"ConsumedQuantity", "ConsumedUnit", "x_GpuCount"} <= set(known):
+    if not {"ConsumedQuantity", "ConsumedUnit"} <= set(known):
         return pl.lit(None, dtype=pl.Int64)
-    counted = pl.col("ConsumedUnit").str.to_lowercase().str.contains(_HOURS)
-    # A refund gives money back, no time.
-    hours = pl.when(counted & (pl.col("EffectiveCost") >= 0)).then(
-        pl.col("ConsumedQuantity").cast(pl.Float64)
-    )
-    return (hours * pl.col("x_GpuCount") * 3_600_000_000).round(0).cast(pl.Int64)
+    unit = pl.col("ConsumedUnit").str.to_lowercase()
+    count = pl.col("x_GpuCount") if "x_GpuCount" in known else pl.lit(None, dtype=pl.Int64)
+    # A unit that names the GPU counts GPUs already; hours of a machine are those of all its GPUs.
+    gpus = pl.when(unit.str.contains(_GPU_HOURS)).then(1).when(unit.str.contains(_HOURS)).then(count)
+    # A refund gives money back, no time; the fee of a commitment is for the time of the rows it covers.
+    timed = pl.col("EffectiveCost") >= 0
+    if "ChargeCategory" in known:
+        timed &= pl.col("ChargeCategory").ne_missing("Purchase")
+    if {"ChargeFrequency", "CommitmentDiscountId"} <= set(known):
+        fee = pl.col("ChargeFrequency").eq_missing("Recurring") & pl.col("CommitmentDiscountId").is_not_null()
+        timed &= ~fee
+    hours = pl.when(timed).then(pl.col("ConsumedQuantity").cast(pl.Float64))
+    return (hours * gpus * 3_600_000_000).round(0).cast(pl.Int64)
 
 
 def paid_time(cases: pl.DataFrame) -> pl.DataFrame:

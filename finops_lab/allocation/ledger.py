@@ -9,6 +9,7 @@ import polars as pl
 
 from finops_lab.allocation.partial import Partial, Policy, finish, partial
 from finops_lab.allocation.pooling import UNALLOCATED
+from finops_lab.calendar import parse_month
 from finops_lab.config import Dimensions, Override, Shared, Split
 from finops_lab.contracts import DIMENSIONS
 from finops_lab.errors import InputError
@@ -197,8 +198,10 @@ def explain(
     Raises
     ------
     InputError
-        When `metric` or a dimension is no column of the ledger.
+        When `metric` or a dimension is no column of the ledger, or `month` is no month.
     """
+    if month is not None:
+        parse_month(month)
     frame = entries.lazy()
     known = frame.collect_schema().names()
     for name in (metric, *(f"x_{d}" for d in owner)):

@@ -21,7 +21,7 @@ from finops_lab.allocation.sharing import business_units, cluster_idle, share
 from finops_lab.allocation.spelling import spelled
 from finops_lab.allocation.steps import Step, stepped
 from finops_lab.allocation.totals import totals
-from finops_lab.allocation.usage import MEASURES, counting, hourly
+from finops_lab.allocation.usage import MEASURES, MONTHLY, counting, hourly
 from finops_lab.config import Dimensions, Override, Shared, Split
 from finops_lab.contracts import AMOUNTS, BILL_KEYS, DIMENSIONS
 from finops_lab.errors import ConfigError
@@ -258,10 +258,13 @@ def _moved(
         moved = cluster_idle(entries, policy.splits)
         entries = moved.entries
         steps.append(Step("idle", "cluster idle", "by what the clusters' users cost", moved.moved))
-    metered = {"requests", "tokens", "weighted_tokens", "engine_seconds"}
+    metered = {"requests", "tokens", "weighted_tokens", "engine_seconds", "response_bytes"}
     usage = None
     if requests is not None and any(tier.by in metered for tier in policy.shared):
-        usage = _monthly_use(requests, entries["x_BillingMonth"].unique().to_list(), policy.dimensions)
+        # Bytes are read where a tier asks for them only.
+        counted = MONTHLY if any(tier.by == "response_bytes" for tier in policy.shared) else MEASURES
+        months = entries["x_BillingMonth"].unique().to_list()
+        usage = _monthly_use(requests, months, policy.dimensions, counted)
     for tier in policy.shared:
         moved = share(entries, tier, usage)
         entries = moved.entries
@@ -274,15 +277,17 @@ def _moved(
     return opened.closed(business_units(entries, units)), steps
 
 
-def _monthly_use(requests: pl.LazyFrame, months: Sequence[str], dimensions: Dimensions) -> pl.DataFrame:
+def _monthly_use(
+    requests: pl.LazyFrame, months: Sequence[str], dimensions: Dimensions, counted: Sequence[str]
+) -> pl.DataFrame:
     month = pl.col("hour").dt.strftime("%Y-%m").alias("x_BillingMonth")
     days = requests.filter(
         pl.col("day").dt.strftime("%Y-%m").is_in(list(months)), pl.col("team").is_not_null()
     )
-    named = spelled(hourly(days, ["team"]), ["team"], dimensions, pl.col("hour").dt.date())
+    named = spelled(hourly(days, ["team"], counted=counted), ["team"], dimensions, pl.col("hour").dt.date())
     use = named.drop_nulls("team").group_by(month, pl.col("team").alias("x_team"))
     # In 128 bits, so that what leaves 64 is an error and no negative number.
-    sums = use.agg(pl.col(MEASURES).cast(pl.Int128).sum()).with_columns(pl.col(MEASURES).cast(pl.Int64))
+    sums = use.agg(pl.col(counted).cast(pl.Int128).sum()).with_columns(pl.col(counted).cast(pl.Int64))
     with counting(requests):
         return sums.collect()
 

@@ -11,7 +11,7 @@ import polars as pl
 from finops_lab import contracts
 from finops_lab.allocation.pooling import UNALLOCATED
 from finops_lab.allocation.splitting import split_amounts
-from finops_lab.allocation.usage import MEASURES, measures
+from finops_lab.allocation.usage import MONTHLY, measures
 from finops_lab.calendar import format_month
 from finops_lab.config import Shared, Split, holds
 from finops_lab.contracts import AMOUNTS
@@ -163,7 +163,7 @@ def _weights(
         return present.with_columns(pl.lit(1, dtype=pl.Int64).alias("_weight"))
     if usage is None:
         usage = pl.DataFrame(
-            schema={"x_BillingMonth": pl.String, "x_team": pl.String, **dict.fromkeys(MEASURES, pl.Int64)}
+            schema={"x_BillingMonth": pl.String, "x_team": pl.String, **dict.fromkeys(MONTHLY, pl.Int64)}
         )
     measure = measures(tier.by, tier.weights).alias("_weight")
     used = usage.select("x_BillingMonth", pl.col("x_team").alias("_team"), measure)

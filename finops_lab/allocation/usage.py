@@ -6,16 +6,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from math import gcd, lcm
+from typing import Literal
 
 import polars as pl
 
 from finops_lab.config import Measure, TokenWeights
 from finops_lab.errors import InputError
 
-__all__ = ["MEASURES", "busy_time", "counting", "hourly", "measures"]
+__all__ = ["MEASURES", "MONTHLY", "busy_time", "counting", "hourly", "measures"]
 
 # What the use of an hour is counted in; every measure of a split is made of these.
 MEASURES = ("requests", "input", "cached_input", "output", "engine_us", "gpu_us")
+# What shared costs of a month can go by besides: data leaves a cloud in responses.
+MONTHLY = (*MEASURES, "response_bytes")
 _US = 1_000_000
 # Requests may be a sample: each stands for a number of real ones, which need not be whole.
 _SAMPLED = 1_000
@@ -29,11 +32,17 @@ _COUNTS = (
     "prefill_ms",
     "decode_ms",
     "latency_ms",
+    "response_bytes",
 )
 
 
 def hourly(
-    usage: pl.LazyFrame, keys: Sequence[str], *, gpu: bool = False, moment: str | None = None
+    usage: pl.LazyFrame,
+    keys: Sequence[str],
+    *,
+    gpu: bool = False,
+    moment: str | None = None,
+    counted: Sequence[str] = MEASURES,
 ) -> pl.LazyFrame:
     """Add up use per hour and key.
 
@@ -48,19 +57,23 @@ def hourly(
         first the GPU has of ``sm_active``, ``gr_engine_active``, ``tensor_active``, ``gpu_util``, ``duty_cycle``).
     moment : str, optional
         The moment's column; ``ts_start`` of requests, ``ts`` of samples.
+    counted : sequence of str
+        `MEASURES`, or of requests `MONTHLY`.
 
     Returns
     -------
     polars.LazyFrame
-        ``hour`` (Datetime, UTC), the keys, and `MEASURES` (Int64): requests and tokens in
+        ``hour`` (Datetime, UTC), the keys, and `counted` (Int64): requests and tokens in
         thousandths, since a sampled request stands for a number of real ones; times in
-        microseconds. Each row is rounded by itself, so that the order of rows does not matter.
+        microseconds; whole bytes. Each row is rounded by itself, so that the order of rows does not matter.
     """
     hour = pl.col(moment or ("ts" if gpu else "ts_start")).dt.truncate("1h").alias("hour")
-    each = _gpu_time(usage) if gpu else usage.with_columns(**_of_requests())
+    each = (
+        _gpu_time(usage) if gpu else usage.with_columns(**_of_requests(bytes_too="response_bytes" in counted))
+    )
     # In 128 bits, so that what leaves 64 is an error (see `counting`) and no negative number.
-    sums = each.group_by([hour, *keys]).agg(pl.col(name).cast(pl.Int128).sum() for name in MEASURES)
-    return sums.with_columns(pl.col(MEASURES).cast(pl.Int64))
+    sums = each.group_by([hour, *keys]).agg(pl.col(name).cast(pl.Int128).sum() for name in counted)
+    return sums.with_columns(pl.col(counted).cast(pl.Int64))
 
 
 @contextmanager
@@ -108,7 +121,7 @@ def _absurd(requests: pl.LazyFrame) -> InputError | None:
     )
 
 
-def _of_requests() -> dict[str, pl.Expr]:
+def _of_requests(*, bytes_too: bool = False) -> dict[str, pl.Expr]:
     stands_for = pl.col("sample_weight")
 
     def whole(amount: pl.Expr, unit: int) -> pl.Expr:
@@ -131,6 +144,7 @@ def _of_requests() -> dict[str, pl.Expr]:
         # Durations are those of one call, tokens those of all calls of a row.
         "engine_us": whole(engine_ms * pl.col("n_requests"), 1_000),
         "gpu_us": pl.lit(0, dtype=pl.Int64),
+        **({"response_bytes": whole(pl.col("response_bytes"), 1)} if bytes_too else {}),
     }
 
 
@@ -162,7 +176,9 @@ def _gpu_time(samples: pl.LazyFrame) -> pl.LazyFrame:
     )
 
 
-def measures(by: Measure, weights: TokenWeights, direction: pl.Expr | None = None) -> pl.Expr:
+def measures(
+    by: Measure | Literal["response_bytes"], weights: TokenWeights, direction: pl.Expr | None = None
+) -> pl.Expr:
     """Return the weight of one user's use, as a whole number (Int64).
 
     Parameters
@@ -184,7 +200,7 @@ def measures(by: Measure, weights: TokenWeights, direction: pl.Expr | None = Non
         return pl.coalesce(alone, every)
     if by == "even":
         return pl.lit(1, dtype=pl.Int64)
-    return pl.col({"requests": "requests", "engine_seconds": "engine_us", "gpu_seconds": "gpu_us"}[by])
+    return pl.col({"engine_seconds": "engine_us", "gpu_seconds": "gpu_us"}.get(by, by))
 
 
 def _whole(weights: TokenWeights) -> dict[str, int]:

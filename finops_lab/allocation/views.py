@@ -23,9 +23,9 @@ def on_basis(entries: pl.LazyFrame, basis: Basis) -> pl.LazyFrame:
     """Return ledger entries on one of the two cost bases of inference.
 
     ``allocated`` is what reserved capacity cost, idle included: it reconciles to the bill, and only
-    it compares with the price of an API. ``usage`` is what was consumed: idle entries and unused
-    commitments are left out, and it does not reconcile. Usage divided by allocated is the
-    utilization in money.
+    it compares with the price of an API. ``usage`` is without what is known to be unused: idle entries
+    and unused commitments are left out, and it does not reconcile. Usage divided by allocated is the
+    utilization in money. Shared and dark entries are in both: nobody measured that they were idle.
 
     Source: the allocation- and usage-based costs of OpenCost's and llm-d's inference costs.
 
@@ -70,7 +70,8 @@ def treatment(entries: pl.LazyFrame | pl.DataFrame) -> pl.DataFrame:
         Sorted: ``charge`` (``correction``, ``commitment, unused``, ``commitment, used``, ``refund``,
         else the charge category in small letters), ``x_AllocationMethod``, ``x_AllocationRule``,
         ``BillingCurrency``, ``x_Rows``, ``BilledCost`` and ``EffectiveCost``. Every entry is in one
-        line, so the lines add up to the ledger.
+        line, so the lines add up to the ledger. An entry is a day's sum: a refund and charges that
+        are alike in everything but the amount, or parts of one pool and owner, are netted in it.
     """
     charge = pl.coalesce(
         *[pl.when(where).then(pl.lit(name)) for name, where in _KINDS],

@@ -181,7 +181,9 @@ def statements(
     )
     currency = one_currency(currencies["BillingCurrency"])
     if currency is None:
-        raise NoDataError(f"the ledger holds nothing of {month} ({basis})")
+        months = entries.lazy().select(pl.col(BASES[basis]).unique().sort()).collect().to_series()
+        told = f"months: {months[0]} to {months[-1]}" if months.len() else None
+        raise NoDataError(f"the ledger holds nothing of {month} ({basis})", hint=told)
     found = Statements(month, basis, metric, currency, whole["total"][0], summary, lines)
     _prove(found)
     return found

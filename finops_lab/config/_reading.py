@@ -70,7 +70,8 @@ def _explain(error: ValidationError, model: type[Model], path: Path | None, text
     elif first["type"] == "missing":
         message = f"key {key!r} is missing"
     else:
-        message = f"key {key!r}: {first['msg'].removeprefix('Value error, ')}"
+        message = first["msg"].removeprefix("Value error, ")
+        message = f"key {key!r}: {message}" if key else message  # of the whole file
     more = error.error_count() - 1
     message += f" (and {more} more problem{'s' if more > 1 else ''})" if more else ""
     return ConfigError(message, file=f"{path}, line {line}" if line else path, hint=hint)

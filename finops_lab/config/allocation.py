@@ -36,6 +36,15 @@ class TokenWeights(Model):
     output: Exact = Field(default=Decimal(4), ge=0)
 
 
+def _some(weights: TokenWeights) -> TokenWeights:
+    if not any(weights.model_dump().values()):
+        raise ValueError("a weight above 0 is needed: by weights of 0 no use would count")
+    return weights
+
+
+Weights = Annotated[TokenWeights, AfterValidator(_some)]
+
+
 class Split(Model):
     """`[[splits]]`: bill rows that telemetry divides among those who used them.
 
@@ -58,7 +67,7 @@ class Split(Model):
     where: dict[str, Names] = Field(min_length=1)
     usage: dict[str, Names] = Field(default_factory=dict)
     by: Measure = "weighted_tokens"
-    weights: TokenWeights = TokenWeights()
+    weights: Weights = TokenWeights()
     match: dict[str, str] = Field(default_factory=dict)
     to: tuple[Dimension, ...] = ("team", "feature", "customer", "model", "variant", "environment")
     idle: Literal["keep", "pool", "cluster", "owner"] = "keep"
@@ -99,13 +108,20 @@ class Shared(Model):
 
     name: str
     where: Entries = Field(min_length=1)
-    by: Literal["even", "direct", "fixed", "requests", "tokens", "weighted_tokens", "engine_seconds"] = (
-        "direct"
-    )
+    by: Literal[
+        "direct",
+        "even",
+        "fixed",
+        "requests",
+        "tokens",
+        "weighted_tokens",
+        "engine_seconds",
+        "response_bytes",
+    ] = "direct"
     among: Names = ()
     without: Names = ()
     shares: dict[str, Exact] = Field(default_factory=dict)
-    weights: TokenWeights = TokenWeights()
+    weights: Weights = TokenWeights()
     within: Names = ()
     first: Month | None = Field(default=None, alias="from")
     last: Month | None = Field(default=None, alias="to")

@@ -18,10 +18,9 @@ from finops_lab.forecasting.open_month import estimate
 from finops_lab.forecasting.panel import VALUES
 from finops_lab.forecasting.tracking import said
 from finops_lab.foreseeing.histories import BY, Panels, ledger_of, node_events, panels
-from finops_lab.ingestion import lake
 from finops_lab.lab import Lab
 from finops_lab.reconciliation.maturity import maturity_curve
-from finops_lab.reconciling import matured
+from finops_lab.reconciling import delivery_days, matured
 
 __all__ = ["MONTHS", "Outlook", "completeness", "expected", "foresee", "months_of", "of_ledger"]
 
@@ -216,12 +215,7 @@ def completeness(lab: Lab, made: Panels) -> tuple[pl.DataFrame | None, int]:
     Of all providers together, over the six months before; None where no bill of the lab has a date
     of delivery, or bills are in several currencies.
     """
-    dated = [
-        date.fromisoformat(entry.delivered_on[:10])
-        for _, entries in lake.history(lab.folder / "lake", "costs")
-        for entry in entries
-        if entry.delivered_on
-    ]
+    dated = delivery_days(lab)
     if not dated:
         return None, 1
     past = [format_month(m) for m in months_from(add_months(made.month, 1 - _MATURED), made.month)]

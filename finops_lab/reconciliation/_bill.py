@@ -14,7 +14,7 @@ from finops_lab.errors import CurrencyError, InputError
 from finops_lab.money import one_currency
 from finops_lab.reconciliation._names import model_key, provider_key, tier_key
 
-__all__ = ["Billed", "Line", "billed"]
+__all__ = ["Billed", "Line", "billed", "token_line"]
 
 _NEEDED = (
     "BillingCurrency",
@@ -89,7 +89,7 @@ def billed(costs: pl.LazyFrame, metric: str, first: date | None, last: date | No
     if currency not in (None, "USD"):
         raise CurrencyError(
             f"prices of tokens are in USD, the bill is in {currency}",
-            hint="convert the bill with finops_lab.allocation.convert",
+            hint="add [[rates]] to USD to finops.toml, and ask fl.reconcile(lab, month)",
         )
     if about["unknown"][0]:
         raise InputError(f"{metric} is unknown on {about['unknown'][0]} token lines", column=metric)

@@ -136,10 +136,12 @@ def _text_table(path: Path) -> pl.DataFrame:
             mark = max(",;\t|", key=header.count)
             table = pl.read_csv(content, infer_schema=False, separator=mark)
     except (OSError, PolarsError) as error:
+        said = str(error).splitlines()[0]
+        coded = "utf-8" in said
         raise InputError(
-            f"the invoices cannot be read: {str(error).splitlines()[0]}",
+            f"the invoices cannot be read: {said}",
             file=path,
-            hint="give a CSV or Parquet file with a header",
+            hint="save it as UTF-8" if coded else "give a CSV or Parquet file with a header",
         ) from None
     nested = [name for name, dtype in table.schema.items() if dtype.is_nested() or dtype == pl.Binary]
     return table.drop(nested).select(pl.all().cast(pl.String))

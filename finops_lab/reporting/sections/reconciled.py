@@ -11,7 +11,7 @@ from finops_lab.charts import waterfall
 from finops_lab.errors import CurrencyError, InputError
 from finops_lab.money import exact_sum
 from finops_lab.reconciliation.calculated import Reconciliation
-from finops_lab.reconciling import reconcile, restated, restated_months
+from finops_lab.reconciling import first_delivered, reconcile, restated, restated_months
 from finops_lab.reporting.section import Section, money
 from finops_lab.tables import Table, money_table
 
@@ -73,14 +73,15 @@ def _steps(review: Review, done: Reconciliation) -> Table:
 
 def _restated(review: Review, parts: list[Any]) -> tuple[str, list[dict[str, Any]]]:
     month = format_month(review.month)
-    found = {name: day for name, day in restated_months(review.lab).items() if name <= month}
+    found = [name for name in restated_months(review.lab) if name <= month]
     if not found:
         return "No month that was over has been delivered again.", []
     bridges = [
         restated(review.lab, name).summary.with_columns(
-            pl.lit(name).alias("x_BillingMonth"), pl.lit(day).alias("then")
+            pl.lit(name).alias("x_BillingMonth"),
+            pl.col("ProviderName").replace_strict(days, default=None, return_dtype=pl.Date).alias("then"),
         )
-        for name, day in found.items()
+        for name, days in ((name, first_delivered(review.lab, name)) for name in found)
     ]
     changed = pl.concat(bridges).filter(pl.col("change") != "unchanged")
     if changed.is_empty():
@@ -97,7 +98,7 @@ def _restated(review: Review, parts: list[Any]) -> tuple[str, list[dict[str, Any
         money_table(
             rows.with_columns(pl.col("then").dt.strftime("%Y-%m-%d")).head(100),
             title="Restatements: what later deliveries changed",
-            subtitle="Each billing month as it was first delivered after its end, against now",
+            subtitle="Each billing month as each provider first delivered it after its end, against now",
             id="restatements",
             currency=currency if one else review.currency,
             money_columns={column: 2} if one else (),
