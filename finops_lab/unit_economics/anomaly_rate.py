@@ -9,7 +9,7 @@ from decimal import Decimal
 import polars as pl
 
 from finops_lab.calendar import days_in_month
-from finops_lab.errors import InputError
+from finops_lab.errors import InputError, each_name
 from finops_lab.money import MONEY, divided
 from finops_lab.unit_economics._grouping import grouped
 from finops_lab.unit_economics._telling import told
@@ -41,7 +41,7 @@ def anomaly_rate(
     anomalies: pl.LazyFrame | pl.DataFrame | None,
     months: Sequence[date],
     *,
-    by: Sequence[str] = (),
+    by: str | Sequence[str] = (),
     confirmed: Collection[str] = CONFIRMED,
     dismissed: Collection[str] = DISMISSED,
 ) -> pl.DataFrame:
@@ -54,7 +54,7 @@ def anomaly_rate(
         where anomaly detection has not run: then nothing is known, not zero.
     months : sequence of datetime.date
         Months that detection looked at: without an anomaly, they had none.
-    by : sequence of str
+    by : str or sequence of str
         Dimensions; a value of one is told in months in which it has an anomaly.
     confirmed, dismissed : collection of str
         What ``status`` says of those that count and those that do not. All others are not judged
@@ -79,6 +79,7 @@ def anomaly_rate(
     >>> anomaly_rate(None, [october])["reason"][0]
     'anomaly detection has not run'
     """
+    by = each_name(by)
     if anomalies is None:
         rows = pl.DataFrame({"month": list(months)}, schema={"month": pl.Date}).with_columns(
             pl.lit(None, pl.Int64).alias("numerator"),

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from finops_lab.config import Activity
-from finops_lab.errors import InputError
+from finops_lab.errors import InputError, each_name
 from finops_lab.money import MONEY
 from finops_lab.unit_economics._earning import earned_months
 from finops_lab.unit_economics._grouping import grouped
@@ -95,7 +95,7 @@ def feature_cost(
     *,
     rules: Sequence[Activity] = (),
     metric: str = "EffectiveCost",
-    by: Sequence[str] = ("feature",),
+    by: str | Sequence[str] = ("feature",),
     up_to: date | None = None,
 ) -> pl.DataFrame:
     """Set what features cost against their calls and their revenue, month by month.
@@ -113,7 +113,7 @@ def feature_cost(
         ``[[activities]]`` of `finops.toml`.
     metric : str
         The cost column.
-    by : sequence of str
+    by : str or sequence of str
         ``feature``, ``customer`` or both.
     up_to : datetime.date, optional
         The last day known of a month that is not over: revenue of its later days is left out, as
@@ -153,6 +153,7 @@ def feature_cost(
     >>> found.filter(pl.col("measure") == "margin").select("key", "value").rows()
     [(None, Decimal('0.250000000000000000')), ('chat', Decimal('0.250000000000000000'))]
     """
+    by = each_name(by)
     if unknown := [name for name in by if name not in ("feature", "customer")]:
         raise InputError(f"cost per feature is by feature or customer, not {unknown[0]!r}")
     currency = currency_of(entries)

@@ -11,7 +11,7 @@ import polars as pl
 
 from finops_lab.config import Activity, TokenWeights
 from finops_lab.contracts import DIMENSIONS
-from finops_lab.errors import InputError
+from finops_lab.errors import InputError, each_name
 from finops_lab.money import MONEY, SCALE, exact_sum, one_currency, split
 from finops_lab.unit_economics._grouping import grouped, share_of
 from finops_lab.unit_economics._idle_pools import idle_of_pools
@@ -47,7 +47,7 @@ def inference_cost(
     rules: Sequence[Activity] = (),
     metric: str = "EffectiveCost",
     weights: TokenWeights | None = None,
-    by: Sequence[str] = BY,
+    by: str | Sequence[str] = BY,
 ) -> pl.DataFrame:
     """Tell what an inference cost in each month: for everything and by dimension.
 
@@ -83,7 +83,7 @@ def inference_cost(
         The cost column.
     weights : TokenWeights, optional
         What tokens weigh in ``per_1m_weighted_tokens``.
-    by : sequence of str
+    by : str or sequence of str
         Dimensions beside the whole.
 
     Returns
@@ -117,6 +117,7 @@ def inference_cost(
     >>> found.select("measure", "value").row(0)
     ('allocated_per_call', Decimal('2.000000000000000000'))
     """
+    by = each_name(by)
     if unknown := [name for name in by if name not in _TOLD_BY]:
         raise InputError(
             f"cost per inference is not told by {unknown[0]!r}", hint=f"dimensions: {', '.join(_TOLD_BY)}"
