@@ -883,6 +883,10 @@ def test_idle_time_of_pools_by_gpu_samples_where_the_ledger_sets_none_apart() ->
     assert value(found, "marginal_per_call_by_samples") == Decimal(
         "0.106153846153846154"
     )  # (150 - 12) / 1300
+    # A pool cannot have idled for more than it cost: the samples' rates are not what the bill says.
+    dear = m1.inference_cost(entries, REQUESTS, gpu_days=days.with_columns(pl.col("idle_usd") * 10))
+    one = figure(dear, "marginal_per_call_by_samples", "feature", "chat")
+    assert (one["value"], "rates and bill differ" in one["reason"]) == (None, True)
     # The golden ledger has idle entries: it tells itself.
     told = figure(m1.inference_cost(LEDGER, REQUESTS, gpu_days=days), "marginal_per_call_by_samples")
     assert told["reason"] == "the ledger sets idle cost apart: see marginal_per_call"
@@ -1006,6 +1010,12 @@ def test_anomalies_that_nobody_looked_for_are_unknown_not_none() -> None:
     assert value(rates, "anomalies_per_month", "team", "b") == Decimal(1)
     with pytest.raises(InputError, match="status"):
         m6.anomaly_rate(found.drop("status"), [OCT])
+    # Of a month that is not over, weeks are those of the days known; months before are whole.
+    running = m6.anomaly_rate(found.head(1), [SEP, OCT], up_to=date(2026, 10, 14))
+    assert value(running, "anomalies_per_week") == Decimal("0.5")  # 1 x 7 / 14
+    assert figure(running, "anomalies_per_week", month=SEP)["denominator"].quantize(
+        Decimal(".01")
+    ) == Decimal("4.29")
 
 
 def test_definitions_are_told_once_and_in_full() -> None:

@@ -278,6 +278,11 @@ def _ready(
             first_reason(
                 (pl.col("idle") > 0, "the ledger sets idle cost apart: see marginal_per_call"),
                 (pl.col("spare").is_null(), "its pools have no GPU samples with a rate, or serve others too"),
+                # The bill then is not of these pools, or their rates are not what was paid.
+                (
+                    pl.col("spare") > pl.col("used"),
+                    "its pools idled for more than all money of it: rates and bill differ",
+                ),
             ),
         ).alias("reason_of_samples"),
         _or("training", untrained).alias("reason_of_training"),

@@ -134,6 +134,7 @@ def latency(
     Examples
     --------
     >>> from datetime import date
+    >>> from finops_lab.unit_economics.schemas import COUNTED
     >>> waits = pl.DataFrame({"month": [date(2026, 10, 1)] * 2, "metric": ["latency"] * 2,
     ...     "bucket": [231, 300], "calls": [90, 10]}).with_columns(pl.col("calls").cast(COUNTED))
     >>> found = latency(waits, by=()).filter(pl.col("measure") != "ttft_p95")

@@ -145,7 +145,8 @@ def _anomalies(frames: Frames, months: list[date]) -> pl.DataFrame:
     if not seen:
         return unseen
     by = ("provider", "service", "team", "model", "feature")
-    told = anomaly_rate.anomaly_rate(anomaly_counts(found).filter(pl.col("month").is_in(seen)), seen, by=by)
+    counts = anomaly_counts(found).filter(pl.col("month").is_in(seen))
+    told = anomaly_rate.anomaly_rate(counts, seen, by=by, up_to=frames.up_to)
     return pl.concat([told, unseen])
 
 
@@ -160,6 +161,15 @@ def _per_qps(frames: Frames, metric: str) -> pl.DataFrame:
     calls = latency.calls_within(
         frames.histograms, float(limit), days=frames.called, requests=frames.requests
     )
-    told = scaling.money_per_qps(money, calls, currency=currency_of(frames.entries), up_to=frames.up_to)
-    # Where no pool has money, one line says so, not one of every pool.
-    return told.filter(pl.col("dimension").is_null()) if money.is_empty() else told
+    sampled = scaling.sampled_money(frames.gpu_days, frames.called)
+    parts = []
+    for spent, currency, by_samples in (
+        (money, currency_of(frames.entries), False),
+        (sampled, "USD", True),
+    ):
+        told = scaling.money_per_qps(
+            spent, calls, currency=currency, up_to=frames.up_to, by_samples=by_samples
+        )
+        # Where no pool has money, one line says so, not one of every pool.
+        parts.append(told.filter(pl.col("dimension").is_null()) if spent.is_empty() else told)
+    return pl.concat(parts)
