@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import date
 
 import polars as pl
 
-from finops_lab.calendar import add_months, first_of
+from finops_lab.calendar import add_months, first_of, moment_of
 from finops_lab.lab import Lab
 from finops_lab.service_levels import kpi as error_budgets
 from finops_lab.unit_economics import (
@@ -52,7 +52,7 @@ DEFINITIONS: tuple[Definition, ...] = (
 _UNJUDGED = "too few days of bills before to judge its days by"
 
 
-def kpis(lab: Lab, month: str | date, *, metric: str = "EffectiveCost", at: datetime | None = None) -> Kpis:
+def kpis(lab: Lab, month: str | date, *, metric: str = "EffectiveCost", at: str | date | None = None) -> Kpis:
     """Tell the twelve KPIs of a month, with targets, status and a trend of twelve months.
 
     Parameters
@@ -63,9 +63,9 @@ def kpis(lab: Lab, month: str | date, *, metric: str = "EffectiveCost", at: date
         Month of use, such as ``2026-10``.
     metric : str
         The cost column that money is told in.
-    at : datetime.datetime, optional
-        How far the month has run (UTC), where it is not over. Without it, it has run to the end of
-        the lab's `as_of`, or of the latest day that bills, requests or GPU samples tell of. Error
+    at : str, datetime.date or datetime.datetime, optional
+        How far the month has run (UTC; a day is its midnight), where it is not over. Without it, it
+        has run to the end of the lab's `as_of`, or of the latest day that bills, requests or GPU samples tell of. Error
         budgets of such a month are of the days known; money per QPS has no value.
 
     Returns
@@ -76,12 +76,12 @@ def kpis(lab: Lab, month: str | date, *, metric: str = "EffectiveCost", at: date
     Raises
     ------
     InputError
-        When the month or the metric is none, or the month has not begun.
+        When the month, the metric or the moment is none, or the month has not begun.
     CurrencyError
         When the bills are in several currencies and `finops.toml` has no rates.
     """
     last = first_of(month)
-    frames = Frames(lab, add_months(last, 1 - TREND_MONTHS), last, at)
+    frames = Frames(lab, add_months(last, 1 - TREND_MONTHS), last, moment_of(at))
     targets = [*DEFAULTS, *lab.config.kpis]
     made = with_targets(figures(frames, metric=metric), targets, HEADLINES)
     return put_together(made, last, DEFINITIONS, up_to=frames.up_to)
