@@ -934,7 +934,7 @@ def test_unknown_revenue_makes_its_month_unknown() -> None:
     one = figure(m12.feature_cost(LEDGER, value_of, REQUESTS), "revenue", "feature", "chat")
     assert (one["value"], one["reason"]) == (None, "revenue is unknown in 1 of 2 periods")
     with pytest.raises(InputError, match="team"):
-        m12.feature_cost(LEDGER, value_of, REQUESTS, by=("team",))
+        m12.feature_cost(LEDGER, value_of, REQUESTS, by=("teem",))
 
 
 def test_dimensions_that_a_table_does_not_tell_are_refused() -> None:
@@ -989,6 +989,38 @@ def test_later_evictions_of_a_job_are_incidents_of_their_own() -> None:
     later = EVICTIONS.head(1).with_columns(pl.col("ts_lost", "ts_recovered") + timedelta(hours=2))
     found = m9.eviction_impact(pl.concat([EVICTIONS.head(1), later]), JOBS)
     assert value(found, "lost_work_hours") == Decimal(2)
+
+
+def test_revenue_goes_to_a_team_or_model_whose_alone_its_feature_is() -> None:
+    """`chat` is team a's by money and calls, `search` of two teams, `draft` of a by money and of b by calls."""
+    names = {"chat": "900", "search": "500", "draft": "70"}
+    value_of = feature_value(*(("2026-10-01", "2026-11-01", name, usd) for name, usd in names.items()))
+    entries = ledger(
+        ("100", CHAT),
+        ("60", SEARCH),
+        ("40", {**SEARCH, "x_team": "a"}),
+        ("10", {**CHAT, "x_feature": "draft"}),
+        ("5", {"x_team": "a", "ServiceCategory": AI}),
+    )
+    calls = requests(
+        {"feature": "chat", "team": "a", "calls_ok": 50},
+        {"feature": "chat", "calls_ok": 50},  # says no team
+        {"feature": "draft", "team": "b", "calls_ok": 5},
+    )
+    found = m12.feature_cost(entries, value_of, calls, by=("team", "model"))
+    a = figure(found, "margin", "team", "a")
+    assert (a["numerator"], a["denominator"]) == (800, 900)
+    assert round(a["coverage"], 6) == round(100 / 155, 6)  # of its money, the part that is compared
+    assert value(found, "allocated", "team", "a") == 150  # 100 + 40 + 10, what names a feature
+    assert value(found, "allocated_over_all_calls", "team", "a") == 3
+    b = figure(found, "margin", "team", "b")
+    assert b["value"] is None
+    assert "other teams share" in b["reason"]
+    # `search` is of m2 alone, `chat` and `draft` of m1: all revenue has a model.
+    assert [figure(found, "revenue", "model", name)["value"] for name in ("m1", "m2")] == [970, 500]
+    assert value(found, "margin_money", "model", "m2") == 400
+    with pytest.raises(InputError, match="not told by 'teem'"):
+        m12.feature_cost(entries, value_of, calls, by="teem")
 
 
 def test_anomalies_that_nobody_looked_for_are_unknown_not_none() -> None:

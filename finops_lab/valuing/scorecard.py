@@ -126,7 +126,7 @@ def figures(frames: Frames, *, metric: str = "EffectiveCost") -> pl.DataFrame:
             frames.requests,
             rules=rules,
             metric=metric,
-            by=("feature", "customer"),
+            by=("feature", "customer", "team", "model", "variant", "environment"),
             up_to=frames.up_to,
         ),
     ]
