@@ -33,7 +33,8 @@ MARGIN = Definition(
     "ratio",
     "{currency}",
     "{currency}",
-    "(revenue - inference money) / revenue; for everything, of the features whose revenue is known",
+    "(revenue - inference money) / revenue; for everything, and by what is neither feature nor customer, of the"
+    " features whose revenue is known and its alone",
     (_LEDGER, _VALUE),
     better="higher",
     nothing="there was no revenue",
