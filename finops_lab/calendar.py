@@ -18,6 +18,7 @@ __all__ = [
     "format_month",
     "is_closed",
     "last_closed_month",
+    "moment_of",
     "month_name",
     "months_between",
     "months_from",
@@ -114,6 +115,27 @@ def parse_moment(moment: str | date, name: str) -> datetime:
     if not isinstance(moment, datetime):
         moment = datetime.combine(moment, time())
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def moment_of(at: str | date | None) -> datetime | None:
+    """Return the moment up to which a month is known, in UTC; None where none is given.
+
+    Parameters
+    ----------
+    at : str or datetime.date or None
+        As for `parse_moment`; an empty text, such as a notebook's parameter has, is none.
+
+    Raises
+    ------
+    InputError
+        When it is no moment.
+
+    Examples
+    --------
+    >>> moment_of("2026-10-17"), moment_of("")
+    (datetime.datetime(2026, 10, 17, 0, 0, tzinfo=datetime.timezone.utc), None)
+    """
+    return None if at is None or at == "" else parse_moment(at, "at")
 
 
 def format_month(month: date) -> str:

@@ -1,8 +1,17 @@
-"""The error tree: every failure a user can cause says what, where, and what to do about it."""
+"""The error tree: every failure a user can cause says what, where, and what to do about it.
+
+Beside it stands the check of input that every room makes: the names that rows are told by.
+"""
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import polars as pl
 
 __all__ = [
     "ConfigError",
@@ -12,6 +21,8 @@ __all__ = [
     "NoDataError",
     "ReconciliationError",
     "RunError",
+    "columns_of",
+    "each_name",
     "plural",
     "printable",
 ]
@@ -110,3 +121,52 @@ class ReconciliationError(FinopsError):
 
 class RunError(FinopsError):
     """A notebook run failed; the message names the cell and the kept notebook."""
+
+
+def each_name(by: str | Sequence[str]) -> tuple[str, ...]:
+    """Return the names to group by: a text is one name, never the letters it is made of.
+
+    Examples
+    --------
+    >>> each_name("cluster"), each_name(["team", "model"]), each_name(())
+    (('cluster',), ('team', 'model'), ())
+    """
+    return (by,) if isinstance(by, str) else tuple(by)
+
+
+def columns_of(
+    by: str | Sequence[str], frame: pl.DataFrame | pl.LazyFrame, rows: str, *more: str
+) -> tuple[str, ...]:
+    """Return the names to group by, all of which a frame must have.
+
+    Parameters
+    ----------
+    by : str or sequence of str
+        Names of columns.
+    frame : polars.DataFrame or polars.LazyFrame
+        What is grouped.
+    rows : str
+        What its rows are, for the error: ``calls``.
+    *more : str
+        Further columns that it must have.
+
+    Raises
+    ------
+    InputError
+        When it lacks one.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> columns_of("teem", pl.DataFrame({"team": ["a"]}), "calls")
+    Traceback (most recent call last):
+    finops_lab.errors.InputError: the calls have no column 'teem'. Hint: did you mean 'team'?
+    """
+    wanted = each_name(by)
+    known = frame.collect_schema().names()
+    for name in (*wanted, *more):
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"columns: {', '.join(known)}"
+            raise InputError(f"the {rows} have no column {name!r}", hint=hint)
+    return wanted

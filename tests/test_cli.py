@@ -140,6 +140,7 @@ def test_lab_that_is_not_there(tmp_path: Path) -> None:
 
 def test_neither_month_nor_since(lab: Path) -> None:
     refused(run("review", "--lab", lab), "give --month or --since, one of them")
+    refused(run("review", "--lab", lab, "--since", "2026-09", "--at", "2026-10-06"), "give it with --month")
 
 
 def test_unknown_option_and_metric(lab: Path) -> None:

@@ -62,6 +62,12 @@ def test_kpis_by_a_dimension_and_as_parquet(lab: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".*"))
 
 
+def test_kpis_up_to_a_moment(lab: Path) -> None:
+    done = run("kpis", "--lab", lab, "--month", "2026-10", "--at", "2026-10-06")
+    assert done.stdout.splitlines()[0] == "KPIs of 2026-10 (known up to 2026-10-05)"
+    assert "$0.200 per call" in done.stdout  # the month's charge of the 1st, over 45 answers
+
+
 def test_kpis_explains_where_a_figure_comes_from(lab: Path) -> None:
     done = run_program("kpis", "--lab", lab, "--month", "2026-10", "--explain", "M5")
     assert done.returncode == 0, done.stderr
@@ -75,6 +81,8 @@ def test_mistakes_are_one_line(lab: Path, tmp_path: Path) -> None:
     refused(run(*asked, "10/2026"), "month must be written like 2026-10, not '10/2026'")
     refused(run(*asked, "2026-10", "--out", tmp_path / "kpis.xlsx"), "must end in .csv or .parquet")
     assert run(*asked, "2026-10", "--fail-on", "met").returncode == 2
+    refused(run(*asked, "2026-10", "--at", "noon"), "at must be written like 2026-10-17")
+    refused(run(*asked, "2026-10", "--at", "2026-09-30"), "2026-10 has not begun at 2026-09-30")
 
 
 def test_unknown_kpis_measures_and_dimensions_are_refused_with_those_there_are(lab: Path) -> None:
@@ -99,7 +107,8 @@ def test_dashboard_refuses_before_anything_runs(lab: Path, tmp_path: Path) -> No
 
 
 def test_dashboard_writes_page_notebook_and_figures(lab: Path, tmp_path: Path) -> None:
-    done = run_program("dashboard", "debug", "--lab", lab, "--month", "2026-10", "--out", tmp_path)
+    arguments = ("--month", "2026-10", "--at", "2026-10-06", "--out", tmp_path)
+    done = run_program("dashboard", "debug", "--lab", lab, *arguments)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     made = tmp_path / "2026-10"
@@ -110,6 +119,7 @@ def test_dashboard_writes_page_notebook_and_figures(lab: Path, tmp_path: Path) -
     ]
     assert f"debug dashboard of 2026-10: {made / 'dashboard-debug.html'}" in done.stdout
     assert json.loads((made / "dashboard-debug.json").read_text())["latency"]["models"][0]["key"] == "m"
+    assert "days 1 to 5 of 31" in (made / "dashboard-debug.html").read_text()
 
 
 def test_help_teaches() -> None:

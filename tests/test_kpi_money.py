@@ -883,6 +883,10 @@ def test_idle_time_of_pools_by_gpu_samples_where_the_ledger_sets_none_apart() ->
     assert value(found, "marginal_per_call_by_samples") == Decimal(
         "0.106153846153846154"
     )  # (150 - 12) / 1300
+    # A pool cannot have idled for more than it cost: the samples' rates are not what the bill says.
+    dear = m1.inference_cost(entries, REQUESTS, gpu_days=days.with_columns(pl.col("idle_usd") * 10))
+    one = figure(dear, "marginal_per_call_by_samples", "feature", "chat")
+    assert (one["value"], "rates and bill differ" in one["reason"]) == (None, True)
     # The golden ledger has idle entries: it tells itself.
     told = figure(m1.inference_cost(LEDGER, REQUESTS, gpu_days=days), "marginal_per_call_by_samples")
     assert told["reason"] == "the ledger sets idle cost apart: see marginal_per_call"
@@ -930,7 +934,7 @@ def test_unknown_revenue_makes_its_month_unknown() -> None:
     one = figure(m12.feature_cost(LEDGER, value_of, REQUESTS), "revenue", "feature", "chat")
     assert (one["value"], one["reason"]) == (None, "revenue is unknown in 1 of 2 periods")
     with pytest.raises(InputError, match="team"):
-        m12.feature_cost(LEDGER, value_of, REQUESTS, by=("team",))
+        m12.feature_cost(LEDGER, value_of, REQUESTS, by=("teem",))
 
 
 def test_dimensions_that_a_table_does_not_tell_are_refused() -> None:
@@ -987,6 +991,38 @@ def test_later_evictions_of_a_job_are_incidents_of_their_own() -> None:
     assert value(found, "lost_work_hours") == Decimal(2)
 
 
+def test_revenue_goes_to_a_team_or_model_whose_alone_its_feature_is() -> None:
+    """`chat` is team a's by money and calls, `search` of two teams, `draft` of a by money and of b by calls."""
+    names = {"chat": "900", "search": "500", "draft": "70"}
+    value_of = feature_value(*(("2026-10-01", "2026-11-01", name, usd) for name, usd in names.items()))
+    entries = ledger(
+        ("100", CHAT),
+        ("60", SEARCH),
+        ("40", {**SEARCH, "x_team": "a"}),
+        ("10", {**CHAT, "x_feature": "draft"}),
+        ("5", {"x_team": "a", "ServiceCategory": AI}),
+    )
+    calls = requests(
+        {"feature": "chat", "team": "a", "calls_ok": 50},
+        {"feature": "chat", "calls_ok": 50},  # says no team
+        {"feature": "draft", "team": "b", "calls_ok": 5},
+    )
+    found = m12.feature_cost(entries, value_of, calls, by=("team", "model"))
+    a = figure(found, "margin", "team", "a")
+    assert (a["numerator"], a["denominator"]) == (800, 900)
+    assert round(a["coverage"], 6) == round(100 / 155, 6)  # of its money, the part that is compared
+    assert value(found, "allocated", "team", "a") == 150  # 100 + 40 + 10, what names a feature
+    assert value(found, "allocated_over_all_calls", "team", "a") == 3
+    b = figure(found, "margin", "team", "b")
+    assert b["value"] is None
+    assert "other teams share" in b["reason"]
+    # `search` is of m2 alone, `chat` and `draft` of m1: all revenue has a model.
+    assert [figure(found, "revenue", "model", name)["value"] for name in ("m1", "m2")] == [970, 500]
+    assert value(found, "margin_money", "model", "m2") == 400
+    with pytest.raises(InputError, match="not told by 'teem'"):
+        m12.feature_cost(entries, value_of, calls, by="teem")
+
+
 def test_anomalies_that_nobody_looked_for_are_unknown_not_none() -> None:
     never = m6.anomaly_rate(None, [SEP, OCT])
     assert never["value"].null_count() == never.height == 4
@@ -1006,6 +1042,12 @@ def test_anomalies_that_nobody_looked_for_are_unknown_not_none() -> None:
     assert value(rates, "anomalies_per_month", "team", "b") == Decimal(1)
     with pytest.raises(InputError, match="status"):
         m6.anomaly_rate(found.drop("status"), [OCT])
+    # Of a month that is not over, weeks are those of the days known; months before are whole.
+    running = m6.anomaly_rate(found.head(1), [SEP, OCT], up_to=date(2026, 10, 14))
+    assert value(running, "anomalies_per_week") == Decimal("0.5")  # 1 x 7 / 14
+    assert figure(running, "anomalies_per_week", month=SEP)["denominator"].quantize(
+        Decimal(".01")
+    ) == Decimal("4.29")
 
 
 def test_definitions_are_told_once_and_in_full() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 import pytest
 from helpers import cost_row, write_lab
+from polars.testing import assert_frame_equal
 
 import finops_lab as fl
 from finops_lab import measuring, valuing
@@ -129,6 +130,27 @@ def test_the_budget_of_a_running_month_is_of_the_days_known(running: fl.Lab) -> 
     assert (m10(over, "numerator"), m10(over, "denominator")) == (10, 10)
     (budget,) = fl.levels(running, "2026-10").budgets.to_dicts()
     assert (budget["bad"], budget["allowed_bad"], budget["estimated"]) == (10, 31, True)
+
+
+def test_what_is_told_after_the_moment_does_not_count(tmp_path: Path, running: fl.Lab) -> None:
+    """October as of the end of its fourth day is what a lab tells that knows no more than four days."""
+    early = opened(tmp_path, days(date(2026, 9, 1), 30), days(OCT, 4))
+    told, known = fl.kpis(running, "2026-10", at="2026-10-05"), fl.kpis(early, "2026-10")
+    assert (told.up_to, known.up_to) == (date(2026, 10, 4), date(2026, 10, 4))
+    assert told.table.filter(kpi="M1")["denominator"].item() == 36  # of ten calls a day one failed
+    # The anomalies of days are judged by those around them, so by later ones too.
+    same = [pl.col("kpi") != "M6"]
+    keys = ["kpi", "measure", "dimension", "month", "key"]
+    assert_frame_equal(told.figures.filter(same).sort(keys), known.figures.filter(same).sort(keys))
+
+
+@pytest.mark.parametrize(
+    "at", ["2026-10-05", date(2026, 10, 5), datetime(2026, 10, 5), datetime(2026, 10, 5, tzinfo=UTC)]
+)
+def test_a_moment_may_be_a_text_a_day_or_without_a_zone(running: fl.Lab, at: Any) -> None:
+    assert fl.bridge(running, "2026-09", "2026-10", at=at).up_to == 4
+    (budget,) = fl.levels(running, "2026-10", at=at).budgets.to_dicts()
+    assert budget["bad"] == 4
 
 
 def test_what_is_kept_of_a_running_month_is_of_its_moment(running: fl.Lab) -> None:

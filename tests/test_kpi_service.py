@@ -595,6 +595,50 @@ def test_money_per_qps_names_what_is_missing() -> None:
     assert value_of(scaling.money_per_qps(money, idle), "money_per_qps", "a", "pool_id")["value"] is None
 
 
+def test_money_per_qps_by_gpu_samples_needs_no_split_of_the_bill() -> None:
+    """Two days of calls; `a` was sampled on both by two kinds that agree, each other pool lacks something."""
+    kinds, day = ("gpu_util", "sm_active"), 86_400
+    told = [("a", kind, n, day, "48") for kind in kinds for n in (1, 2)]
+    told += [
+        ("late", "gpu_util", 2, day, "48"),
+        ("free", "gpu_util", 1, 0, None),
+        ("free", "gpu_util", 2, 0, None),
+    ]
+    told += [
+        ("mixed", kind, n, day, usd) for kind, usd in zip(kinds, ("48", "30"), strict=True) for n in (1, 2)
+    ]
+    told += [("a", "gpu_util", 3, day, "99")]  # no call is known of that day
+    gpus = pl.DataFrame(
+        [
+            {"day": date(2026, 10, n), "pool_id": pool, "util_kind": kind, "sampled_s": day, "priced_s": priced,
+             "sampled_usd": usd and Decimal(usd)}
+            for pool, kind, n, priced, usd in told
+        ],
+        schema_overrides=GPU_DAYS,
+    )  # fmt: skip
+    money = scaling.sampled_money(gpus, pl.DataFrame({"day": [date(2026, 10, 1), date(2026, 10, 2)]}))
+    assert money.select("pool_id", "money").rows() == [
+        ("a", 96), ("free", None), ("late", None), ("mixed", None),
+    ]  # fmt: skip
+    calls = pl.DataFrame(
+        {"month": [date(2026, 10, 1)] * 2, "pool_id": ["a", "own"], "calls": [2 * day, 2 * day]}
+    )
+    calls = calls.with_columns(pl.lit(2 * day).alias("seconds"))
+    found = scaling.money_per_qps(money, calls, by_samples=True)
+    name = "money_per_qps_by_samples"
+    assert value_of(found, name, "a", "pool_id")["value"] == 96  # USD, for one call a second
+    assert (value_of(found, name)["value"], value_of(found, name)["coverage"]) == (96, 1)
+    for pool, why in (
+        ("late", "1 of the 2 days"),
+        ("free", "no rate"),
+        ("mixed", "unlike"),
+        ("own", "no GPU sample"),
+    ):
+        assert why in value_of(found, name, pool, "pool_id")["reason"]
+    unsplit = scaling.money_per_qps(money.clear(), calls)
+    assert "[[splits]]" in value_of(unsplit, "money_per_qps")["reason"]
+
+
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 10**6))
 def test_scaling_equals_brute_force(seed: int) -> None:

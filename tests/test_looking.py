@@ -10,8 +10,9 @@ import pytest
 from helpers import write_lab
 
 import finops_lab as fl
-from finops_lab import valuing
+from finops_lab import measuring, valuing
 from finops_lab.errors import InputError
+from finops_lab.unit_economics import failures, latency, utilization
 
 TOML = """[lab]
 name = "A few days (synthetic)"
@@ -86,3 +87,29 @@ def test_a_lab_without_objectives_has_no_burn_rates(tmp_path: Path) -> None:
         write_lab(tmp_path / "lab", {"gpus.csv": GPUS}, "[lab]\nname = 'bare'\n"), progress=False
     )
     assert valuing.burn_rates(bare, datetime(2026, 10, 3, tzinfo=UTC)).is_empty()
+
+
+def test_one_name_is_told_by_as_a_list_of_it_is(lab: fl.Lab) -> None:
+    day = ("2026-10-01", "2026-10-02")
+    assert fl.gpu_hours(lab, *day, by="cluster").equals(fl.gpu_hours(lab, *day, by=["cluster"]))
+    assert fl.exact_latency(lab, *day, by="model").equals(fl.exact_latency(lab, *day, by=["model"]))
+    calls = measuring.request_months(lab).collect()
+    assert failures.error_rates(calls, by="model").equals(failures.error_rates(calls, by=["model"]))
+    waits = measuring.histograms(lab).collect()
+    assert latency.latency(waits, by="feature").equals(latency.latency(waits, by=["feature"]))
+    gpus = measuring.gpu_days(lab).collect()
+    told = utilization.gpu_utilization(gpus, by="cluster")
+    assert told["dimension"].unique().drop_nulls().to_list() == ["cluster"]
+    assert told.equals(utilization.gpu_utilization(gpus, by=["cluster"]))
+
+
+def test_a_dimension_that_the_rows_do_not_have_is_refused_by_name(lab: fl.Lab) -> None:
+    with pytest.raises(InputError, match=r"calls have no column 'modell'.*did you mean 'model'"):
+        fl.exact_latency(lab, "2026-10-01", by="modell")
+    with pytest.raises(InputError, match=r"GPU days have no column 'clustr'.*did you mean 'cluster'"):
+        utilization.gpu_utilization(measuring.gpu_days(lab), by=["clustr"])
+
+
+def test_exact_latency_asks_for_the_day(lab: fl.Lab) -> None:
+    with pytest.raises(InputError, match="neither the column 'day' nor 'month'"):
+        latency.exact_latency(measuring.requests_of(lab).drop("day"), by="model")

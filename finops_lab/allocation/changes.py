@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import polars as pl
 
-from finops_lab.errors import InputError
+from finops_lab.errors import InputError, each_name
 from finops_lab.money import MONEY, exact_sum
 
 __all__ = ["changes"]
@@ -19,7 +19,7 @@ def changes(
     now: str | date,
     before: str | date,
     *,
-    by: Sequence[str],
+    by: str | Sequence[str],
     month: str = "x_ChargeMonth",
     amount: str = "EffectiveCost",
 ) -> pl.DataFrame:
@@ -32,7 +32,7 @@ def changes(
         `finops_lab.allocation.monthly` (`by` ``unique_id``, `month` ``ds``, `amount` ``y``).
     now, before : str or datetime.date
         The two months, as the column `month` writes them.
-    by : sequence of str
+    by : str or sequence of str
         Columns that tell spend apart; null is a value of theirs.
     month, amount : str
         Columns with the month and the money (Decimal).
@@ -56,6 +56,7 @@ def changes(
     >>> changes(spend, "2026-10", "2026-09", by=["x_team"]).select("x_team", pl.exclude("x_team").cast(pl.Int64)).rows()
     [('ads', 7, 5, 2), ('ops', 1, 0, 1)]
     """
+    by = each_name(by)
     frame = spend.lazy()
     if missing := {month, amount, *by} - set(frame.collect_schema()):
         raise InputError(f"changes of spend need the columns {', '.join(sorted(missing))}")

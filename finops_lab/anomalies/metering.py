@@ -11,7 +11,7 @@ import polars as pl
 from finops_lab.anomalies.event import SCOPES
 from finops_lab.anomalies.panel import Bools, Floats
 from finops_lab.anomalies.series import FEWEST_CALLS, GRAIN, METRICS, Series, check_grain
-from finops_lab.errors import InputError, NoDataError
+from finops_lab.errors import InputError, NoDataError, each_name
 from finops_lab.unit_economics.latency import interactive
 
 __all__ = ["gpu_series", "job_series", "request_series"]
@@ -26,7 +26,7 @@ def request_series(
     requests: pl.LazyFrame | pl.DataFrame,
     *,
     grain: str = "5m",
-    by: Sequence[str] = ("total", "team", "model", "feature"),
+    by: str | Sequence[str] = ("total", "team", "model", "feature"),
     batch: bool = False,
 ) -> Series:
     """Count calls, tokens, reported cost, errors, retries and waiting per window.
@@ -37,7 +37,7 @@ def request_series(
         `inference_requests`. Sampled rows stand for the calls that they say.
     grain : str
         Key of `GRAIN`.
-    by : sequence of str
+    by : str or sequence of str
         ``total`` and dimensions: team, model, feature, customer, region, provider, pool.
     batch : bool
         Whether P95 counts batch calls, too.
@@ -64,6 +64,7 @@ def request_series(
     >>> found.names["metric"].to_list(), found.values[0, :3].tolist(), found.values[2, 0].item()
     (['requests', 'tokens', 'error_rate'], [2.0, 0.0, 1.0], 0.5)
     """
+    by = each_name(by)
     frame, known = requests.lazy(), requests.lazy().collect_schema()
 
     def has(name: str, dtype: pl.DataType) -> pl.Expr:
@@ -108,7 +109,7 @@ def job_series(
     *,
     now: datetime,
     grain: str = "5m",
-    by: Sequence[str] = ("total", "team", "model", "kind"),
+    by: str | Sequence[str] = ("total", "team", "model", "kind"),
 ) -> Series:
     """Accrue GPU-hours and reported cost of training over the time that attempts ran.
 
@@ -135,6 +136,7 @@ def job_series(
     >>> job_series(jobs, now=datetime(2026, 10, 5, 0, 15, tzinfo=UTC), by=["total"]).values[0, :3].round(3).tolist()
     [0.667, 0.667, 0.667]
     """
+    by = each_name(by)
     now = now.astimezone(UTC) if now.tzinfo else now.replace(tzinfo=UTC)
     frame, known = jobs.lazy().filter(pl.col("ts_start") < now), jobs.lazy().collect_schema()
     newest = (
@@ -162,7 +164,10 @@ def job_series(
 
 
 def gpu_series(
-    samples: pl.LazyFrame | pl.DataFrame, *, grain: str = "5m", by: Sequence[str] = ("total", "team", "pool")
+    samples: pl.LazyFrame | pl.DataFrame,
+    *,
+    grain: str = "5m",
+    by: str | Sequence[str] = ("total", "team", "pool"),
 ) -> Series:
     """Add up the GPU-hours that samples tell of.
 
@@ -186,6 +191,7 @@ def gpu_series(
     >>> gpu_series(one, grain="hour", by=["total"]).values[0, :2].tolist()
     [1.0, 1.0]
     """
+    by = each_name(by)
     frame, known = samples.lazy(), samples.lazy().collect_schema()
     lasts = pl.duration(microseconds=(pl.col("interval_s") * _US).round(0).cast(pl.Int64))
     alike = pl.len().over("gpu_uuid", "ts") if "gpu_uuid" in known else pl.lit(1)

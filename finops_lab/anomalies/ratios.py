@@ -9,7 +9,7 @@ import polars as pl
 from finops_lab.allocation.coverage import valued
 from finops_lab.anomalies.event import SCOPES
 from finops_lab.anomalies.panel import DIMENSIONS
-from finops_lab.errors import InputError
+from finops_lab.errors import InputError, each_name
 from finops_lab.unit_economics.load import TOKENS
 
 __all__ = ["RATIOS", "coverage_ratios", "idle_ratios", "ratios_of", "request_ratios", "scopes"]
@@ -36,7 +36,7 @@ def ratios_of(
     unit: str = "ratio",
     share: bool = False,
     evidence: str | None = None,
-    by: Sequence[str] = (),
+    by: str | Sequence[str] = (),
     day: str = "day",
 ) -> pl.DataFrame:
     """Add up two columns per day, for the whole and by dimension.
@@ -53,7 +53,7 @@ def ratios_of(
         Whether it lies between 0 and 1.
     evidence : str, optional
         Column with the number of independent observations of a row.
-    by : sequence of str
+    by : str or sequence of str
         Columns to tell it by, beside the whole.
     day : str
         Column of the day.
@@ -76,6 +76,7 @@ def ratios_of(
     >>> found.select("dimension", "value", "numerator", "denominator").rows()
     [('total', None, 4.0, 20.0), ('model', 'a', 1.0, 10.0), ('model', 'b', 3.0, 10.0)]
     """
+    by = each_name(by)
     frame = days.lazy()
     known = frame.collect_schema()
     asked = [one for one in (day, *by, numerator, denominator, evidence) if isinstance(one, str)]
@@ -118,7 +119,7 @@ def ratios_of(
 
 
 def request_ratios(
-    days: pl.DataFrame | pl.LazyFrame, *, by: Sequence[str] = ("model", "feature", "team")
+    days: pl.DataFrame | pl.LazyFrame, *, by: str | Sequence[str] = ("model", "feature", "team")
 ) -> pl.DataFrame:
     """Tell the ratios of calls: reported cost of a successful call, tokens of a call, cache hits.
 
@@ -126,7 +127,7 @@ def request_ratios(
     ----------
     days : polars.DataFrame or polars.LazyFrame
         `finops_lab.unit_economics.schemas.REQUEST_DAYS`.
-    by : sequence of str
+    by : str or sequence of str
         Columns to tell them by, beside the whole.
 
     Returns
@@ -135,6 +136,7 @@ def request_ratios(
         `RATIOS` of ``cost_per_inference`` (USD), ``tokens_per_request``, ``cache_hit_share`` (of input
         tokens, where calls use a cache at all).
     """
+    by = each_name(by)
     tokens = pl.sum_horizontal(pl.col(name) for name in TOKENS)
     told = pl.any_horizontal(pl.col(name).is_not_null() for name in TOKENS)
     cached = pl.col("cache_read_tokens")
@@ -174,7 +176,10 @@ def request_ratios(
 
 
 def idle_ratios(
-    days: pl.DataFrame | pl.LazyFrame, *, kind: str = "gpu_util", by: Sequence[str] = ("pool_id", "team")
+    days: pl.DataFrame | pl.LazyFrame,
+    *,
+    kind: str = "gpu_util",
+    by: str | Sequence[str] = ("pool_id", "team"),
 ) -> pl.DataFrame:
     """Tell the share of sampled GPU time in which GPUs did nothing.
 
@@ -184,7 +189,7 @@ def idle_ratios(
         `finops_lab.unit_economics.schemas.GPU_DAYS`.
     kind : str
         The kind of utilization; kinds are never mixed.
-    by : sequence of str
+    by : str or sequence of str
         Columns to tell it by, beside the whole.
 
     Returns
@@ -192,13 +197,17 @@ def idle_ratios(
     polars.DataFrame
         `RATIOS` of ``idle_share``.
     """
+    by = each_name(by)
     idle = pl.col("sampled_s") - pl.col("busy_s")
     rows = days.lazy().filter(pl.col("util_kind") == kind)
     return ratios_of(rows, "idle_share", numerator=idle, denominator="sampled_s", share=True, by=by)
 
 
 def coverage_ratios(
-    entries: pl.DataFrame | pl.LazyFrame, *, metric: str = "EffectiveCost", by: Sequence[str] = ("provider",)
+    entries: pl.DataFrame | pl.LazyFrame,
+    *,
+    metric: str = "EffectiveCost",
+    by: str | Sequence[str] = ("provider",),
 ) -> pl.DataFrame:
     """Tell the share of a day's charges above zero that has an owner.
 
@@ -208,7 +217,7 @@ def coverage_ratios(
         The `ledger` contract, in one currency.
     metric : str
         The amount.
-    by : sequence of str
+    by : str or sequence of str
         Names of `finops_lab.anomalies.panel.DIMENSIONS`.
 
     Returns
@@ -216,6 +225,7 @@ def coverage_ratios(
     polars.DataFrame
         `RATIOS` of ``coverage``; corrections, which are of other days, left out.
     """
+    by = each_name(by)
     amount = pl.col(metric)
     owned = pl.when(valued("team")).then(amount).otherwise(0)
     rows = entries.lazy().filter(amount > 0, pl.col("ChargeClass").is_null())

@@ -13,7 +13,7 @@ from finops_lab import measuring, pricing
 from finops_lab.allocation.dimensions import assign
 from finops_lab.calendar import first_of
 from finops_lab.config.dimensions import with_accounts
-from finops_lab.errors import InputError, NoDataError
+from finops_lab.errors import InputError, NoDataError, each_name
 from finops_lab.lab import Lab
 from finops_lab.money import MONEY
 from finops_lab.planning.repricing import BUCKETS, Scenario, against_bill, reprice
@@ -76,7 +76,7 @@ def what_if(
     self_host: str | None = None,
     utilization: Decimal | None = None,
     where: Mapping[str, Sequence[str]] | None = None,
-    by: Sequence[str] = ("model",),
+    by: str | Sequence[str] = ("model",),
 ) -> WhatIf:
     """Price a month's real calls as if they had been made otherwise.
 
@@ -103,7 +103,7 @@ def what_if(
         What if the lab's machines were in use so much, 0 to 1.
     where : mapping, optional
         Values of columns of the requests that count, such as ``{"feature": ["chat"]}``.
-    by : sequence of str
+    by : str or sequence of str
         Columns to tell the scenarios by: ``model``, ``feature``, ``team`` and the like.
 
     Returns
@@ -117,6 +117,7 @@ def what_if(
     InputError
         A model is not written ``provider/model``, or a column or value is none.
     """
+    by = each_name(by)
     first = first_of(month)
     frames = Frames(lab, first, first)
     calls = _calls(lab, frames, where or {})

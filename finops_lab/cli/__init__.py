@@ -28,7 +28,7 @@ from finops_lab.cli import (
     tradeoffs,
     value,
 )
-from finops_lab.cli._app import LabOption, Metric, app, day, spinner
+from finops_lab.cli._app import AtOption, LabOption, Metric, app, day, spinner
 from finops_lab.errors import FinopsError, InputError
 
 if TYPE_CHECKING:
@@ -169,6 +169,7 @@ def review(
             "--today", help="The date that `previous`, closed and future refer to.", metavar="YYYY-MM-DD"
         ),
     ] = None,
+    at: AtOption = None,
     fail_on: Annotated[
         FailOn | None,
         typer.Option(
@@ -190,6 +191,8 @@ def review(
 
     if (month is None) == (since is None):
         raise InputError("give --month or --since, one of them", hint="for example --month 2026-10")
+    if at is not None and month is None:
+        raise InputError("--at says how far one month has run: give it with --month")
     now = day(today)
     if month == "previous":
         month = format_month(last_closed_month(now))
@@ -202,18 +205,18 @@ def review(
         typer.echo(f"every closed month since {since} that has charges has its current review in {out}")
     if month is not None and not is_closed(start, now):
         typer.echo(f"note: {month} is not over by {now}, its bill is not complete", err=True)
-    over = {m: _review_one(opened, m, out, metric) for m in months}
+    over = {m: _review_one(opened, m, out, metric, at or "") for m in months}
     if fail_on is FailOn.over_budget and any(over.values()):
         for name, teams in sorted((n, t) for n, t in over.items() if t):
             typer.echo(f"over budget in {name}: {', '.join(teams)}", err=True)
         raise typer.Exit(3)
 
 
-def _review_one(lab: Lab, month: str, out: Path, metric: Metric) -> list[str]:
+def _review_one(lab: Lab, month: str, out: Path, metric: Metric, at: str) -> list[str]:
     """Run one review and return whose budget it found exceeded."""
     from finops_lab.reporting.run import run_review
 
-    done = run_review(lab, month, out, metric=metric.value, progress=sys.stderr.isatty())
+    done = run_review(lab, month, out, metric=metric.value, at=at, progress=sys.stderr.isatty())
     typer.echo(f"review of {month}: {done.html}")
     typer.echo(f"  notebook {done.ipynb}, figures {done.json}")
     for said in done.results["data_quality"]["warnings"]:

@@ -11,7 +11,7 @@ import typer
 
 from finops_lab.calendar import parse_day
 
-__all__ = ["LabOption", "Metric", "app", "day", "spinner", "write_page"]
+__all__ = ["AtOption", "LabOption", "Metric", "app", "day", "spinner", "write_page"]
 
 app = typer.Typer(
     name="finops-lab",
@@ -32,6 +32,13 @@ LabOption = Annotated[
     Path | None,
     typer.Option(
         "--lab", help="The lab's folder. Default: the packaged synthetic sample lab.", metavar="DIR"
+    ),
+]
+
+AtOption = Annotated[
+    str | None,
+    typer.Option(
+        "--at", help="How far the month has run (UTC), where it is not over.", metavar="YYYY-MM-DD[THH:MM]"
     ),
 ]
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from finops_lab.cli._app import LabOption, Metric, app, spinner
+from finops_lab.cli._app import AtOption, LabOption, Metric, app, spinner
 
 __all__ = ["register"]
 
@@ -47,6 +47,7 @@ def kpis(
     metric: Annotated[
         Metric, typer.Option("--metric", help="Cost column: amortised or invoiced.")
     ] = Metric.EffectiveCost,
+    at: AtOption = None,
     fail_on: Annotated[
         FailOnKpi | None, typer.Option("--fail-on", help="Exit with 3 when a KPI missed its target.")
     ] = None,
@@ -67,7 +68,7 @@ def kpis(
         check_ending(out)  # before the work, not after it
     opened = open_lab(lab, progress=sys.stderr.isatty())
     with spinner("working the KPIs out"):
-        found = worked_out(opened, month, metric=metric.value)
+        found = worked_out(opened, month, metric=metric.value, at=at)
     if found.table["value"].is_null().all():
         check_month(opened, found.month)
     if explain is not None:
@@ -91,6 +92,7 @@ def dashboard(
     metric: Annotated[
         Metric, typer.Option("--metric", help="Cost column: amortised or invoiced.")
     ] = Metric.EffectiveCost,
+    at: AtOption = None,
 ) -> None:
     """Write a dashboard as one offline HTML page, with its notebook and figures.
 
@@ -103,7 +105,9 @@ def dashboard(
     from finops_lab.reporting.dashboards import run_dashboard
 
     opened = open_lab(lab, progress=sys.stderr.isatty())
-    done = run_dashboard(name.value, opened, month, out, metric=metric.value, progress=sys.stderr.isatty())
+    done = run_dashboard(
+        name.value, opened, month, out, metric=metric.value, at=at or "", progress=sys.stderr.isatty()
+    )
     typer.echo(f"{name.value} dashboard of {month}: {done.html}")
     typer.echo(f"  notebook {done.ipynb}, figures {done.json}")
 

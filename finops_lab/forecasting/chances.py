@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from finops_lab.errors import InputError
+from finops_lab.errors import InputError, each_name
 from finops_lab.forecasting.panel import VALUES, Floats
 
 __all__ = ["MONTHS_TOGETHER", "added", "exceedance", "over_months", "over_series", "quantile_at"]
@@ -111,7 +111,7 @@ def exceedance(forecast: pl.DataFrame, limit: str, name: str = "probability") ->
 
 
 def over_months(
-    forecast: pl.DataFrame, by: Sequence[str] = ("unique_id",), *, together: float = MONTHS_TOGETHER
+    forecast: pl.DataFrame, by: str | Sequence[str] = ("unique_id",), *, together: float = MONTHS_TOGETHER
 ) -> pl.DataFrame:
     """Add up months of the same series, whose errors mostly stay together: see `added`.
 
@@ -119,7 +119,7 @@ def over_months(
     ----------
     forecast : polars.DataFrame
         As `forecast` gives.
-    by : sequence of str
+    by : str or sequence of str
         What the sums are for.
     together : float
         The correlation of the errors of any two months, 0 to 1. At `MONTHS_TOGETHER` a sum passes its
@@ -144,6 +144,7 @@ def over_months(
     >>> over_months(two, together=1.0).row(0)
     ('a', 20.0, 18.0, 24.0, 16.0, 28.0)
     """
+    by = each_name(by)
     names = _values(forecast, by)
     if not 0 <= together <= 1:
         raise InputError(f"together is a correlation between 0 and 1, not {together!r}")
@@ -171,14 +172,14 @@ def added(widths: Sequence[float], together: float = MONTHS_TOGETHER) -> float:
     return float(((1 - together) * sum(w * w for w in widths) + together * sum(widths) ** 2) ** 0.5)
 
 
-def over_series(forecast: pl.DataFrame, by: Sequence[str] = ("ds",)) -> pl.DataFrame:
+def over_series(forecast: pl.DataFrame, by: str | Sequence[str] = ("ds",)) -> pl.DataFrame:
     """Add up several series: half widths add as roots of sums of squares, for errors of their own.
 
     Parameters
     ----------
     forecast : polars.DataFrame
         As `forecast` gives.
-    by : sequence of str
+    by : str or sequence of str
         What the sums are for.
 
     Returns
@@ -199,6 +200,7 @@ def over_series(forecast: pl.DataFrame, by: Sequence[str] = ("ds",)) -> pl.DataF
     >>> over_series(two)["lo_80"].to_list()
     [15.0]
     """
+    by = each_name(by)
     return _spread(forecast, by, _values(forecast, by), 0.0)
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from finops_lab.errors import InputError
+from finops_lab.errors import InputError, each_name
 from finops_lab.forecasting.panel import VALUES, Floats
 
 __all__ = ["TOTAL", "Tree", "add_up", "reconcile", "tree"]
@@ -104,7 +104,7 @@ def tree(leaves: pl.DataFrame, levels: Sequence[str] | None = None) -> Tree:
     return made
 
 
-def add_up(panel: pl.DataFrame, hierarchy: Tree, by: Sequence[str] = ("ds",)) -> pl.DataFrame:
+def add_up(panel: pl.DataFrame, hierarchy: Tree, by: str | Sequence[str] = ("ds",)) -> pl.DataFrame:
     """Sum the leaves' histories up to every node.
 
     Parameters
@@ -113,7 +113,7 @@ def add_up(panel: pl.DataFrame, hierarchy: Tree, by: Sequence[str] = ("ds",)) ->
         ``unique_id`` of leaves, `by`, ``y`` (any number; a Decimal is summed exactly).
     hierarchy : Tree
         As `tree` gives.
-    by : sequence of str
+    by : str or sequence of str
         What each sum is for.
 
     Returns
@@ -129,6 +129,7 @@ def add_up(panel: pl.DataFrame, hierarchy: Tree, by: Sequence[str] = ("ds",)) ->
     >>> add_up(spend, tree(keys)).select("unique_id", "y").rows()
     [('team=a', 1), ('team=b', 2), ('total', 3)]
     """
+    by = each_name(by)
     y = pl.col("y")
     return (
         panel.rename({"unique_id": "leaf"})

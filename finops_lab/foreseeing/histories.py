@@ -14,7 +14,7 @@ from finops_lab import bookkeeping, config
 from finops_lab.allocation import Ledger, convert
 from finops_lab.calendar import add_months, first_of, format_month
 from finops_lab.contracts import DIMENSIONS
-from finops_lab.errors import InputError, NoDataError
+from finops_lab.errors import InputError, NoDataError, each_name
 from finops_lab.forecasting.components import ended
 from finops_lab.forecasting.events import events_frame
 from finops_lab.forecasting.hierarchy import TOTAL, Tree, add_up, tree
@@ -125,7 +125,7 @@ class Panels:
 def panels(
     source: Lab | Ledger,
     month: str | date,
-    by: Sequence[str] = BY,
+    by: str | Sequence[str] = BY,
     *,
     metric: str = "EffectiveCost",
 ) -> Panels:
@@ -138,7 +138,7 @@ def panels(
     month : str or datetime.date
         The last month to look at, such as ``2026-10``. Where charges come every day and stop before
         its end, it still runs: the history ends a month earlier.
-    by : sequence of str
+    by : str or sequence of str
         Dimensions such as ``team``, or ledger columns such as ``ProviderName``; none for the total.
     metric : str
         The cost column.
@@ -152,6 +152,7 @@ def panels(
     NoDataError
         When there are no charges up to the month.
     """
+    by = each_name(by)
     entries = ledger_of(source).entries
     asked = first_of(month)
     columns = {name: f"x_{name}" if name in DIMENSIONS else name for name in by}

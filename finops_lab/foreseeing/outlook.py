@@ -11,6 +11,7 @@ import polars as pl
 from finops_lab import config
 from finops_lab.allocation import Ledger
 from finops_lab.calendar import add_months, format_month, months_between, months_from
+from finops_lab.errors import each_name
 from finops_lab.forecasting import backtest, cleaned, forecast, seasonal_naive
 from finops_lab.forecasting.combination import at_least_one
 from finops_lab.forecasting.hierarchy import TOTAL, reconcile, tree
@@ -104,7 +105,7 @@ def foresee(
     lab: Lab,
     month: str | date,
     months: int = MONTHS,
-    by: Sequence[str] = BY,
+    by: str | Sequence[str] = BY,
     *,
     metric: str = "EffectiveCost",
 ) -> Outlook:
@@ -123,7 +124,7 @@ def foresee(
         The last month to look at, such as ``2026-10``.
     months : int
         Months ahead.
-    by : sequence of str
+    by : str or sequence of str
         Dimensions such as ``team``, or ledger columns such as ``ProviderName``; none for the total.
     metric : str
         The cost column.
@@ -141,6 +142,7 @@ def foresee(
     NoDataError
         When there are no charges up to the month.
     """
+    by = each_name(by)
     made = panels(ledger_of(lab), month, by, metric=metric)
     curve, age = completeness(lab, made) if made.running else (None, 1)
     return _outlook(made, months, curve, age, lab.config.events)
@@ -150,7 +152,7 @@ def of_ledger(
     ledger: Ledger,
     month: str | date,
     months: int = MONTHS,
-    by: Sequence[str] = BY,
+    by: str | Sequence[str] = BY,
     *,
     metric: str = "EffectiveCost",
     lab: Lab | None = None,
@@ -159,6 +161,7 @@ def of_ledger(
 
     With `lab` the running month knows of late deliveries, and the forecast of ``[[events]]``.
     """
+    by = each_name(by)
     made = panels(ledger, month, by, metric=metric)
     curve, age = completeness(lab, made) if lab is not None and made.running else (None, 1)
     return _outlook(made, months, curve, age, lab.config.events if lab is not None else ())

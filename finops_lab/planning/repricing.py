@@ -9,7 +9,7 @@ from decimal import Decimal, localcontext
 
 import polars as pl
 
-from finops_lab.errors import InputError
+from finops_lab.errors import InputError, each_name
 from finops_lab.money import MONEY, divided, exact_sum, product
 from finops_lab.pricing import price
 
@@ -82,7 +82,7 @@ def reprice(
     book: pl.LazyFrame,
     scenarios: Sequence[Scenario],
     *,
-    by: Sequence[str] = (),
+    by: str | Sequence[str] = (),
 ) -> pl.DataFrame:
     """Price the same calls as they were made, and as they would be in scenarios.
 
@@ -98,7 +98,7 @@ def reprice(
         each call.
     scenarios : sequence of Scenario
         What would be different.
-    by : sequence of str
+    by : str or sequence of str
         Columns of the requests to keep apart, such as ``feature`` or ``team``.
 
     Returns
@@ -136,6 +136,7 @@ def reprice(
     >>> found.select(pl.col("actual_list_usd", "repriced_usd", "difference_usd").cast(pl.Int64)).row(0)
     (30, 10, -20)
     """
+    by = each_name(by)
     names = [one.name for one in scenarios]
     if not names or len(set(names)) < len(names):
         raise InputError("name one scenario and more, each once")
@@ -258,7 +259,7 @@ def _batch(one: Scenario) -> list[pl.Expr]:
 
 
 def against_bill(
-    repriced: pl.DataFrame, bill: pl.DataFrame, *, by: Sequence[str] = ("model",)
+    repriced: pl.DataFrame, bill: pl.DataFrame, *, by: str | Sequence[str] = ("model",)
 ) -> pl.DataFrame:
     """Bring scenarios to the volume of the bill, and compare them with what was billed.
 
@@ -273,7 +274,7 @@ def against_bill(
     bill : polars.DataFrame
         `by`, ``list_usd`` and ``billed_usd`` (Decimal; null where unknown), each key once: what was
         paid to vendors for these calls, in USD.
-    by : sequence of str
+    by : str or sequence of str
         What both tell.
 
     Returns
@@ -297,6 +298,7 @@ def against_bill(
     >>> found.select(pl.col("repriced_usd", "difference_to_billed_usd").cast(pl.Int64)).row(0)
     (22, -30)
     """
+    by = each_name(by)
     for name in (*by, "list_usd", "billed_usd"):
         if name not in bill.columns:
             raise InputError("the bill has no such column", column=name)

@@ -13,7 +13,7 @@ import polars as pl
 
 from finops_lab.calendar import first_of
 from finops_lab.contracts import AMOUNTS
-from finops_lab.errors import InputError
+from finops_lab.errors import InputError, each_name
 from finops_lab.money import MONEY, SCALE, exact_sum
 from finops_lab.reconciliation._bill import Billed, billed
 from finops_lab.reconciliation._cases import Key, cases
@@ -103,7 +103,7 @@ def calculated_against_billed(
     costs: pl.LazyFrame,
     *,
     metric: str = "BilledCost",
-    by: Sequence[str] = KEYS,
+    by: str | Sequence[str] = KEYS,
     month: str | date | None = None,
 ) -> Reconciliation:
     """Price telemetry, set it beside the token lines of the bill and explain the gap.
@@ -159,7 +159,7 @@ def calculated_against_billed(
     metric : str
         The cost to explain: BilledCost, EffectiveCost, ListCost or ContractedCost. The bill's unit
         price is ``ContractedUnitPrice``, else ``ListUnitPrice``; of ListCost the latter alone.
-    by : sequence of str
+    by : str or sequence of str
         Keys of the lines, of `KEYS`; causes are found at all keys and then added up.
     month : str or datetime.date, optional
         Such as ``2026-10``: lines of its days only. The days beside it are read to see lag, which
@@ -204,6 +204,7 @@ def calculated_against_billed(
     >>> [(step, f"{amount:.2f}") for step, amount in steps.select("step", "amount").iter_rows()]
     [('calculated', '2.50'), ('cached_tokens', '-0.50'), ('unexplained', '0.10'), ('billed', '2.10')]
     """
+    by = each_name(by)
     if metric not in AMOUNTS:
         raise InputError(f"there is no cost {metric!r}", hint=f"costs: {', '.join(AMOUNTS)}")
     unknown = [name for name in by if name not in KEYS]

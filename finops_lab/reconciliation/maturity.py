@@ -8,7 +8,7 @@ from datetime import date, timedelta
 import polars as pl
 
 from finops_lab.calendar import add_months, format_month, parse_month
-from finops_lab.errors import InputError
+from finops_lab.errors import InputError, each_name
 from finops_lab.money import MONEY
 
 __all__ = ["AGES", "maturity", "maturity_curve"]
@@ -123,7 +123,7 @@ def maturity(
 
 
 def maturity_curve(
-    maturities: pl.DataFrame, *, settled_days: int = AGES[-1], by: Sequence[str] = _KEYS[1:]
+    maturities: pl.DataFrame, *, settled_days: int = AGES[-1], by: str | Sequence[str] = _KEYS[1:]
 ) -> pl.DataFrame:
     """Pool the maturity of several closed months into one curve.
 
@@ -134,7 +134,7 @@ def maturity_curve(
     settled_days : int
         Only months that were observed for so many days after their end are used: before that
         their final amount is none.
-    by : sequence of str
+    by : str or sequence of str
         Columns to draw one curve for.
 
     Returns
@@ -157,6 +157,7 @@ def maturity_curve(
     >>> maturity_curve(pl.DataFrame(rows)).drop("BillingCurrency", "ProviderName").rows()
     [(1, 0.9, 0.8, 1.0, 3)]
     """
+    by = each_name(by)
     metrics = maturities["metric"].unique().sort().to_list()
     if len(metrics) > 1:
         raise InputError(f"a curve is of one metric, not of {', '.join(metrics)}")

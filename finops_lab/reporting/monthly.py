@@ -14,7 +14,7 @@ import polars as pl
 from finops_lab import allocation, bookkeeping, foreseeing, valuing
 from finops_lab.allocation import Ledger
 from finops_lab.budgeting.budgets import LEAST_MONTHS, Budgets, called, judge, running_until
-from finops_lab.calendar import add_months, format_month, month_name, parse_month
+from finops_lab.calendar import add_months, format_month, moment_of, month_name, parse_month
 from finops_lab.contracts import AMOUNTS
 from finops_lab.errors import CurrencyError, InputError, NoDataError
 from finops_lab.lab import Lab, open_lab
@@ -30,7 +30,7 @@ __all__ = ["METRICS", "Review", "check_month", "check_parameters", "prepare", "r
 
 METRICS = {"EffectiveCost": "effective cost", "BilledCost": "billed cost"}
 _LARGE = 10_000
-_PARAMETERS = ("lab", "month", "metric")
+_PARAMETERS = ("lab", "month", "metric", "at")
 
 
 @dataclass(frozen=True)
@@ -273,7 +273,8 @@ def check_parameters(namespace: Mapping[str, Any], *names: str) -> dict[str, Any
     namespace : mapping
         The notebook's ``globals()`` right after the parameters cell.
     *names : str
-        What the report's parameters are called; by default ``lab``, ``month`` and ``metric``.
+        What the report's parameters are called; by default ``lab``, ``month``, ``metric`` and ``at``,
+        which a notebook need not have.
 
     Returns
     -------
@@ -289,7 +290,7 @@ def check_parameters(namespace: Mapping[str, Any], *names: str) -> dict[str, Any
     --------
     >>> check_parameters({"lab": "", "montth": "2026-09", "month": "2026-10", "metric": "BilledCost"})
     Traceback (most recent call last):
-    finops_lab.errors.InputError: unknown parameter 'montth'. Hint: parameters are lab, month, metric
+    finops_lab.errors.InputError: unknown parameter 'montth'. Hint: parameters are lab, month, metric, at
     """
     # The cell binds its report to one of these names: where that is set, it is run again, beside
     # whatever the analyst made since.
@@ -300,11 +301,11 @@ def check_parameters(namespace: Mapping[str, Any], *names: str) -> dict[str, Any
     for name in () if again else namespace:
         if not name.startswith("_") and name not in shell and name not in known:
             raise InputError(f"unknown parameter {name!r}", hint=f"parameters are {', '.join(known)}")
-    return {name: namespace[name] for name in known}
+    return {name: namespace[name] for name in known if name in namespace or name != "at"}
 
 
 def review(
-    lab: str | Lab = "", month: str = "", metric: str = "EffectiveCost", *, at: datetime | None = None
+    lab: str | Lab = "", month: str = "", metric: str = "EffectiveCost", *, at: str | date | None = None
 ) -> Review:
     """Prepare the monthly review of a lab.
 
@@ -316,7 +317,7 @@ def review(
         The month under review, such as ``2026-10``.
     metric : str
         ``EffectiveCost`` (amortised) or ``BilledCost`` (invoiced).
-    at : datetime.datetime, optional
+    at : str, datetime.date or datetime.datetime, optional
         How far the month has run (UTC), where it is not over. Without it, it has run to the end of
         the lab's `as_of`, or of the latest day that bills, requests or GPU samples tell of. What was
         spent so far is then held against as many days of other months.
@@ -332,13 +333,13 @@ def review(
     CurrencyError
         When the bills are in several currencies and `finops.toml` has no rates.
     """
-    opened, start = prepare(lab, month, metric)
+    opened, start = prepare(lab, month, metric, at)
     ledger = bookkeeping.ledger(opened)
     entries = allocation.convert(ledger.entries, opened.config.rates, opened.currency)
-    return Review(opened, start, metric, replace(ledger, entries=entries), at)
+    return Review(opened, start, metric, replace(ledger, entries=entries), moment_of(at))
 
 
-def prepare(lab: str | Lab, month: str, metric: str) -> tuple[Lab, date]:
+def prepare(lab: str | Lab, month: str, metric: str, at: str | date | None = None) -> tuple[Lab, date]:
     """Open the lab and check the review's parameters against it, before any work.
 
     Raises
@@ -353,6 +354,7 @@ def prepare(lab: str | Lab, month: str, metric: str) -> tuple[Lab, date]:
         raise InputError(f"lab must be the path of a folder, not {lab!r}")
     opened = lab if isinstance(lab, Lab) else open_lab(lab, progress=False)
     check_month(opened, start)
+    Frames(opened, start, start, moment_of(at))  # refuses a moment at which it has not begun
     allocation.assign(opened.costs(), opened.config.dimensions)  # refuses rules on unknown columns
     _check_currencies(opened)
     return opened, start

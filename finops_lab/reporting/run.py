@@ -49,7 +49,7 @@ def _shown(folder: Path, lab: Lab, metric: str) -> dict[str, Decimal] | None:
 
 
 def run_review(
-    lab: Lab, month: str, out: Path, *, metric: str = "EffectiveCost", progress: bool = False
+    lab: Lab, month: str, out: Path, *, metric: str = "EffectiveCost", at: str = "", progress: bool = False
 ) -> ReportFiles:
     """Run the monthly review and write its HTML page, notebook and JSON.
 
@@ -65,6 +65,8 @@ def run_review(
         Folder of reports; files go to ``out/2026-10/monthly-review.{html,ipynb,json}``.
     metric : str
         ``EffectiveCost`` or ``BilledCost``.
+    at : str
+        How far the month has run (UTC), where it is not over: as of `finops_lab.review`.
     progress : bool
         Show a bar of the cells done on standard error.
 
@@ -79,7 +81,13 @@ def run_review(
     RunError
         When a cell fails; the failed notebook is kept beside the reports.
     """
-    _, start = prepare(lab, month, metric)
+    _, start = prepare(lab, month, metric, at)
     title = f"Monthly review {month_name(start)}: {lab.name}"
-    run = Run("monthly_review.ipynb", NAME, title, "review", {"month": month, "metric": metric})
+    run = Run(
+        "monthly_review.ipynb",
+        NAME,
+        title,
+        "review",
+        {"month": month, "metric": metric} | ({"at": at} if at else {}),
+    )
     return run_notebook(lab, run, out / month, progress=progress)

@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from finops_lab.calendar import add_months, months_from
+from finops_lab.errors import each_name
 from finops_lab.money import MONEY
 from finops_lab.service_levels._chance import MOST_CHANCE
 from finops_lab.service_levels._parts import Parts, by_promise
@@ -74,7 +75,7 @@ def error_budget_figures(
     *,
     months: Sequence[date] | None = None,
     at: datetime | None = None,
-    by: Sequence[str] = ("feature", "model", "pool"),
+    by: str | Sequence[str] = ("feature", "model", "pool"),
     windows: Sequence[BurnWindow] = WORKBOOK,
     least_rows: int = LEAST_ROWS,
     most_chance: float = MOST_CHANCE,
@@ -92,7 +93,7 @@ def error_budget_figures(
         First days; by default those that events fall in.
     at : datetime.datetime, optional
         How far the last month has run; its end by default.
-    by : sequence of str
+    by : str or sequence of str
         Dimensions of objectives to tell by: ``feature``, ``model``, ``pool``.
     windows, least_rows, most_chance
         As in `finops_lab.service_levels.burn.burn_series`.
@@ -106,6 +107,7 @@ def error_budget_figures(
         several objectives show the one that spent or burned most; pages are added up. `coverage` is
         the share of events that could be judged.
     """
+    by = each_name(by)
     burned = burned_months(
         events, slos, months=months, at=at, windows=windows, least_rows=least_rows, most_chance=most_chance
     )
@@ -150,7 +152,7 @@ def burned_months(
 def burn_figures(
     burned: pl.LazyFrame | pl.DataFrame,
     *,
-    by: Sequence[str] = ("feature", "model", "pool"),
+    by: str | Sequence[str] = ("feature", "model", "pool"),
     currency: str = "USD",
 ) -> pl.DataFrame:
     """Tell as figures how error budgets burned.
@@ -167,6 +169,7 @@ def burn_figures(
     polars.DataFrame
         As `error_budget_figures`.
     """
+    by = each_name(by)
     whole = burned.lazy().collect()
     found: list[Asked] = []
     for definition in DEFINITIONS:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from finops_lab.errors import InputError
+from finops_lab.errors import InputError, each_name
 
 __all__ = ["batch_curve", "fit_batching", "largest_batch"]
 
@@ -47,7 +47,7 @@ _SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
 def fit_batching(
     timings: pl.DataFrame,
     *,
-    by: Sequence[str] = ("model", "variant"),
+    by: str | Sequence[str] = ("model", "variant"),
     batch: str = "items",
     time_ms: str = "wall_ms",
     energy_j: str = "energy_j",
@@ -60,7 +60,7 @@ def fit_batching(
         One row per run of a batch, such as `finops_lab.tradeoffs.measurement.Measurement.timings` of one
         workload: `batch` (items in it), `time_ms` (milliseconds for the whole batch) and, where it is
         known, `energy_j` (joules for the whole batch).
-    by : sequence of str
+    by : str or sequence of str
         Columns that tell curves apart.
     batch, time_ms, energy_j : str
         Names of columns; the last may be absent or null.
@@ -96,6 +96,7 @@ def fit_batching(
     >>> found
     (10.0, 2.0, 500.0)
     """
+    by = each_name(by)
     for name in (*by, batch, time_ms):
         if name not in timings.columns:
             raise InputError("the timings have no such column", column=name)

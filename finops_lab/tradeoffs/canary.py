@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from finops_lab.errors import InputError, plural
+from finops_lab.errors import InputError, each_name, plural
 from finops_lab.tradeoffs.betting import planned_bet
 from finops_lab.tradeoffs.canary_verdict import alphas, verdict
 from finops_lab.tradeoffs.checks import CHECKS, as_check, check, checks_of
@@ -67,7 +67,7 @@ def canary_check(
     max_p95_ms: float | None = None,
     p95_slack: float = 0.1,
     max_error_increase: float = 0.01,
-    by: Sequence[str] = DIMENSIONS,
+    by: str | Sequence[str] = DIMENSIONS,
     unit: str | None = None,
     max_distance: float = 0.1,
     more: Sequence[pl.DataFrame] = (),
@@ -130,6 +130,7 @@ def canary_check(
     >>> canary_check(items, baseline="bf16", canary="int8", margin=0.02).verdict
     'roll back'
     """
+    by = each_name(by)
     if outcomes is None and calls is None and not more:
         raise InputError("there is nothing to judge a canary by", hint="give outcomes by item, or calls")
     if not 0 < margin < 1:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from finops_lab.errors import InputError, NoDataError
+from finops_lab.errors import InputError, NoDataError, each_name
 from finops_lab.tradeoffs.betting import expected_items
 from finops_lab.tradeoffs.guardrails import least_calls
 from finops_lab.tradeoffs.planner import needed, paired_items
@@ -61,7 +61,7 @@ def canary_plan(
     max_p95_ms: float | None = None,
     p95_slack: float = 0.1,
     max_error_increase: float = 0.01,
-    by: Sequence[str] = DIMENSIONS,
+    by: str | Sequence[str] = DIMENSIONS,
     unit: str | None = None,
     max_distance: float = 0.1,
     alpha: float = 0.05,
@@ -116,6 +116,7 @@ def canary_plan(
     >>> plan.shares.select("calls_per_day", "decides_last", "advised_days").row(0)
     (1440.0, 'error rate', 7)
     """
+    by = each_name(by)
     finished = calls.filter(pl.col("status").is_in(_FINISHED))
     if finished.is_empty() or days <= 0:
         raise NoDataError("there are no finished calls to plan a canary from", hint="choose a longer period")

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from finops_lab.errors import InputError
+from finops_lab.errors import InputError, each_name
 from finops_lab.tradeoffs._dominance import Columns, first_below, front
 from finops_lab.tradeoffs.senses import check_sense
 
@@ -26,7 +26,7 @@ def pareto(
     *,
     minimise: Sequence[str] = (),
     maximise: Sequence[str] = (),
-    by: Sequence[str] = (),
+    by: str | Sequence[str] = (),
 ) -> pl.Series:
     """Tell which rows are on the Pareto front.
 
@@ -39,7 +39,7 @@ def pareto(
         One row per candidate (a lazy one is collected); objectives are numeric columns, Decimals included.
     minimise, maximise : sequence of str
         The objectives, by the sense in which they are good. At least one.
-    by : sequence of str
+    by : str or sequence of str
         Columns that group the rows; each group has a front of its own. Null is a group too.
 
     Returns
@@ -67,6 +67,7 @@ def pareto(
     >>> pareto(runs, minimise=["cost"], maximise=["accuracy"]).to_list()
     [True, True, False, None]
     """
+    by = each_name(by)
     frame = frame.lazy().collect()
     _check(frame, minimise, maximise, by)
     columns, known = _columns(frame, minimise, maximise)
@@ -81,7 +82,7 @@ def explain_front(
     *,
     minimise: Sequence[str] = (),
     maximise: Sequence[str] = (),
-    by: Sequence[str] = (),
+    by: str | Sequence[str] = (),
     epsilon: Mapping[str, float] | None = None,
     relative: Mapping[str, float] | None = None,
 ) -> pl.DataFrame:
@@ -126,6 +127,7 @@ def explain_front(
     >>> found["reason"].to_list()[2:]
     ['beaten by row 2 in accuracy (0.895 against 0.9)', 'cost unknown (null)']
     """
+    by = each_name(by)
     frame = frame.lazy().collect()
     _check(frame, minimise, maximise, by)
     objectives = [*minimise, *maximise]

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from finops_lab.errors import InputError, plural
+from finops_lab.errors import InputError, each_name, plural
 from finops_lab.tradeoffs import resampling
 from finops_lab.tradeoffs._dominance import front
 from finops_lab.tradeoffs.front import pareto
@@ -54,7 +54,7 @@ def membership(
     timings: pl.DataFrame | pl.LazyFrame | None = None,
     *,
     objectives: Sequence[str] = OBJECTIVES,
-    by: Sequence[str] = ("workload",),
+    by: str | Sequence[str] = ("workload",),
     noise: Mapping[str, float] | None = None,
     clock: str | None = None,
     draws: int = 2000,
@@ -66,7 +66,7 @@ def membership(
     ----------
     points, outcomes, timings, objectives, noise, clock, draws, seed
         See `draw_points`.
-    by : sequence of str
+    by : str or sequence of str
         Columns of `points` that group them; each group has a front of its own. Those that `points`
         lacks do not count.
 
@@ -97,6 +97,7 @@ def membership(
     >>> found["on_front"].to_list(), found["p_on_front"].round(1).to_list()
     ([True, True, False], [0.6, 1.0, 0.4])
     """
+    by = each_name(by)
     points = points.lazy().collect()
     drawn = draw_points(
         points,

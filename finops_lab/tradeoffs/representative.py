@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from finops_lab.errors import InputError
+from finops_lab.errors import InputError, each_name
 from finops_lab.tradeoffs.slicing import UNKNOWN, slices
 
 __all__ = ["DIMENSIONS", "MIX", "mix", "mix_needs", "reweighted"]
@@ -39,7 +39,7 @@ def mix(
     canary: pl.DataFrame,
     traffic: pl.DataFrame,
     *,
-    by: Sequence[str] = DIMENSIONS,
+    by: str | Sequence[str] = DIMENSIONS,
     unit: str | None = None,
     max_distance: float = 0.1,
     alpha: float = 0.05,
@@ -58,7 +58,7 @@ def mix(
     canary, traffic : polars.DataFrame
         Calls, from `finops_lab.tradeoffs.slicing.sliced`. The traffic is whole days of all variants, also
         of before the canary.
-    by : sequence of str
+    by : str or sequence of str
         Dimensions. Those that are no column, or of one value in all of the traffic, are left out.
     unit : str, optional
         As in `finops_lab.tradeoffs.slicing.slices`.
@@ -84,6 +84,7 @@ def mix(
     >>> mix(whole.filter(region="eu"), whole, by=["region"]).select("status", "slice", "distance").row(0)
     ('not representative', 'us', 0.4)
     """
+    by = each_name(by)
     if not 0 < max_distance < 1:
         raise InputError(f"the largest distance of two mixes must be between 0 and 1, not {max_distance}")
     known = [name for name in by if name in traffic.columns and traffic[name].n_unique() > 1]

@@ -7,6 +7,7 @@ from decimal import Decimal
 
 import polars as pl
 
+from finops_lab.errors import InputError
 from finops_lab.money import MONEY, SCALE
 
 _FEW = 300  # as many are looked up one by one in less time than a query takes to begin
@@ -17,6 +18,11 @@ __all__ = ["as_written", "grouped", "known_sum", "monthly", "per_hour", "share_o
 def monthly(rows: pl.DataFrame | pl.LazyFrame) -> pl.LazyFrame:
     """Give rows of days the month they are in; rows of months stay as they are.
 
+    Raises
+    ------
+    InputError
+        When they have neither ``day`` nor ``month``.
+
     Examples
     --------
     >>> from datetime import date
@@ -24,8 +30,14 @@ def monthly(rows: pl.DataFrame | pl.LazyFrame) -> pl.LazyFrame:
     [datetime.date(2026, 10, 1)]
     """
     frame = rows.lazy()
-    if "month" in frame.collect_schema():
+    known = frame.collect_schema()
+    if "month" in known:
         return frame
+    if "day" not in known:
+        raise InputError(
+            "rows are told by month and have neither the column 'day' nor 'month'",
+            hint="tables of a lab have `day`; else add pl.col('ts_start').dt.date().alias('day')",
+        )
     return frame.with_columns(pl.col("day").dt.month_start().alias("month"))
 
 

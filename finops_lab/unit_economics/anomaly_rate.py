@@ -9,7 +9,7 @@ from decimal import Decimal
 import polars as pl
 
 from finops_lab.calendar import days_in_month
-from finops_lab.errors import InputError
+from finops_lab.errors import InputError, each_name
 from finops_lab.money import MONEY, divided
 from finops_lab.unit_economics._grouping import grouped
 from finops_lab.unit_economics._telling import told
@@ -32,7 +32,10 @@ MONTHLY = _defined(
     "anomalies_per_month", "Cost anomalies per month", "month", "confirmed anomalies of the month"
 )
 WEEKLY = _defined(
-    "anomalies_per_week", "Cost anomalies per week", "week", "confirmed anomalies x 7 / days of the month"
+    "anomalies_per_week",
+    "Cost anomalies per week",
+    "week",
+    "confirmed anomalies x 7 / days of the month, where it is not over of those known",
 )
 DEFINITIONS: tuple[Definition, ...] = (MONTHLY, WEEKLY)
 
@@ -41,9 +44,10 @@ def anomaly_rate(
     anomalies: pl.LazyFrame | pl.DataFrame | None,
     months: Sequence[date],
     *,
-    by: Sequence[str] = (),
+    by: str | Sequence[str] = (),
     confirmed: Collection[str] = CONFIRMED,
     dismissed: Collection[str] = DISMISSED,
+    up_to: date | None = None,
 ) -> pl.DataFrame:
     """Count confirmed cost anomalies per month and week.
 
@@ -54,11 +58,13 @@ def anomaly_rate(
         where anomaly detection has not run: then nothing is known, not zero.
     months : sequence of datetime.date
         Months that detection looked at: without an anomaly, they had none.
-    by : sequence of str
+    by : str or sequence of str
         Dimensions; a value of one is told in months in which it has an anomaly.
     confirmed, dismissed : collection of str
         What ``status`` says of those that count and those that do not. All others are not judged
         yet: they are in ``upper``, and ``coverage`` is the share that is judged.
+    up_to : datetime.date, optional
+        The last day known of a month that is not over: its weeks are those of the days known.
 
     Returns
     -------
@@ -79,6 +85,7 @@ def anomaly_rate(
     >>> anomaly_rate(None, [october])["reason"][0]
     'anomaly detection has not run'
     """
+    by = each_name(by)
     if anomalies is None:
         rows = pl.DataFrame({"month": list(months)}, schema={"month": pl.Date}).with_columns(
             pl.lit(None, pl.Int64).alias("numerator"),
@@ -108,10 +115,17 @@ def anomaly_rate(
                 sums, on=["month", "key"], how="full", coalesce=True, nulls_equal=True
             )
             sums = sums.with_columns(pl.col("yes", "most", "judged", "rows").fill_null(0))
-        days = [days_in_month(month) for month in sums["month"]]
+        days = [_days(month, up_to) for month in sums["month"]]
         sums = sums.with_columns(pl.Series("days", days, pl.Int64))
         parts += [_told(sums, one, dimension) for one in DEFINITIONS]
     return pl.concat(parts)
+
+
+def _days(month: date, up_to: date | None) -> int:
+    """Return the days of a month that anomalies can be known of."""
+    if up_to is not None and up_to.replace(day=1) == month:
+        return up_to.day
+    return days_in_month(month)
 
 
 def _read(anomalies: pl.LazyFrame | pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:

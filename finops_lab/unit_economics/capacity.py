@@ -7,6 +7,7 @@ from decimal import Decimal
 
 import polars as pl
 
+from finops_lab.errors import columns_of
 from finops_lab.money import MONEY, divided, product
 from finops_lab.unit_economics._grouping import grouped, known_sum, monthly, share_of
 from finops_lab.unit_economics.activity import currency_of, month_of
@@ -210,7 +211,7 @@ def useful_hours(
     kind: str = "gpu_util",
     money: pl.DataFrame | pl.LazyFrame | None = None,
     currency: str = "USD",
-    by: Sequence[str] = ("pool_id", "cluster", "team"),
+    by: str | Sequence[str] = ("pool_id", "cluster", "team"),
 ) -> pl.DataFrame:
     """Tell what an hour of a GPU costs that was in use.
 
@@ -225,7 +226,7 @@ def useful_hours(
         pools by the bill: adds ``billed_per_useful_gpu_hour``.
     currency : str
         ISO 4217 code of `money`.
-    by : sequence of str
+    by : str or sequence of str
         Dimensions beside the whole, of ``money_per_useful_gpu_hour``.
 
     Returns
@@ -243,6 +244,7 @@ def useful_hours(
     >>> useful_hours(days, by=())["value"].cast(pl.Float64).to_list()
     [4.0]
     """
+    by = columns_of(by, days, "GPU days")
     rows = monthly(days).filter(pl.col("util_kind") == kind).collect()
     parts: list[Asked] = []
     # Where only a part of a day's time has a rate, that part was in use as the rest of it.

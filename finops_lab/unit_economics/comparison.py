@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from finops_lab.errors import InputError
+from finops_lab.errors import InputError, each_name
 from finops_lab.money import MONEY, divided, exact_sum, product
 from finops_lab.unit_economics._grouping import known_sum, monthly, share_of
 from finops_lab.unit_economics.activity import currency_of, month_of
@@ -28,7 +28,7 @@ def money_and_use(
     entries: pl.DataFrame | pl.LazyFrame,
     requests: pl.DataFrame | pl.LazyFrame,
     *,
-    by: Sequence[str] = ("team", "model", "feature"),
+    by: str | Sequence[str] = ("team", "model", "feature"),
     metric: str = "EffectiveCost",
 ) -> pl.DataFrame:
     """Put money of the ledger beside calls and tokens of the same owner and work.
@@ -39,7 +39,7 @@ def money_and_use(
         The `ledger` contract, such as its entries of inference; in one currency.
     requests : polars.DataFrame or polars.LazyFrame
         `finops_lab.unit_economics.schemas.REQUEST_MONTHS`, or ``REQUEST_DAYS``.
-    by : sequence of str
+    by : str or sequence of str
         Dimensions that both tell.
     metric : str
         The amount.
@@ -55,6 +55,7 @@ def money_and_use(
     CurrencyError
         When the entries are in several currencies.
     """
+    by = each_name(by)
     currency = currency_of(entries)
     owner = pl.col("x_team").replace("unallocated", None)
     dimensions = [(owner if name == "team" else pl.col(f"x_{name}")).alias(name) for name in by]
@@ -250,7 +251,7 @@ def against_reference(
     rows: pl.DataFrame | pl.LazyFrame,
     priced: pl.DataFrame | pl.LazyFrame,
     *,
-    by: Sequence[str] = ("team", "model"),
+    by: str | Sequence[str] = ("team", "model"),
 ) -> pl.DataFrame:
     """Compare what was paid for tokens with what published prices ask for the same calls.
 
@@ -262,7 +263,7 @@ def against_reference(
         `inference_requests` with ``cost_computed_usd``: what `finops_lab.pricing.price` says that
         each call cost by the dated price book when it was made, of `as_reference` where models of
         one's own are compared with published ones.
-    by : sequence of str
+    by : str or sequence of str
         Dimensions that both tell.
 
     Returns
@@ -286,6 +287,7 @@ def against_reference(
     >>> found.select(pl.col("times_reference", "above_reference").cast(pl.Float64), "coverage").row(0)
     (3.0, 20.0, 1.0)
     """
+    by = each_name(by)
     listed = _listed(monthly(priced), list(by))
     keys = ["month", *by]
     sums = (

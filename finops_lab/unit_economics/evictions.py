@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from finops_lab.calendar import format_month, months_from
+from finops_lab.errors import each_name
 from finops_lab.money import MONEY, divided, exact_sum
 from finops_lab.unit_economics._grouping import grouped
 from finops_lab.unit_economics._incidents import incidents, untold
@@ -118,7 +119,7 @@ def eviction_impact(
     evictions: pl.LazyFrame | pl.DataFrame,
     jobs: pl.LazyFrame | pl.DataFrame,
     *,
-    by: Sequence[str] = BY_JOB,
+    by: str | Sequence[str] = BY_JOB,
 ) -> pl.DataFrame:
     """Tell what spot evictions cost in each month: for everything, by model and team of the job.
 
@@ -132,7 +133,7 @@ def eviction_impact(
         Rows of `spot_evictions`.
     jobs : polars.LazyFrame or polars.DataFrame
         Rows of `training_jobs`.
-    by : sequence of str
+    by : str or sequence of str
         ``model`` and ``team``, or one of them.
 
     Returns
@@ -163,6 +164,7 @@ def eviction_impact(
     >>> str(extra["value"].normalize()), extra["lower"] == extra["value"]
     ('3', True)
     """
+    by = each_name(by)
     of_jobs(by)
     attempts = job_months(jobs)
     hits = incidents(evictions, attempts)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from finops_lab.errors import columns_of
 from finops_lab.unit_economics._grouping import grouped, monthly, share_of
 from finops_lab.unit_economics._sampled import WORDS, share_bounds
 from finops_lab.unit_economics.figures import Asked, Definition, together, whole_and_by
@@ -73,7 +74,7 @@ DEFINITIONS: tuple[Definition, ...] = (*(one.definition for one in _MEASURES), _
 def error_rates(
     requests: pl.DataFrame | pl.LazyFrame,
     *,
-    by: Sequence[str] = BY,
+    by: str | Sequence[str] = BY,
 ) -> pl.DataFrame:
     """Tell which share of the calls failed, was cancelled, or repeated another.
 
@@ -82,7 +83,7 @@ def error_rates(
     requests : polars.DataFrame or polars.LazyFrame
         `finops_lab.unit_economics.schemas.REQUEST_MONTHS` or ``REQUEST_DAYS``. Without the columns
         of `VARIANCES` every call counts as logged.
-    by : sequence of str
+    by : str or sequence of str
         Dimensions beside the whole.
 
     Returns
@@ -100,6 +101,7 @@ def error_rates(
     >>> error_rates(calls, by=()).select("measure", pl.col("value").round(4).cast(pl.Float64)).rows()
     [('error_rate', 0.0526), ('cancelled_share', 0.0306), ('retry_share', 0.05)]
     """
+    by = columns_of(by, requests, "calls")
     names = (
         "rows",
         "calls",
@@ -140,7 +142,7 @@ def error_rates(
 def labelled_error_rate(
     samples: pl.DataFrame | pl.LazyFrame,
     *,
-    by: Sequence[str] = ("model", "variant", "dataset"),
+    by: str | Sequence[str] = ("model", "variant", "dataset"),
     metrics: Sequence[str] = ACCURACIES,
 ) -> pl.DataFrame:
     """Tell which share of labelled items the models got wrong.
@@ -149,7 +151,7 @@ def labelled_error_rate(
     ----------
     samples : polars.DataFrame or polars.LazyFrame
         `accuracy_samples`.
-    by : sequence of str
+    by : str or sequence of str
         Dimensions beside the whole.
     metrics : sequence of str
         Metrics, in lower case, whose value is the share of right answers.
@@ -168,6 +170,7 @@ def labelled_error_rate(
     >>> labelled_error_rate(found, by=()).select(pl.col("value").cast(pl.Float64), "numerator").row(0)
     (0.2, Decimal('80.000000000000000000'))
     """
+    by = columns_of(by, samples, "evaluations")
     usable = (
         pl.col("metric").str.to_lowercase().is_in(list(metrics))
         & pl.col("higher_is_better")

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from finops_lab.config import Activity
-from finops_lab.errors import InputError
+from finops_lab.errors import InputError, each_name
 from finops_lab.money import MONEY
 from finops_lab.unit_economics._earning import earned_months
 from finops_lab.unit_economics._grouping import grouped
@@ -18,12 +18,13 @@ from finops_lab.unit_economics._sampled import WORDS, count_bounds, money_bounds
 from finops_lab.unit_economics._telling import asked, first_reason
 from finops_lab.unit_economics.activity import currency_of, spent
 from finops_lab.unit_economics.figures import Asked, Definition, together, whole_and_by
-from finops_lab.unit_economics.schemas import COUNTED
+from finops_lab.unit_economics.schemas import BY, COUNTED
 
 __all__ = ["DEFINITIONS", "against_revenue", "feature_cost"]
 
 _LEDGER, _VALUE, _CALLS = "ledger", "feature_value", "inference_requests"
 _REVENUE_CURRENCY = "USD"
+_EARNERS = ("feature", "customer")  # what revenue is told of
 
 MARGIN = Definition(
     "M12",
@@ -32,7 +33,8 @@ MARGIN = Definition(
     "ratio",
     "{currency}",
     "{currency}",
-    "(revenue - inference money) / revenue; for everything, of the features whose revenue is known",
+    "(revenue - inference money) / revenue; for everything, and by what is neither feature nor customer, of the"
+    " features whose revenue is known and its alone",
     (_LEDGER, _VALUE),
     better="higher",
     nothing="there was no revenue",
@@ -95,7 +97,7 @@ def feature_cost(
     *,
     rules: Sequence[Activity] = (),
     metric: str = "EffectiveCost",
-    by: Sequence[str] = ("feature",),
+    by: str | Sequence[str] = ("feature",),
     up_to: date | None = None,
 ) -> pl.DataFrame:
     """Set what features cost against their calls and their revenue, month by month.
@@ -113,8 +115,11 @@ def feature_cost(
         ``[[activities]]`` of `finops.toml`.
     metric : str
         The cost column.
-    by : sequence of str
-        ``feature``, ``customer`` or both.
+    by : str or sequence of str
+        ``feature``, ``customer``, and ``team``, ``model``, ``variant`` or ``environment``: of one of
+        these, money and calls that name a feature count, and the revenue of features that are of one
+        value alone, by their money and by what their calls say. What a feature brings in that several
+        share is nobody's.
     up_to : datetime.date, optional
         The last day known of a month that is not over: revenue of its later days is left out, as
         their cost is, by the time that a period has on either side.
@@ -125,7 +130,8 @@ def feature_cost(
         `FIGURES` of the measures in `DEFINITIONS`. ``rows`` counts ledger entries, periods and rows
         of requests behind a figure. ``coverage`` of a value is the share of the month that its
         revenue tells of (with less than all of it, the margin has itself as ``lower``); for
-        everything, the share of inference money that is of features with revenue. Revenue of which
+        everything, and by ``team`` and the like, the share of inference money that is of features with
+        revenue. Revenue of which
         a part is unknown is unknown. Money and revenue that name no feature are not compared. Of a
         sampled log, calls are estimates, and the cost of a call has bounds that hold for 95 of 100
         samples.
@@ -153,28 +159,33 @@ def feature_cost(
     >>> found.filter(pl.col("measure") == "margin").select("key", "value").rows()
     [(None, Decimal('0.250000000000000000')), ('chat', Decimal('0.250000000000000000'))]
     """
-    if unknown := [name for name in by if name not in ("feature", "customer")]:
-        raise InputError(f"cost per feature is by feature or customer, not {unknown[0]!r}")
+    by = each_name(by)
+    if unknown := [name for name in by if name not in BY]:
+        raise InputError(f"cost per feature is not told by {unknown[0]!r}", hint=f"one of {', '.join(BY)}")
     currency = currency_of(entries)
-    money = spent(entries, "inference", ["feature", "customer"], rules=rules, metric=metric).collect()
+    names = list(dict.fromkeys(["feature", "customer", *by]))
+    money = spent(entries, "inference", names, rules=rules, metric=metric).collect()
     ok, cached = pl.col("calls_ok"), pl.col("calls_cached")
     inferences = pl.when(ok > cached).then(ok - cached).otherwise(0).cast(COUNTED)
     off = (
         pl.col("variance_ok").fill_null(0) if "variance_ok" in requests.lazy().collect_schema() else pl.lit(0)
     )
     counted = {"calls": inferences, "variance": off.cast(COUNTED)}
-    calls = requests.lazy().select("month", "feature", "customer", "rows", **counted).collect()
+    calls = requests.lazy().select("month", *names, "rows", **counted).collect()
     value = feature_value.lazy().collect()
     parts: list[Asked] = []
-    earned = {name: earned_months(value, name, up_to) for name in dict.fromkeys(["feature", *by])}
+    earned = {name: earned_months(value, name, up_to) for name in _EARNERS}
     for dimension in whole_and_by(by):
         name = dimension or "feature"
-        table = _side_by_side(money, earned[name], calls, name)
-        table = _whole(table) if dimension is None else table
+        if name in _EARNERS:
+            table = _side_by_side(money, earned[name], calls, name)
+            table = _whole(table) if dimension is None else table
+        else:
+            table = _whole(_shared_out(money, earned["feature"], calls, name), name)
         parts += _figures(_judged(table, dimension, metric, currency), dimension, currency)
     # Revenue of the days that nothing tells of can only add.
     revenue = pl.col("measure").is_in([one.measure for one in (MARGIN, MARGIN_MONEY, REVENUE)])
-    partly = revenue & pl.col("dimension").is_not_null() & (pl.col("coverage") < 1)
+    partly = revenue & pl.col("dimension").is_in(_EARNERS) & (pl.col("coverage") < 1)
     return together(parts, whole_and_by(by)).with_columns(
         pl.when(partly).then("value").otherwise("lower").alias("lower")
     )
@@ -230,11 +241,29 @@ def _side_by_side(money: pl.DataFrame, earned: pl.DataFrame, calls: pl.DataFrame
     )
 
 
-def _whole(table: pl.DataFrame) -> pl.DataFrame:
+def _shared_out(money: pl.DataFrame, earned: pl.DataFrame, calls: pl.DataFrame, name: str) -> pl.DataFrame:
+    """Give the revenue of each feature to the one value of a dimension that it is of, if there is one."""
+    keys = ["month", "feature", name]
+    costs = money.group_by(keys).agg(pl.col("amount", "charged", "entries", "unknown").sum())
+    served = calls.group_by(keys).agg(pl.col("calls", "rows", "variance").sum())
+    table = costs.join(served, on=keys, how="full", coalesce=True, nulls_equal=True).with_columns(
+        pl.col("entries", "unknown", "rows").fill_null(0), pl.col("charged").fill_null(0)
+    )
+    # Money of no value may be anybody's; a call that says none says nothing.
+    counts = (pl.col("entries") > 0) | (pl.col(name).is_not_null() & (pl.col("rows") > 0))
+    alone = counts & (pl.col(name).filter(counts).n_unique().over("month", "feature") == 1)
+    mine = earned.select("month", pl.col("key").alias("feature"), "revenue", "periods", "unknown_periods")
+    table = table.join(mine, on=["month", "feature"], how="left", maintain_order="left").with_columns(
+        pl.when(alone).then(pl.col("revenue", "periods", "unknown_periods"))
+    )
+    return table.rename({"feature": "key"}).with_columns(pl.col("periods", "unknown_periods").fill_null(0))
+
+
+def _whole(table: pl.DataFrame, owner: str | None = None) -> pl.DataFrame:
     """Put features together: all named money and calls, and money of those with known revenue."""
     named, paid = pl.col("key").is_not_null(), pl.col("revenue").is_not_null() & (pl.col("entries") > 0)
     both = named & paid
-    sums = table.group_by("month").agg(
+    sums = table.group_by("month", *([owner] if owner else [])).agg(
         pl.when(named.any()).then(pl.col("amount").filter(named).sum()).alias("amount"),
         pl.col("amount").filter(both).sum().alias("compared"),
         pl.when(both.any()).then(pl.col("revenue").filter(both).sum()).alias("revenue_compared"),
@@ -251,11 +280,12 @@ def _whole(table: pl.DataFrame) -> pl.DataFrame:
         float(Fraction(part) / Fraction(every)) if every else None
         for part, every in sums.select("part", "all").iter_rows()
     ]
-    return sums.with_columns(pl.lit(None, pl.String).alias("key"), pl.Series("share", shares, pl.Float64))
+    key = pl.lit(None, pl.String) if owner is None else pl.col(owner)
+    return sums.with_columns(key.alias("key"), pl.Series("share", shares, pl.Float64))
 
 
 def _judged(table: pl.DataFrame, dimension: str | None, metric: str, currency: str) -> pl.DataFrame:
-    if dimension is not None:
+    if dimension in _EARNERS:
         table = table.with_columns(
             pl.col("amount").alias("compared"), pl.col("revenue").alias("revenue_compared")
         )
@@ -263,7 +293,8 @@ def _judged(table: pl.DataFrame, dimension: str | None, metric: str, currency: s
     unnamed = (nobody, f"names no {dimension}: not compared")
     no_money = (pl.col("entries") == 0, "no inference money is allocated to it")
     unknown_money = (pl.col("unknown") > 0, f"{metric} is not known of all its charges")
-    no_revenue = (pl.col("revenue_compared").is_null(), "its revenue is not known")
+    alone = "" if dimension in (None, *_EARNERS) else f", or is of features that other {dimension}s share"
+    no_revenue = (pl.col("revenue_compared").is_null(), f"its revenue is not known{alone}")
     some = pl.format("revenue is unknown in {} of {} periods", "unknown_periods", "periods")
     foreign = pl.lit(currency != _REVENUE_CURRENCY)
     left = pl.col("revenue_compared") - pl.col("compared")
@@ -273,7 +304,7 @@ def _judged(table: pl.DataFrame, dimension: str | None, metric: str, currency: s
         pl.when(pl.col("revenue").is_null() & (pl.col("unknown_periods") > 0))
         .then(some)
         .when(pl.col("revenue").is_null())
-        .then(pl.lit("no revenue is known"))
+        .then(pl.lit(f"no revenue is known{alone and ' of features that are its alone'}"))
         .alias("reason_of_revenue"),
         first_reason(unnamed, no_money, unknown_money).alias("reason_of_calls"),
         first_reason(

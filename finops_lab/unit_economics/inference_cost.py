@@ -11,7 +11,7 @@ import polars as pl
 
 from finops_lab.config import Activity, TokenWeights
 from finops_lab.contracts import DIMENSIONS
-from finops_lab.errors import InputError
+from finops_lab.errors import InputError, each_name
 from finops_lab.money import MONEY, SCALE, exact_sum, one_currency, split
 from finops_lab.unit_economics._grouping import grouped, share_of
 from finops_lab.unit_economics._idle_pools import idle_of_pools
@@ -47,7 +47,7 @@ def inference_cost(
     rules: Sequence[Activity] = (),
     metric: str = "EffectiveCost",
     weights: TokenWeights | None = None,
-    by: Sequence[str] = BY,
+    by: str | Sequence[str] = BY,
 ) -> pl.DataFrame:
     """Tell what an inference cost in each month: for everything and by dimension.
 
@@ -83,7 +83,7 @@ def inference_cost(
         The cost column.
     weights : TokenWeights, optional
         What tokens weigh in ``per_1m_weighted_tokens``.
-    by : sequence of str
+    by : str or sequence of str
         Dimensions beside the whole.
 
     Returns
@@ -117,6 +117,7 @@ def inference_cost(
     >>> found.select("measure", "value").row(0)
     ('allocated_per_call', Decimal('2.000000000000000000'))
     """
+    by = each_name(by)
     if unknown := [name for name in by if name not in _TOLD_BY]:
         raise InputError(
             f"cost per inference is not told by {unknown[0]!r}", hint=f"dimensions: {', '.join(_TOLD_BY)}"
@@ -277,6 +278,11 @@ def _ready(
             first_reason(
                 (pl.col("idle") > 0, "the ledger sets idle cost apart: see marginal_per_call"),
                 (pl.col("spare").is_null(), "its pools have no GPU samples with a rate, or serve others too"),
+                # The bill then is not of these pools, or their rates are not what was paid.
+                (
+                    pl.col("spare") > pl.col("used"),
+                    "its pools idled for more than all money of it: rates and bill differ",
+                ),
             ),
         ).alias("reason_of_samples"),
         _or("training", untrained).alias("reason_of_training"),

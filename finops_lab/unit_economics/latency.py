@@ -8,12 +8,14 @@ from typing import TypeVar
 import polars as pl
 
 from finops_lab.calendar import days_in_month
+from finops_lab.errors import columns_of
 from finops_lab.unit_economics._dividing import quotients
 from finops_lab.unit_economics._engine_buckets import as_cumulative, counted_buckets
+from finops_lab.unit_economics._exact_quantile import exactly, thousandths
 from finops_lab.unit_economics._grouping import as_written, grouped, monthly, share_of
 from finops_lab.unit_economics.figures import Asked, Definition, together, whole_and_by
 from finops_lab.unit_economics.histogram import QUANTILES, bounds, from_cumulative, quantiles, share
-from finops_lab.unit_economics.schemas import BY, BY_ENGINE, COUNTED, FIGURES
+from finops_lab.unit_economics.schemas import BY, BY_ENGINE, FIGURES
 
 Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
 
@@ -101,7 +103,7 @@ def latency(
     histograms: pl.DataFrame | pl.LazyFrame,
     *,
     requests: pl.DataFrame | pl.LazyFrame | None = None,
-    by: Sequence[str] = (*BY, "pool_id"),
+    by: str | Sequence[str] = (*BY, "pool_id"),
     batch: Sequence[str] = BATCH,
 ) -> pl.DataFrame:
     """Tell how long callers waited, for any month and key, within 1 %.
@@ -113,7 +115,7 @@ def latency(
     requests : polars.DataFrame or polars.LazyFrame, optional
         ``REQUEST_MONTHS`` of the same calls: gives `coverage`, the share of the successful calls
         that tell how long they took.
-    by : sequence of str
+    by : str or sequence of str
         Dimensions beside the whole.
     batch : sequence of str
         Service tiers and variants to leave out; ``()`` leaves none out.
@@ -124,9 +126,15 @@ def latency(
         FIGURES of M4 in milliseconds: ``p95``, ``p50``, ``p99``, ``ttft_p95``. The exact value lies
         between ``lower`` and ``upper``. A key of nothing but batch calls is undefined.
 
+    Raises
+    ------
+    InputError
+        When the histograms have neither ``day`` nor ``month``, or no column of `by`.
+
     Examples
     --------
     >>> from datetime import date
+    >>> from finops_lab.unit_economics.schemas import COUNTED
     >>> waits = pl.DataFrame({"month": [date(2026, 10, 1)] * 2, "metric": ["latency"] * 2,
     ...     "bucket": [231, 300], "calls": [90, 10]}).with_columns(pl.col("calls").cast(COUNTED))
     >>> found = latency(waits, by=()).filter(pl.col("measure") != "ttft_p95")
@@ -134,6 +142,7 @@ def latency(
     [('p95', 399.5, 395.5, 403.5), ('p50', 100.5, 99.5, 101.5), ('p99', 399.5, 395.5, 403.5)]
     """
     rows = monthly(histograms).collect()
+    by = columns_of(by, rows, "durations")
     counted = None if requests is None else interactive(monthly(requests), batch).collect()
     kept = interactive(rows, batch).collect()
     if rows.is_empty():
@@ -159,7 +168,7 @@ def latency(
 
 
 def exact_latency(
-    requests: pl.DataFrame | pl.LazyFrame, *, by: Sequence[str] = BY, batch: Sequence[str] = BATCH
+    requests: pl.DataFrame | pl.LazyFrame, *, by: str | Sequence[str] = BY, batch: Sequence[str] = BATCH
 ) -> pl.DataFrame:
     """Tell how long callers waited, exactly, from the requests of some time.
 
@@ -176,6 +185,11 @@ def exact_latency(
         FIGURES of M4, as `latency`, without bounds: the values are exact, each call weighted by the
         real calls that it stands for.
 
+    Raises
+    ------
+    InputError
+        When the calls have neither ``day`` nor ``month``, or no column of `by`.
+
     Examples
     --------
     >>> from datetime import date
@@ -184,6 +198,7 @@ def exact_latency(
     >>> exact_latency(calls, by=()).select("measure", pl.col("value").cast(pl.Float64)).rows()
     [('p95', 100.0), ('p50', 100.0), ('p99', 100.0), ('ttft_p95', 20.0)]
     """
+    by = columns_of(by, requests, "calls")
     kept = interactive(requests, batch).filter(pl.col("status") == "ok")
     weight = (pl.col("n_requests") * pl.col("sample_weight") * 1000).round(0).cast(pl.Int64)
     rows = (
@@ -197,15 +212,17 @@ def exact_latency(
     for dimension in whole_and_by(by) if every.height else ():
         keyed = _keyed(rows.lazy(), dimension).collect()
         keys = _of(dimension, grouped(every, dimension))
-        total = _thousandths(pl.col("weight").sum()).alias("calls_ok")
+        total = thousandths(pl.col("weight").sum()).alias("calls_ok")
         all_calls = _of(dimension, keyed.group_by("month", "key").agg(total))
         for metric, at, definition, _ in _MEASURES:
-            found = _of(dimension, _exactly(keyed, f"{metric}_ms", at))
+            found = _of(dimension, exactly(keyed, f"{metric}_ms", at))
             parts.append(_told(keys, found, at, definition, all_calls))
     return together(parts, whole_and_by(by))
 
 
-def engine_latency(buckets: pl.DataFrame | pl.LazyFrame, *, by: Sequence[str] = BY_ENGINE) -> pl.DataFrame:
+def engine_latency(
+    buckets: pl.DataFrame | pl.LazyFrame, *, by: str | Sequence[str] = BY_ENGINE
+) -> pl.DataFrame:
     """Tell how long calls took by the histograms that serving engines count themselves.
 
     Parameters
@@ -213,7 +230,7 @@ def engine_latency(buckets: pl.DataFrame | pl.LazyFrame, *, by: Sequence[str] = 
     buckets : polars.DataFrame or polars.LazyFrame
         `latency_histograms`, where a window counts for the month it begins in; or what they add up
         to, `finops_lab.unit_economics.schemas.ENGINE_BUCKETS`.
-    by : sequence of str
+    by : str or sequence of str
         Dimensions beside the whole.
 
     Returns
@@ -224,6 +241,11 @@ def engine_latency(buckets: pl.DataFrame | pl.LazyFrame, *, by: Sequence[str] = 
         is null, with a reason, and only ``lower`` is known. An engine does not tell batch calls
         from others, nor calls that failed from those that succeeded.
 
+    Raises
+    ------
+    InputError
+        When the buckets have no column of `by`.
+
     Examples
     --------
     >>> from datetime import datetime
@@ -233,6 +255,7 @@ def engine_latency(buckets: pl.DataFrame | pl.LazyFrame, *, by: Sequence[str] = 
     >>> found.filter(pl.col("measure") == "engine_p99").rows()
     [('engine_p99', 'it falls into the bucket without an upper end: only the lower bound is known', None, 200.0)]
     """
+    by = columns_of(by, buckets, "buckets")
     rows = buckets.lazy()
     done = "from_ms" in rows.collect_schema()
     counted = rows.collect() if done else counted_buckets(rows, by)
@@ -337,35 +360,6 @@ def _keyed(rows: pl.LazyFrame, dimension: str | None) -> pl.LazyFrame:
 
 def _of(dimension: str | None, frame: Frame) -> Frame:
     return frame.with_columns(pl.lit(dimension, pl.String).alias("dimension"))
-
-
-def _thousandths(whole: pl.Expr) -> pl.Expr:
-    return whole.cast(pl.Int128).reinterpret(dtype=COUNTED)
-
-
-def _exactly(rows: pl.DataFrame, value: str, at: float) -> pl.DataFrame:
-    """Return the least value that the share of the weighted calls does not exceed, per month and key."""
-    part, whole = share(at)
-    keys = ["month", "key"]
-    weight = pl.col("weight").cast(pl.Int128)
-    known = rows.lazy().filter(pl.col(value).is_not_null()).group_by(*keys, value).agg(weight.sum())
-    reached = pl.col("weight").cum_sum().over(keys, order_by=value) * whole
-    total = pl.col("weight").sum().over(keys)
-    return (
-        known.with_columns(total.alias("total"), (reached >= total * part).alias("reached"))
-        .filter("reached")
-        .group_by(keys)
-        .agg(pl.col(value).min().alias("value"), _thousandths(pl.col("total").first()).alias("calls"))
-        .join(
-            rows.lazy()
-            .filter(pl.col(value).is_not_null())
-            .group_by(keys)
-            .agg(pl.len().cast(pl.Int64).alias("rows")),
-            on=keys,
-            nulls_equal=True,
-        )
-        .collect()
-    )
 
 
 def _told(

@@ -8,7 +8,7 @@ import polars as pl
 
 from finops_lab.allocation.coverage import require, row_count, valued
 from finops_lab.contracts import DIMENSIONS
-from finops_lab.errors import InputError
+from finops_lab.errors import InputError, each_name
 from finops_lab.money import MONEY
 from finops_lab.unit_economics._grouping import grouped, share_of
 from finops_lab.unit_economics._telling import asked, first_reason
@@ -69,7 +69,7 @@ def owned(
     entries: pl.LazyFrame | pl.DataFrame,
     *,
     metric: str = "EffectiveCost",
-    by: Sequence[str] = ("provider",),
+    by: str | Sequence[str] = ("provider",),
     bill: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """Tell how much of each month's charges has an owner: for everything and by dimension.
@@ -83,7 +83,7 @@ def owned(
         Rows of the `ledger` contract, in one currency.
     metric : str
         The cost column.
-    by : sequence of str
+    by : str or sequence of str
         ``provider`` (``ProviderName``) and dimensions: whose money the coverage is of.
     bill : polars.DataFrame, optional
         Rows that were delivered: ``month``, ``provider`` and ``rows``. Gives ``coverage``, the data
@@ -113,6 +113,7 @@ def owned(
     >>> [(measure, str(value)[:4]) for measure, value in found.select("measure", "value").rows()[:4]]
     [('gross_positive', '0.75'), ('absolute', '0.75'), ('rows', '0.50'), ('model_gross_positive', '1.00')]
     """
+    by = each_name(by)
     currency = currency_of(entries)
     if unknown := [name for name in by if name != "provider" and name not in DIMENSIONS]:
         raise InputError(f"there is no dimension {unknown[0]!r}", hint="provider, " + ", ".join(DIMENSIONS))

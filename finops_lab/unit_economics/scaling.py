@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import timedelta
 from decimal import Decimal
 
 import polars as pl
 
 from finops_lab.money import MONEY, divided
-from finops_lab.unit_economics._dividing import quotients
 from finops_lab.unit_economics._grouping import grouped, per_hour, share_of
-from finops_lab.unit_economics._sampled import WORDS, count_bounds, money_bounds
-from finops_lab.unit_economics._telling import asked
+from finops_lab.unit_economics._per_qps import PER_QPS, PER_QPS_SAMPLED, money_per_qps, sampled_money
 from finops_lab.unit_economics.figures import Asked, Definition, together
 from finops_lab.unit_economics.schemas import FIGURES
 
-__all__ = ["DEFINITIONS", "THRASH", "money_per_qps", "moves", "scaling", "taken_back"]
+__all__ = ["DEFINITIONS", "THRASH", "money_per_qps", "moves", "sampled_money", "scaling", "taken_back"]
 
 # A change taken back within this time moved capacity for nothing.
 THRASH = timedelta(minutes=30)
@@ -65,15 +63,8 @@ _READY = Definition(
     " seen that holds; coverage is the share of scale-ups that say when they were ready",
     _EVENTS, "lower", "no scale-up says when it was ready",
 )  # fmt: skip
-_PER_QPS = Definition(
-    "M11", "money_per_qps", "Billed money per QPS at the target latency", "{currency} per QPS",
-    "{currency}", "calls per second within the target",
-    "money of the pool over the time looked at / (calls answered within the target latency / that time)",
-    ("ledger", "inference_requests"), "lower", "no call was answered within the target latency",
-    bounds=f"of the bucket of durations that the target lies in all calls or none are within it; where {WORDS}",
-)  # fmt: skip
 DEFINITIONS: tuple[Definition, ...] = (
-    _EFFICIENCY, _SHORT_TIME, _SHORT_CAPACITY, _OVER, _RATE, _THRASH, _READY, _PER_QPS,
+    _EFFICIENCY, _SHORT_TIME, _SHORT_CAPACITY, _OVER, _RATE, _THRASH, _READY, PER_QPS, PER_QPS_SAMPLED,
 )  # fmt: skip
 
 
@@ -268,123 +259,3 @@ def _told(
     given = [name for name in ("rows", "coverage", "value") if name in sums.columns]
     columns = [numerator.alias("numerator"), denominator.alias("denominator")]
     return Asked(sums.select("month", "key", *given, *columns), definition, dimension)
-
-
-def money_per_qps(
-    money: pl.DataFrame | pl.LazyFrame,
-    calls: pl.DataFrame | pl.LazyFrame,
-    *,
-    currency: str = "USD",
-    up_to: date | None = None,
-) -> pl.DataFrame:
-    """Divide the money of pools by the calls a second that they answered within the target latency.
-
-    Parameters
-    ----------
-    money : polars.DataFrame or polars.LazyFrame
-        ``month``, ``pool_id``, ``money`` (Decimal, in one currency) of the time that `calls` are of.
-    calls : polars.DataFrame or polars.LazyFrame
-        ``month``, ``pool_id``, ``calls`` answered within the target, such as
-        `finops_lab.unit_economics.latency.calls_within`, and ``seconds`` that they were counted over;
-        where they are there, ``lower`` and ``upper`` that the true number lies between, and its
-        ``variance`` by sampling.
-    currency : str
-        ISO 4217 code of the money.
-    up_to : datetime.date, optional
-        The last day known of a month that is not over. The rate of its calls is that of the days
-        known, its money that of part of a month: it would look cheap beside whole months, and has
-        no value.
-
-    Returns
-    -------
-    polars.DataFrame
-        FIGURES of M11, ``money_per_qps``, for the whole (pools of which both are known) and by
-        ``pool_id``. A pool with money and no calls, or with calls and no money, is null and says
-        which is missing. Where the number of calls is known between ends, so is the value; of a
-        sampled log the ends hold for 95 of 100 samples
-        (`finops_lab.unit_economics._sampled.count_bounds`).
-
-    Examples
-    --------
-    >>> from datetime import date
-    >>> month = {"month": [date(2026, 10, 1)], "pool_id": ["chat"]}
-    >>> day = pl.DataFrame(month | {"calls": [864_000], "seconds": [86_400]})
-    >>> money_per_qps(pl.DataFrame(month | {"money": [480]}), day)["value"].cast(pl.Float64).to_list()
-    [48.0, 48.0]
-    """
-    keys = ["month", "pool_id"]
-    told = calls.lazy().collect()
-    told = told.with_columns(
-        (pl.col(name) if name in told.columns else pl.col(otherwise) if otherwise else pl.lit(0))
-        .cast(FIGURES["numerator"])
-        .alias(name)
-        for name, otherwise in (("calls", None), ("lower", "calls"), ("upper", "calls"), ("variance", None))
-    )
-    both = told.lazy().join(money.lazy().select(*keys, "money"), on=keys, how="full", coalesce=True)
-    rows = both.collect()
-    partly = f"the month is known up to {up_to} only: its money is not that of a month" if up_to else ""
-    running = pl.lit(up_to is not None) & (pl.col("month") == pl.lit(up_to and up_to.replace(day=1)))
-    pools = _rated(rows).select(
-        "month",
-        pl.col("pool_id").alias("key"),
-        pl.col("money").alias("numerator"),
-        pl.col("qps").alias("denominator"),
-        "lower",
-        "upper",
-        pl.when(running)
-        .then(pl.lit(partly))
-        .when(pl.col("money").is_null())
-        .then(pl.lit("the money of the pool is not known"))
-        .when(pl.col("qps").is_null())
-        .then(pl.lit("the calls of the pool are not known"))
-        .alias("reason"),
-    )
-    paid = rows.filter(pl.col("money").is_not_null() & pl.col("calls").is_not_null())
-    of_all = rows.group_by("month").agg(pl.col("money").count().alias("pools"))
-    sums = ("money", "calls", "lower", "upper", "variance")
-    added = paid.group_by("month", "seconds").agg(pl.col(sums).sum(), pl.len().alias("counted"))
-    # Of pools that were watched for unlike times there are rates, and no bounds of their sum.
-    alike = pl.len().over("month") == 1
-    spans = _rated(added).with_columns(pl.when(alike).then(pl.col("lower", "upper")))
-    whole = spans.group_by("month").agg(
-        pl.col("money", "qps", "counted").sum(), pl.col("lower", "upper").first()
-    )
-    whole = of_all.join(whole, on="month", how="left").select(
-        "month",
-        pl.col("money").alias("numerator"),
-        pl.col("qps").alias("denominator"),
-        "lower",
-        "upper",
-        share_of(pl.col("counted").fill_null(0), pl.col("pools")).alias("coverage"),
-        pl.when(running)
-        .then(pl.lit(partly))
-        .when(pl.col("pools") == 0)
-        .then(pl.lit("the ledger tells the money of no pool"))
-        .alias("reason"),
-    )
-    found = together(
-        [
-            asked(whole, _PER_QPS, currency=currency),
-            asked(pools, _PER_QPS, dimension="pool_id", currency=currency),
-        ]
-    )
-    ends = [pl.when(pl.col("value").is_not_null()).then(name).alias(name) for name in ("lower", "upper")]
-    return found.with_columns(ends)
-
-
-def _rated(rows: pl.DataFrame) -> pl.DataFrame:
-    """Add calls a second as ``qps``, and the ends of money per rate in place of those of calls."""
-    least = pl.coalesce(count_bounds(rows, "lower", pl.col("variance"))[0], pl.col("lower"))
-    most = pl.coalesce(count_bounds(rows, "upper", pl.col("variance"))[1], pl.col("upper"))
-    ends = rows.select(least.alias("least"), most.alias("most"))
-    qps, fewest, highest = (
-        quotients(counts, rows["seconds"]) for counts in (rows["calls"], ends["least"], ends["most"])
-    )
-    low, high = money_bounds(rows["money"], fewest, highest)
-    exact = (ends["least"] == ends["most"]).fill_null(True)
-    nothing = pl.lit(None, FIGURES["lower"])
-    return rows.with_columns(
-        qps.alias("qps"),
-        pl.when(exact).then(nothing).otherwise(low).alias("lower"),
-        pl.when(exact).then(nothing).otherwise(high).alias("upper"),
-    )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from finops_lab.errors import InputError
+from finops_lab.errors import InputError, columns_of, each_name
 from finops_lab.money import MONEY, divided, one_currency, split
 from finops_lab.unit_economics._grouping import known_sum, monthly, share_of
 from finops_lab.unit_economics.schemas import COUNTED
@@ -84,7 +84,7 @@ def traffic_costs(
     *,
     rules: Sequence[TrafficRule] = RULES,
     metric: str = "EffectiveCost",
-    by: Sequence[str] = (),
+    by: str | Sequence[str] = (),
 ) -> pl.DataFrame:
     """Find what a bill charges for moving, keeping and scanning data.
 
@@ -96,7 +96,7 @@ def traffic_costs(
         Rules; the first that fits counts, in each of its columns before the next rule.
     metric : str
         The amount.
-    by : sequence of str
+    by : str or sequence of str
         Further columns to keep apart.
 
     Returns
@@ -122,6 +122,7 @@ def traffic_costs(
     >>> traffic_costs(bill).select("kind", "money", "quantity").row(0)
     ('cross-region', Decimal('2.000000000000000000'), Decimal('100.000000000000000000'))
     """
+    by = each_name(by)
     frame = costs.lazy()
     known = frame.collect_schema()
     if missing := [name for name in by if name not in known]:
@@ -171,7 +172,7 @@ def _named(rules: Sequence[TrafficRule]) -> tuple[pl.Expr, pl.Expr]:
 
 
 def traffic_bytes(
-    requests: pl.DataFrame | pl.LazyFrame, *, by: Sequence[str] = ("model", "feature")
+    requests: pl.DataFrame | pl.LazyFrame, *, by: str | Sequence[str] = ("model", "feature")
 ) -> pl.DataFrame:
     """Add up the bytes that calls sent and received.
 
@@ -180,7 +181,7 @@ def traffic_bytes(
     requests : polars.DataFrame or polars.LazyFrame
         `inference_requests`, with ``request_bytes`` and ``response_bytes`` where the source tells
         them: of all calls of a row, as tokens are.
-    by : sequence of str
+    by : str or sequence of str
         Columns that tell uses apart.
 
     Returns
@@ -199,6 +200,7 @@ def traffic_bytes(
     >>> traffic_bytes(calls, by=["model"]).select(pl.col("calls", "response_bytes").cast(pl.Int64), "coverage").row(0)
     (20, 4000, 0.5)
     """
+    by = columns_of(by, requests, "calls")
     frame = monthly(requests)
     told = frame.collect_schema()
     sizes = [

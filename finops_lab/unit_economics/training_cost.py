@@ -10,7 +10,7 @@ import polars as pl
 from finops_lab.calendar import months_from
 from finops_lab.config import Activity
 from finops_lab.contracts.telemetry import JOB_STATES
-from finops_lab.errors import InputError
+from finops_lab.errors import InputError, each_name
 from finops_lab.money import MONEY, divided
 from finops_lab.unit_economics._grouping import grouped
 from finops_lab.unit_economics._job_months import job_months
@@ -116,7 +116,7 @@ def training_cost(
     *,
     rules: Sequence[Activity] = (),
     metric: str = "EffectiveCost",
-    by: Sequence[str] = BY_JOB,
+    by: str | Sequence[str] = BY_JOB,
 ) -> pl.DataFrame:
     """Tell what training cost in each month, per hour and in all: for everything, by model and team.
 
@@ -135,7 +135,7 @@ def training_cost(
         ``[[activities]]`` of `finops.toml`.
     metric : str
         The cost column of the ledger.
-    by : sequence of str
+    by : str or sequence of str
         ``model`` and ``team``, or one of them.
 
     Returns
@@ -168,6 +168,7 @@ def training_cost(
     >>> [(name, str(value.normalize())) for name, value in found.select("measure", "value").rows()[:2]]
     [('billed_per_wall_hour', '3'), ('reported_per_wall_hour', '2.5')]
     """
+    by = each_name(by)
     of_jobs(by)
     currency = currency_of(entries)
     money = spent(entries, "training", by, rules=rules, metric=metric).collect()

@@ -9,7 +9,7 @@ import polars as pl
 
 from finops_lab.allocation.idle import paid_gpu_us
 from finops_lab.contracts.telemetry import UTIL_KINDS
-from finops_lab.errors import InputError
+from finops_lab.errors import InputError, columns_of, each_name
 from finops_lab.unit_economics._gpu_days import covered_days, sampled_days
 from finops_lab.unit_economics._grouping import as_written, grouped, known_sum, monthly, per_hour, share_of
 from finops_lab.unit_economics.figures import Asked, Definition, together, whole_and_by
@@ -73,7 +73,7 @@ def gpu_utilization(
     *,
     pools: pl.DataFrame | pl.LazyFrame | None = None,
     paid: pl.DataFrame | pl.LazyFrame | None = None,
-    by: Sequence[str] = BY_GPU,
+    by: str | Sequence[str] = BY_GPU,
     until: date | None = None,
 ) -> pl.DataFrame:
     """Tell how much of the GPUs' time was in use, for every kind of utilization that was measured.
@@ -89,7 +89,7 @@ def gpu_utilization(
         as `paid_gpu_hours`. Gives `coverage` of the means: the share of that time that was sampled.
         For months that it does not tell of, coverage is the share of the days since a pool's first
         sample on which it was sampled, of all pools together.
-    by : sequence of str
+    by : str or sequence of str
         Dimensions beside the whole.
     until : datetime.date, optional
         The day after the last one that is known, where the last month is not over.
@@ -113,12 +113,14 @@ def gpu_utilization(
     [('gpu_util', 0.5), ('gpu_util_while_held', 0.67), ('gpu_util_peak', 0.9),
      ('gpu_util_idle_gpu_hours', 12.0), ('gpu_util_idle_money', 24.0)]
     """
+    by = each_name(by)
     frame = monthly(days)
     if pools is not None:
         named = pools.lazy().select("pool_id", "model").drop_nulls().unique("pool_id", keep="none")
         frame = frame.join(named, on="pool_id", how="left")
     dimensions = [name for name in by if name != "model" or pools is not None]
     rows = frame.collect()
+    columns_of(dimensions, rows, "GPU days")
     sampled = sampled_days(days, until) if "day" in days.lazy().collect_schema() else None
     parts = [
         together(

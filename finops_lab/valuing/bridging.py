@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from datetime import date
 
 import polars as pl
 
 from finops_lab import measuring, pricing
-from finops_lab.calendar import first_of
+from finops_lab.calendar import first_of, moment_of
 from finops_lab.lab import Lab
 from finops_lab.unit_economics import bridge as _bridge
 from finops_lab.unit_economics.activity import activity
@@ -27,7 +27,7 @@ def bridge(
     *,
     where: Mapping[str, str | Sequence[str]] | None = None,
     metric: str = "EffectiveCost",
-    at: datetime | None = None,
+    at: str | date | None = None,
 ) -> _bridge.Bridge:
     """Split the change of spend between two months into its causes: see `unit_economics.bridge`.
 
@@ -41,7 +41,7 @@ def bridge(
         Only these values of dimensions, such as ``{"team": "search"}``.
     metric : str
         The cost column.
-    at : datetime.datetime, optional
+    at : str, datetime.date or datetime.datetime, optional
         How far the later month has run (UTC), where it is not over. Without it, it has run to the end
         of the lab's `as_of`, or of the latest day that bills, requests or GPU samples tell of. Of both
         months the same days are then compared: those that are over and billed (``up_to``).
@@ -60,7 +60,7 @@ def bridge(
         When the bills are in several currencies and `finops.toml` has no rates.
     """
     ends = [first_of(month) for month in (first, last)]
-    frames = Frames(lab, min(ends), max(ends), at)
+    frames = Frames(lab, min(ends), max(ends), moment_of(at))
     up_to = frames.days_known
     weights = price_weights(pricing.price_book(lab.table("prices")), ends[0])
     entries = activity(frames.entries, frames.rules)

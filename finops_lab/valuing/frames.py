@@ -17,7 +17,10 @@ from finops_lab.config import Activity
 from finops_lab.errors import InputError, NoDataError
 from finops_lab.lab import Lab
 from finops_lab.money import one_currency
+from finops_lab.unit_economics._engine_buckets import counted_buckets
 from finops_lab.unit_economics.activity import currency_of
+from finops_lab.unit_economics.requests import months, roll_up
+from finops_lab.unit_economics.schemas import BY_ENGINE, ENGINE_BUCKETS
 
 __all__ = ["Frames"]
 
@@ -37,7 +40,8 @@ class Frames:
     at : datetime.datetime, optional
         How far the last month has run (UTC), where it is not over. Without it, it has run to the end
         of the lab's `as_of`, or of the latest day that bills, requests or GPU samples tell of: no clock
-        is asked, or the same inputs would tell another figure tomorrow.
+        is asked, or the same inputs would tell another figure tomorrow. With it, what the lab tells of
+        later days does not count.
 
     Raises
     ------
@@ -102,6 +106,11 @@ class Frames:
         return (self.open_at - timedelta(seconds=1)).date() if self.open_at else None
 
     @property
+    def _cut(self) -> date | None:
+        """The first day of the last month that does not count, because `at` is before it."""
+        return self.up_to + timedelta(days=1) if self.at is not None and self.up_to is not None else None
+
+    @property
     def days_known(self) -> int | None:
         """How many days of the last month can be compared with others; None where it is over.
 
@@ -148,7 +157,7 @@ class Frames:
             pl.lit(format_month(self.first)), pl.lit(format_month(self.last))
         )
         try:
-            kept = bookkeeping.scan(self.lab).filter(within).collect()
+            kept = bookkeeping.scan(self.lab).filter(within, self._known("x_ChargeDate")).collect()
         except NoDataError:  # telemetry without bills tells how long calls took, and how many failed
             return pl.DataFrame(schema=contracts.dtypes("ledger"))
         if self.lab.config.rates:
@@ -188,6 +197,8 @@ class Frames:
     @cached_property
     def requests(self) -> pl.DataFrame:
         """Calls of the months, rolled up by month."""
+        if self._cut is not None:
+            return months(self.request_days.lazy()).collect()
         return measuring.request_months(self.lab).filter(self._month()).collect()
 
     @cached_property
@@ -204,12 +215,21 @@ class Frames:
     @cached_property
     def histograms(self) -> pl.DataFrame:
         """Durations of the months' calls, in buckets."""
-        return measuring.histograms(self.lab).filter(self._month()).collect()
+        kept = measuring.histograms(self.lab).filter(self._month())
+        if self._cut is None:
+            return kept.collect()
+        rows = measuring.requests_of(self.lab).filter(self.within("day"), pl.col("day") >= self.last)
+        return pl.concat([kept.filter(pl.col("month") < self.last).collect(), roll_up(rows).histograms])
 
     @cached_property
     def engine_buckets(self) -> pl.DataFrame:
         """Durations that engines counted themselves."""
-        return measuring.engine_buckets(self.lab).filter(self._month()).collect()
+        kept = measuring.engine_buckets(self.lab).filter(self._month())
+        if self._cut is None:
+            return kept.collect()
+        rows = self.table("latency_histograms", "ts").filter(pl.col("ts").dt.date() >= self.last)
+        now = counted_buckets(rows, BY_ENGINE).select(pl.col(n).cast(t) for n, t in ENGINE_BUCKETS.items())
+        return pl.concat([kept.filter(pl.col("month") < self.last).collect(), now])
 
     @cached_property
     def gpu_days(self) -> pl.DataFrame:
@@ -219,13 +239,14 @@ class Frames:
     @cached_property
     def jobs(self) -> pl.DataFrame:
         """Attempts of training, of all months: one may begin before the first."""
-        return self.lab.table("training_jobs").collect()
+        begun = self._known("ts_start").fill_null(True)
+        return self.lab.table("training_jobs").filter(begun).collect()
 
     @cached_property
     def evictions(self) -> pl.DataFrame:
         """Spot evictions up to the last month: since the first one, a month without any had none."""
         lost = pl.col("ts_lost").cast(pl.Date)
-        return self.lab.table("spot_evictions").filter(lost < self.end).collect()
+        return self.lab.table("spot_evictions").filter(lost < (self._cut or self.end)).collect()
 
     @cached_property
     def deploys(self) -> pl.DataFrame:
@@ -265,7 +286,11 @@ class Frames:
     def within(self, column: str) -> pl.Expr:
         """Tell which rows of a day or moment lie in the months."""
         day = pl.col(column).cast(pl.Date)
-        return (day >= self.first) & (day < self.end)
+        return (day >= self.first) & (day < (self._cut or self.end))
+
+    def _known(self, column: str) -> pl.Expr:
+        """Tell which rows of a day or moment are not after `at`."""
+        return pl.lit(True) if self._cut is None else pl.col(column).cast(pl.Date) < self._cut
 
 
 def _midnight(day: date) -> datetime:

@@ -9,7 +9,7 @@ import polars as pl
 
 from finops_lab import measuring
 from finops_lab.calendar import parse_day
-from finops_lab.errors import InputError
+from finops_lab.errors import InputError, each_name
 from finops_lab.lab import Lab
 from finops_lab.service_levels import burn
 from finops_lab.service_levels.events import BY_CALL
@@ -19,7 +19,7 @@ __all__ = ["burn_rates", "exact_latency", "gpu_hours"]
 
 
 def exact_latency(
-    lab: Lab, first: str | date, last: str | date | None = None, *, by: Sequence[str] = ("model",)
+    lab: Lab, first: str | date, last: str | date | None = None, *, by: str | Sequence[str] = ("model",)
 ) -> pl.DataFrame:
     """Tell how long callers waited in some days, exactly: see `unit_economics.latency.exact_latency`.
 
@@ -31,7 +31,7 @@ def exact_latency(
         An opened lab.
     first, last : str or datetime.date
         First and last day (UTC), such as ``2026-10-01``; one day without `last`.
-    by : sequence of str
+    by : str or sequence of str
         Dimensions beside the whole, such as ``model`` or ``feature``.
 
     Returns
@@ -45,11 +45,16 @@ def exact_latency(
     InputError
         When a day is none, or the last lies before the first.
     """
+    by = each_name(by)
     return latency.exact_latency(measuring.requests_of(lab).filter(_within(first, last)), by=by)
 
 
 def gpu_hours(
-    lab: Lab, first: str | date, last: str | date | None = None, *, by: Sequence[str] = ("cluster", "pool_id")
+    lab: Lab,
+    first: str | date,
+    last: str | date | None = None,
+    *,
+    by: str | Sequence[str] = ("cluster", "pool_id"),
 ) -> pl.DataFrame:
     """Return the utilization of each GPU in each hour of some days: see `unit_economics.gpus.hours`.
 
@@ -59,7 +64,7 @@ def gpu_hours(
         An opened lab.
     first, last : str or datetime.date
         First and last day (UTC), such as ``2026-10-01``; one day without `last`.
-    by : sequence of str
+    by : str or sequence of str
         What else tells rows apart: ``cluster``, ``pool_id``, ``team``, ``gpu_model``.
 
     Returns
@@ -73,6 +78,7 @@ def gpu_hours(
     InputError
         When a day is none, the last lies before the first, or `by` names another column.
     """
+    by = each_name(by)
     return gpus.hours(lab.table("gpu_samples").filter(_within(first, last)), by)
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 import polars as pl
 
 from finops_lab import measuring
-from finops_lab.calendar import add_months, first_of
+from finops_lab.calendar import add_months, first_of, moment_of
 from finops_lab.lab import Lab
 from finops_lab.service_levels import daily
 from finops_lab.service_levels.coincidences import served_by
@@ -21,7 +21,7 @@ from finops_lab.valuing.frames import Frames
 __all__ = ["burned", "level_events", "levels"]
 
 
-def levels(lab: Lab, month: str | date, *, at: datetime | None = None) -> ServiceLevels:
+def levels(lab: Lab, month: str | date, *, at: str | date | None = None) -> ServiceLevels:
     """Judge the lab's objectives in a calendar month: budgets, burn rates, alerts, actions.
 
     Parameters
@@ -30,7 +30,7 @@ def levels(lab: Lab, month: str | date, *, at: datetime | None = None) -> Servic
         An opened lab, with ``[[slos]]`` in `finops.toml`.
     month : str or datetime.date
         Month of use, such as ``2026-10``.
-    at : datetime.datetime, optional
+    at : str, datetime.date or datetime.datetime, optional
         How far the month has run, where it is not over. Without it, it has run to the end of the
         lab's `as_of`, or of the latest day that bills, requests or GPU samples tell of.
 
@@ -47,15 +47,15 @@ def levels(lab: Lab, month: str | date, *, at: datetime | None = None) -> Servic
     slos = lab.slos()
     longest = max((int(days) for days in slos["window_days"]), default=1)
     begin = (first - timedelta(days=max(longest, 3))).replace(day=1)
-    frames = Frames(lab, begin, first, at)
-    at = frames.open_at
+    frames = Frames(lab, begin, first, moment_of(at))
+    until = frames.open_at
     end = datetime.combine(add_months(first, 1), datetime.min.time(), UTC)
-    hours = pl.col("ts") < (at or end)
+    hours = pl.col("ts") < (until or end)
     return judge(
         level_events(frames, slos),
         slos,
         first,
-        at=at,
+        at=until,
         deploys=lab.table("deploys").filter(hours),
         training_jobs=lab.table("training_jobs"),
         scale_events=frames.table("scale_events", "ts_decision"),

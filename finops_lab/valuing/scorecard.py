@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import date
 
 import polars as pl
 
-from finops_lab.calendar import add_months, first_of
+from finops_lab.calendar import add_months, first_of, moment_of
 from finops_lab.lab import Lab
 from finops_lab.service_levels import kpi as error_budgets
 from finops_lab.unit_economics import (
@@ -52,7 +52,7 @@ DEFINITIONS: tuple[Definition, ...] = (
 _UNJUDGED = "too few days of bills before to judge its days by"
 
 
-def kpis(lab: Lab, month: str | date, *, metric: str = "EffectiveCost", at: datetime | None = None) -> Kpis:
+def kpis(lab: Lab, month: str | date, *, metric: str = "EffectiveCost", at: str | date | None = None) -> Kpis:
     """Tell the twelve KPIs of a month, with targets, status and a trend of twelve months.
 
     Parameters
@@ -63,9 +63,9 @@ def kpis(lab: Lab, month: str | date, *, metric: str = "EffectiveCost", at: date
         Month of use, such as ``2026-10``.
     metric : str
         The cost column that money is told in.
-    at : datetime.datetime, optional
-        How far the month has run (UTC), where it is not over. Without it, it has run to the end of
-        the lab's `as_of`, or of the latest day that bills, requests or GPU samples tell of. Error
+    at : str, datetime.date or datetime.datetime, optional
+        How far the month has run (UTC; a day is its midnight), where it is not over. Without it, it
+        has run to the end of the lab's `as_of`, or of the latest day that bills, requests or GPU samples tell of. Error
         budgets of such a month are of the days known; money per QPS has no value.
 
     Returns
@@ -76,12 +76,12 @@ def kpis(lab: Lab, month: str | date, *, metric: str = "EffectiveCost", at: date
     Raises
     ------
     InputError
-        When the month or the metric is none, or the month has not begun.
+        When the month, the metric or the moment is none, or the month has not begun.
     CurrencyError
         When the bills are in several currencies and `finops.toml` has no rates.
     """
     last = first_of(month)
-    frames = Frames(lab, add_months(last, 1 - TREND_MONTHS), last, at)
+    frames = Frames(lab, add_months(last, 1 - TREND_MONTHS), last, moment_of(at))
     targets = [*DEFAULTS, *lab.config.kpis]
     made = with_targets(figures(frames, metric=metric), targets, HEADLINES)
     return put_together(made, last, DEFINITIONS, up_to=frames.up_to)
@@ -126,7 +126,7 @@ def figures(frames: Frames, *, metric: str = "EffectiveCost") -> pl.DataFrame:
             frames.requests,
             rules=rules,
             metric=metric,
-            by=("feature", "customer"),
+            by=("feature", "customer", "team", "model", "variant", "environment"),
             up_to=frames.up_to,
         ),
     ]
@@ -145,7 +145,8 @@ def _anomalies(frames: Frames, months: list[date]) -> pl.DataFrame:
     if not seen:
         return unseen
     by = ("provider", "service", "team", "model", "feature")
-    told = anomaly_rate.anomaly_rate(anomaly_counts(found).filter(pl.col("month").is_in(seen)), seen, by=by)
+    counts = anomaly_counts(found).filter(pl.col("month").is_in(seen))
+    told = anomaly_rate.anomaly_rate(counts, seen, by=by, up_to=frames.up_to)
     return pl.concat([told, unseen])
 
 
@@ -160,6 +161,15 @@ def _per_qps(frames: Frames, metric: str) -> pl.DataFrame:
     calls = latency.calls_within(
         frames.histograms, float(limit), days=frames.called, requests=frames.requests
     )
-    told = scaling.money_per_qps(money, calls, currency=currency_of(frames.entries), up_to=frames.up_to)
-    # Where no pool has money, one line says so, not one of every pool.
-    return told.filter(pl.col("dimension").is_null()) if money.is_empty() else told
+    sampled = scaling.sampled_money(frames.gpu_days, frames.called)
+    parts = []
+    for spent, currency, by_samples in (
+        (money, currency_of(frames.entries), False),
+        (sampled, "USD", True),
+    ):
+        told = scaling.money_per_qps(
+            spent, calls, currency=currency, up_to=frames.up_to, by_samples=by_samples
+        )
+        # Where no pool has money, one line says so, not one of every pool.
+        parts.append(told.filter(pl.col("dimension").is_null()) if spent.is_empty() else told)
+    return pl.concat(parts)

@@ -14,7 +14,7 @@ from finops_lab.anomalies.event import EVENTS, SCOPES
 from finops_lab.anomalies.failure_modes.spikes import billing_spikes
 from finops_lab.anomalies.grouping import events_of
 from finops_lab.anomalies.panel import BY, daily_panel
-from finops_lab.errors import NoDataError
+from finops_lab.errors import NoDataError, each_name
 from finops_lab.lab import Lab
 from finops_lab.money import MONEY
 from finops_lab.watching.store import keep, kept, place_of
@@ -47,7 +47,7 @@ def spend(
     lab: Lab,
     *,
     budget: float = 1.0,
-    by: Sequence[str] = BY,
+    by: str | Sequence[str] = BY,
     metric: str = "EffectiveCost",
     min_amount: Decimal | int = 0,
     at: datetime | date | None = None,
@@ -61,7 +61,7 @@ def spend(
         An opened lab.
     budget : float
         False alarms per slice and month.
-    by : sequence of str
+    by : str or sequence of str
         ``total`` and names of `finops_lab.anomalies.panel.DIMENSIONS`.
     metric : str
         The cost column. Amounts are in the currencies of the bills: an exchange rate is no anomaly.
@@ -83,6 +83,7 @@ def spend(
     InputError
         An unknown dimension or cost column, or a budget of no false alarm at all.
     """
+    by = each_name(by)
     empty = pl.DataFrame(schema=EVENTS), pl.DataFrame(schema=DAYS)
     try:
         books = bookkeeping.ledger(lab, store=store)

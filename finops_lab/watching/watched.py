@@ -16,7 +16,7 @@ from finops_lab.allocation import assign
 from finops_lab.anomalies.explain import Explanation, explain
 from finops_lab.anomalies.failure_modes import MODES
 from finops_lab.calendar import parse_day
-from finops_lab.errors import FinopsError, InputError, NoDataError
+from finops_lab.errors import FinopsError, InputError, NoDataError, each_name
 from finops_lab.lab import Lab
 from finops_lab.watching.spend import INCOMPLETE, STATISTIC, spend
 from finops_lab.watching.telemetry import telemetry
@@ -195,7 +195,7 @@ def anomalies(
     until: date | str | None = None,
     at: datetime | date | None = None,
     budget: float | None = None,
-    by: Sequence[str] | None = None,
+    by: str | Sequence[str] | None = None,
     metric: str = "EffectiveCost",
     with_telemetry: bool = True,
     store: bool = True,
@@ -214,7 +214,7 @@ def anomalies(
     budget : float, optional
         False alarms per slice and month of daily spend. By default as ``[anomalies]`` of `finops.toml` says,
         else 1; its ``budgets`` speak of single detectors.
-    by : sequence of str, optional
+    by : str or sequence of str, optional
         What daily spend is cut by: ``total`` and names of `finops_lab.anomalies.panel.DIMENSIONS`. By
         default as ``[anomalies]`` says, beside the total.
     metric : str
@@ -240,6 +240,7 @@ def anomalies(
     >>> found = anomalies(lab, since="2026-10-01")  # doctest: +SKIP
     >>> found.explain(found.roots["id"][0]).sentence  # doctest: +SKIP
     """
+    by = None if by is None else each_name(by)
     first = None if since is None else parse_day(since, "since")
     last = None if until is None else parse_day(until, "until")
     if first is not None and last is not None and last < first:

@@ -15,7 +15,7 @@ from finops_lab.anomalies.failure_modes._chances import of_share, score
 from finops_lab.anomalies.failure_modes._releases import LOOKS, Sides, releases, sides
 from finops_lab.anomalies.failure_modes.regressions import release_event
 from finops_lab.anomalies.ratios import scopes
-from finops_lab.errors import InputError
+from finops_lab.errors import InputError, each_name
 
 __all__ = ["failed_deploys", "failed_jobs", "failing_releases"]
 
@@ -168,7 +168,7 @@ def failed_jobs(
     days: int = 3,
     fewest: int = 3,
     alpha: float = 1e-4,
-    by: Sequence[str] = ("team", "kind"),
+    by: str | Sequence[str] = ("team", "kind"),
     since: datetime | None = None,
 ) -> pl.DataFrame:
     """Find days on which too many attempts of jobs end without success.
@@ -180,7 +180,7 @@ def failed_jobs(
         not cancelled.
     days, fewest, alpha, since
         As in `failed_deploys`.
-    by : sequence of str
+    by : str or sequence of str
         Columns to tell it by, beside the whole.
 
     Returns
@@ -188,6 +188,7 @@ def failed_jobs(
     polars.DataFrame
         `EVENTS`, failure mode F7, metric ``job_failure_rate``.
     """
+    by = each_name(by)
     rows = (
         jobs.lazy()
         .filter(pl.col("state").is_in(("completed", *_FAILED)), pl.col("ts_end").is_not_null())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date
 from importlib import import_module
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def dashboard(
     month: str = "",
     metric: str = "EffectiveCost",
     *,
-    at: datetime | None = None,
+    at: str | date | None = None,
 ) -> Board:
     """Prepare a dashboard of a lab; its methods are its sections.
 
@@ -43,7 +43,7 @@ def dashboard(
         The month shown, such as ``2026-10``.
     metric : str
         ``EffectiveCost`` (amortised) or ``BilledCost`` (invoiced).
-    at : datetime.datetime, optional
+    at : str, datetime.date or datetime.datetime, optional
         How far the month has run (UTC), where it is not over: as of `finops_lab.review`.
 
     Returns
@@ -69,13 +69,14 @@ def run_dashboard(
     out: Path,
     *,
     metric: str = "EffectiveCost",
+    at: str = "",
     progress: bool = False,
 ) -> ReportFiles:
     """Run a dashboard's notebook and write its HTML page, notebook and JSON.
 
     Parameters
     ----------
-    name, lab, month, metric
+    name, lab, month, metric, at
         As for `dashboard`; the lab is opened already.
     out : pathlib.Path
         Folder of reports; files go to ``out/2026-10/dashboard-NAME.{html,ipynb,json}``.
@@ -94,9 +95,9 @@ def run_dashboard(
         When a cell fails; the failed notebook is kept beside the reports.
     """
     _known(name)
-    prepare(lab, month, metric)
+    prepare(lab, month, metric, at)
     title = f"{DASHBOARDS[name][0]} dashboard {month}: {lab.name}"
-    parameters = {"month": month, "metric": metric}
+    parameters = {"month": month, "metric": metric} | ({"at": at} if at else {})
     run = Run(f"dashboard_{name}.ipynb", f"dashboard-{name}", title, "dashboard", parameters)
     return run_notebook(lab, run, out / month, progress=progress)
 

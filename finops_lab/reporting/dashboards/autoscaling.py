@@ -20,7 +20,10 @@ _SCALING = {
     "scale_events_per_day": "Changes a day",
     "thrash_share": "Taken back",
     "ready_p95": "Ready, P95, s",
+    "money_per_qps": "Billed per QPS",
+    "money_per_qps_by_samples": "Sampled money per QPS",
 }
+_MONEY = ("money_per_qps", "money_per_qps_by_samples")
 _SHARES = ("efficiency", "under_provisioned_share", "thrash_share")
 # More changes taken back than this are to and fro, not following a load.
 _TO_AND_FRO = 0.5
@@ -30,7 +33,11 @@ def autoscaling(board: Board) -> Section:
     """Show by pool whether capacity followed the load: too much, too little, to and fro."""
     figures = board.review.kpis.figures.filter(pl.col("month") == board.month, kpi="M11")
     pools = figures.filter(pl.col("dimension") == "pool_id", pl.col("measure").is_in(list(_SCALING)))
-    if pools["value"].is_null().all():
+    # Of a pool that only calls name there is nothing to show.
+    known = pl.col("value").is_not_null()
+    pools = pools.filter(known.any().over("key"))
+    pools = pools.filter(known.any().over("measure") | ~pl.col("measure").is_in(_MONEY))
+    if pools.is_empty():
         return board.nothing(
             "autoscaling",
             "**No capacity is known**: put `capacity_series` and `scale_events` files into `exports/`.",
@@ -45,12 +52,14 @@ def autoscaling(board: Board) -> Section:
         shown.select(pl.col("key").fill_null("unknown"), *columns).head(_POOLS),
         title=f"Autoscaling by pool, {board.review.month_name}",
         subtitle="Capacity counts in each pool's own unit, such as replicas; a change is taken back when the "
-        "next one within 30 minutes goes the other way",
+        "next one within 30 minutes goes the other way; QPS are calls a second within the target latency",
         id="autoscaling",
         currency=board.review.currency,
-        money_columns=(),
+        money_columns={n: 0 for n in columns if n in _MONEY},
         percent_columns=[n for n in columns if n in _SHARES],
-        number_columns={n: 1 if n == "scale_events_per_day" else 0 for n in columns if n not in _SHARES},
+        number_columns={
+            n: 1 if n == "scale_events_per_day" else 0 for n in columns if n not in (*_SHARES, *_MONEY)
+        },
         labels={"key": "Pool"} | {name: _SCALING[name] for name in columns},
         unknown="not known for this pool",
     )

@@ -16,6 +16,7 @@ __all__ = ["teams"]
 
 _ROWS = 15
 _BY = ("team", "model")
+_NONE = "**No two teams** are known to use the same model for 1,000 calls or more each."
 
 
 def teams(board: Board) -> Section:
@@ -36,8 +37,8 @@ def teams(board: Board) -> Section:
     # Money and calls of nobody need not be of the same traffic.
     known = listed.filter(pl.col("times_reference").is_not_null(), pl.col("team").is_not_null())
     if compared.is_empty() and known.is_empty():
-        return board.nothing("teams", "**No two teams** are known to use the same model.")
-    said = "**No two teams** are known to use the same model."
+        return board.nothing("teams", _NONE)
+    said = _NONE
     if compared.height:
         above = compared["above_best"].sum()
         said = (

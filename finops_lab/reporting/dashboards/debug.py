@@ -341,7 +341,8 @@ def _most(shown: pl.DataFrame) -> str:
     top = shown.sort(by, "model", descending=[True, False], nulls_last=True).row(0, named=True)
     said = f"**A call of {top['model'] or 'what names no model'} "
     if by == "gpu_s":
-        said += f"uses {top['gpu_s']:,.3g} busy GPU-seconds**, the most of all models"
+        seconds = f"{top['gpu_s']:,.0f}" if top["gpu_s"] >= 100 else f"{top['gpu_s']:.3g}"
+        said += f"uses {seconds} busy GPU-seconds**, the most of all models"
         if top["latency_ms"] is None:
             return f"{said}."
         said += f", and takes {top['latency_ms']:,.0f} ms on average"

@@ -53,7 +53,10 @@ class Dashboard(Board):
         idle = whole.filter(measure=f"{kind}_idle_money")["value"][0]
         hours = whole.filter(measure=f"{kind}_idle_gpu_hours")["value"][0]
         said = f"**{hours:,.0f} GPU-hours stood idle**" if hours is not None else "**Idle time is not known**"
-        said += f", at {money(idle, 'USD')} by the rates of the samples" if idle is not None else ""
+        if idle is not None:
+            part = whole.filter(measure=f"{kind}_idle_money")["coverage"][0]
+            of = "" if part is None or part >= 1 else f"; of the {part:.1%} of GPU time that has a rate"
+            said += f"{of}, at {money(idle, 'USD')} by the rates of the samples"
         top = wide.row(0, named=True)
         if (most := top.get(f"{kind}_idle_money")) is not None:
             said += f"; {top['key'] or 'what names no pool'} most, at {money(most, 'USD')}"
