@@ -227,7 +227,7 @@ def duckdb_requests(data: Path, out: Path, answer: Path) -> None:
     query = f"""
 SELECT {keys}, count(*) AS rows, count(*) FILTER ({unknown}) AS rows_without_tokens, {counts},
     count(*) FILTER (is_retry) AS calls_retried, count(is_retry) AS calls_retry_told,
-    count(*) FILTER (served_from_cache) AS calls_cached,
+    count(*) FILTER (served_from_cache AND status = 'ok') AS calls_cached,
     count(latency_ms) AS calls_timed, {sums},
     CAST(sum(CAST(round(latency_ms * 1000) AS BIGINT)) AS BIGINT) AS latency_us,
     sum(cost_reported_usd) AS cost_reported_usd,

@@ -116,6 +116,11 @@ def test_groups_have_their_own_quantiles() -> None:
     assert found["m"].to_list() == ["a", "b", None]
     assert found["value"].round(2).to_list() == [0.99, 7.03, 8.94]
     assert found["calls"].to_list() == [2, 1, 1]
+    words = rows.rename({"m": "model"})
+    named = quantiles(
+        build(words, "v", "model"), "model", [0.5]
+    ).collect()  # a text is one name, not its letters
+    assert named["model"].to_list() == ["a", "b", None]
 
 
 def test_what_is_no_duration_is_not_counted() -> None:

@@ -177,6 +177,12 @@ def test_roll_ups_equal_brute_force(seed: int, weights: tuple[float, ...]) -> No
             assert found[name] == sum(
                 s for s, row in zip(stands, group, strict=True) if row["status"] in states
             )
+        both = [
+            s
+            for s, row in zip(stands, group, strict=True)
+            if row["status"] == "ok" and row["served_from_cache"]
+        ]
+        assert found["calls_cached"] == sum(both), "the successful ones that a cache answered"
         for name in COLUMNS:
             known = [
                 Fraction(row[name]) * Fraction(row["sample_weight"]) for row in group if row[name] is not None

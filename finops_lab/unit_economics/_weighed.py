@@ -119,7 +119,7 @@ def sums(rows: Weighed) -> list[pl.Expr]:
         *(counted(_in(states), name) for name, states in _STATES.items()),
         counted(pl.col("is_retry"), "calls_retried"),
         counted(pl.col("is_retry").is_not_null(), "calls_retry_told"),
-        counted(pl.col("served_from_cache"), "calls_cached"),
+        counted(OK & pl.col("served_from_cache"), "calls_cached"),
         *known,
         *(pl.col(name).count().alias(f"_known_{name}") for name in told),
     ]

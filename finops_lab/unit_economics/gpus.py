@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 
 import polars as pl
 
-from finops_lab.errors import InputError
+from finops_lab.errors import InputError, each_name
 from finops_lab.money import MONEY
 from finops_lab.unit_economics._gpu_cells import HOUR, SECOND, in_cells
 from finops_lab.unit_economics.schemas import COUNTED, GPU_DAYS
@@ -126,7 +126,7 @@ def combine(parts: Iterable[pl.DataFrame]) -> pl.DataFrame:
     return found.sort("day", *_KEYS, nulls_last=True)
 
 
-def hours(samples: pl.LazyFrame, by: Sequence[str] = ()) -> pl.DataFrame:
+def hours(samples: pl.LazyFrame, by: str | Sequence[str] = ()) -> pl.DataFrame:
     """Return the utilization of each GPU in each hour, for charts.
 
     Parameters
@@ -134,7 +134,7 @@ def hours(samples: pl.LazyFrame, by: Sequence[str] = ()) -> pl.DataFrame:
     samples : polars.LazyFrame
         Rows of `gpu_samples`, as for `roll_up`; all of them are looked at, and held, together: of many, ask
         a day at a time.
-    by : sequence of str
+    by : str or sequence of str
         What else tells rows apart: ``cluster``, ``pool_id``, ``team``, ``gpu_model``.
 
     Returns
@@ -159,7 +159,7 @@ def hours(samples: pl.LazyFrame, by: Sequence[str] = ()) -> pl.DataFrame:
     >>> hours(samples).select("sampled_s", "util").rows()
     [(Decimal('2400.000'), 0.25)]
     """
-    texts = [name for name in by if name not in ("gpu_uuid", "util_kind")]
+    texts = [name for name in each_name(by) if name not in ("gpu_uuid", "util_kind")]
     if wrong := [name for name in texts if name not in _TEXTS]:
         raise InputError(f"GPU hours are not told by {', '.join(wrong)}", hint=f"one of {', '.join(_TEXTS)}")
     order = ["hour", *texts, "gpu_uuid", "util_kind"]

@@ -19,7 +19,7 @@ from itertools import pairwise
 
 import polars as pl
 
-from finops_lab.errors import InputError
+from finops_lab.errors import InputError, each_name
 from finops_lab.unit_economics.schemas import COUNTED
 
 __all__ = [
@@ -106,7 +106,7 @@ def bounds(bucket: pl.Expr) -> tuple[pl.Expr, pl.Expr, pl.Expr]:
 
 
 def build(
-    rows: pl.LazyFrame, value: str | pl.Expr, by: Sequence[str] = (), weight: pl.Expr | None = None
+    rows: pl.LazyFrame, value: str | pl.Expr, by: str | Sequence[str] = (), weight: pl.Expr | None = None
 ) -> pl.LazyFrame:
     """Count values in buckets.
 
@@ -116,7 +116,7 @@ def build(
         The values, and the columns of `by`.
     value : str or polars.Expr
         What is counted; null, negative and NaN are not.
-    by : sequence of str
+    by : str or sequence of str
         Columns that tell histograms apart.
     weight : polars.Expr, optional
         How many calls a row stands for; 1 without it. Rounded to thousandths, row by row.
@@ -135,6 +135,7 @@ def build(
     values = pl.col(value) if isinstance(value, str) else value
     calls = pl.lit(1.0) if weight is None else weight.cast(pl.Float64)
     thousandths = (calls * 1000).round(0).cast(pl.Int128)
+    by = each_name(by)
     found = rows.select(*by, bucket(values).alias("bucket"), thousandths.alias("calls"))
     found = found.filter(pl.col("bucket").is_not_null(), pl.col("calls") > 0)
     counted = pl.col("calls").sum().reinterpret(dtype=COUNTED)
@@ -188,7 +189,7 @@ def merged(parts: Sequence[pl.LazyFrame]) -> pl.DataFrame:
 
 
 def quantiles(
-    histograms: pl.LazyFrame, by: Sequence[str] = (), at: Sequence[float] = QUANTILES
+    histograms: pl.LazyFrame, by: str | Sequence[str] = (), at: Sequence[float] = QUANTILES
 ) -> pl.LazyFrame:
     """Read quantiles from buckets, with the bounds that the exact ones lie within.
 
@@ -196,7 +197,7 @@ def quantiles(
     ----------
     histograms : polars.LazyFrame
         ``bucket`` and ``calls``, and the columns of `by`; the same bucket may come several times.
-    by : sequence of str
+    by : str or sequence of str
         Columns that tell histograms apart.
     at : sequence of float
         Quantiles between 0 and 1, such as 0.95.
@@ -220,7 +221,7 @@ def quantiles(
     >>> found.select(pl.col("quantile", "value", "lower", "upper").round(2)).rows()
     [(0.5, 49.9, 49.41, 50.41), (1.0, 100.49, 99.5, 101.51)]
     """
-    keys = list(by)
+    keys = list(each_name(by))
     shares = [(float(q), *share(q)) for q in at]
     kinds = histograms.collect_schema()
     told: dict[str, pl.DataType | type[pl.DataType]] = {
@@ -306,7 +307,7 @@ def _reached(counted: pl.LazyFrame, keys: Sequence[str], order: str, quantile: f
 
 
 def from_cumulative(
-    rows: pl.LazyFrame, by: Sequence[str] = (), at: Sequence[float] = QUANTILES
+    rows: pl.LazyFrame, by: str | Sequence[str] = (), at: Sequence[float] = QUANTILES
 ) -> pl.LazyFrame:
     """Read quantiles from the buckets that a serving engine counted.
 
@@ -319,7 +320,7 @@ def from_cumulative(
     ----------
     rows : polars.LazyFrame
         Rows of `latency_histograms`.
-    by : sequence of str
+    by : str or sequence of str
         Columns that tell histograms apart, beside ``metric``.
     at : sequence of float
         Quantiles between 0 and 1.
@@ -340,7 +341,7 @@ def from_cumulative(
     >>> found.select("quantile", pl.col("value").round(1), "lower", "upper").collect().rows()
     [(0.9, 154.5, 100.0, 200.0), (1.0, None, 200.0, None)]
     """
-    keys = list(dict.fromkeys(["metric", *by]))
+    keys = list(dict.fromkeys(["metric", *each_name(by)]))
     known = rows.collect_schema()
     apart = ["source_metric", "model", "pool_id", "cluster", "namespace", "pod", "window_s", "source_file"]
     series = list(dict.fromkeys([*keys, "ts", *(name for name in apart if name in known)]))

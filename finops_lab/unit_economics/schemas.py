@@ -59,7 +59,7 @@ SUMS: _Schema = {
     "calls_pending": COUNTED,
     "calls_retried": COUNTED,  # calls that repeat a failed one
     "calls_retry_told": COUNTED,  # calls whose source says whether they do
-    "calls_cached": COUNTED,  # answered from a gateway's own cache, without a model
+    "calls_cached": COUNTED,  # among the successful ones: answered from a gateway's own cache, without a model
     "input_uncached_tokens": COUNTED,
     "cache_read_tokens": COUNTED,
     "cache_write_tokens": COUNTED,
