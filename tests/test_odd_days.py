@@ -101,6 +101,10 @@ def test_days_that_no_export_tells_of_are_no_saving(tmp_path: Path) -> None:
         for row in fl.weekly(lab, "2026-08-22").spenders().values["spenders"]
         if row["dimension"] == "total"
     )
+    spent = fl.weekly(lab, "2026-08-22").spenders()
+    assert "** in the week, 4 of 7 days billed, $" in spent.finding
+    assert "4 of 7 days billed" in spent.parts[0]._repr_html_()
+    assert "days billed" not in week.spenders().finding
     assert partly["expected"] is None and partly["before"] == sum(steady(n) for n in range(69, 76))
 
 

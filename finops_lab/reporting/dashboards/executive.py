@@ -107,7 +107,9 @@ class Dashboard(Board):
         largest = top.row(0, named=True)
         what = " · ".join(str(largest[key]) for key in keys if largest[key])
         said = f"**The largest change is {what}**, {change_words(largest['now'], largest['before'], review.currency)} "
-        said += f"than in {before}.{_lost(self)}"
+        short = [(month, review.billed(month, "has ")) for month in (review.month, review.previous)]
+        missing = "".join(f"; {month_name(month)} {words}" for month, words in short if words)
+        said += f"than in {before}{missing}.{_lost(self)}"
         departed = anomalous(self)
         said += departed.said
         name = pl.concat_str("x_team", "ServiceName", "x_model", separator=" · ", ignore_nulls=True)

@@ -50,6 +50,8 @@ def _finding(review: Review, found: Bridge) -> str:
     said = f"**{review.month_name} cost {change_words(found.end, found.start, found.currency)}** than "
     said += f"{month_name(found.first)}"
     said += f", days 1 to {found.up_to} of both" if found.up_to else ""
+    short = [(month, review.billed(month, "has ")) for month in (found.last, found.first)]
+    said += "".join(f"; {month_name(month)} {words}" for month, words in short if words)
     return f"{said}; most of it: {', '.join(causes)}." if causes else f"{said}."
 
 
