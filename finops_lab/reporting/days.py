@@ -10,7 +10,7 @@ from statistics import median
 import polars as pl
 
 from finops_lab.calendar import days_in_month, format_month, parse_month
-from finops_lab.errors import plural
+from finops_lab.wording import plural
 
 __all__ = ["Days"]
 

@@ -12,7 +12,6 @@ from pathlib import Path
 import polars as pl
 
 from finops_lab.charts.expected import expected_days
-from finops_lab.errors import plural
 from finops_lab.lab import Lab, open_lab
 from finops_lab.money import MONEY, exact_sum
 from finops_lab.reporting.dashboards.board import utc
@@ -21,6 +20,7 @@ from finops_lab.reporting.section import Section, money, plain, prose
 from finops_lab.tables import Table, money_table
 from finops_lab.watching.impact import impact
 from finops_lab.watching.incident import Incident, incident
+from finops_lab.wording import plural
 
 __all__ = ["PostMortem", "postmortem", "run_postmortem"]
 

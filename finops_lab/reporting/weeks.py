@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from finops_lab.calendar import parse_day
-from finops_lab.errors import InputError, plural
+from finops_lab.errors import InputError
 from finops_lab.lab import Lab, open_lab
 from finops_lab.reporting.dashboards.anomalous import days_words
 from finops_lab.reporting.executing import ReportFiles, Run, run_notebook
@@ -18,6 +18,7 @@ from finops_lab.reporting.section import Section, exact, money, plain, prose
 from finops_lab.tables import Table, money_table
 from finops_lab.telling import Told, alerts
 from finops_lab.watching import Watched, anomalies, spenders
+from finops_lab.wording import plural
 
 __all__ = ["Weekly", "run_weekly", "weekly"]
 

@@ -13,12 +13,12 @@ import polars as pl
 from finops_lab import bookkeeping
 from finops_lab.anomalies.event import SCOPES, event_id
 from finops_lab.anomalies.explain import Explanation
-from finops_lab.errors import plural
 from finops_lab.lab import Lab
 from finops_lab.money import format_money
 from finops_lab.unit_economics.activity import activity
 from finops_lab.watching.happened import happened, most_gpus, telemetry_days
 from finops_lab.watching.impact import AFTER, BEFORE, impact
+from finops_lab.wording import plural
 
 __all__ = ["Incident", "incident"]
 

@@ -172,8 +172,8 @@ def _as_parts(events: pl.DataFrame) -> pl.DataFrame:
         place[row["id"]] = number
         slices.add((row["metric"], row["dimension"], row["value"], row["direction"]), row)
     for row in rows:
-        key = (_FOLLOWS.get(row["metric"]), row["dimension"], row["value"], row["direction"])
-        if same := slices.meeting(key, row):
+        of = (_FOLLOWS.get(row["metric"]), row["dimension"], row["value"], row["direction"])
+        if same := slices.meeting(of, row):
             first = min(same, key=lambda one: place[one["id"]])["id"]
             causes[row["id"]] = causes.get(first, first)
     # What is part of one that follows is part of what that follows from.

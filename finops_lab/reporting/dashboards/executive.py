@@ -7,13 +7,13 @@ import polars as pl
 from finops_lab import allocation
 from finops_lab.calendar import add_months, format_month, month_name
 from finops_lab.charts import spend_trend
-from finops_lab.errors import plural
 from finops_lab.reporting.dashboards.ai_trend import ai_trend
 from finops_lab.reporting.dashboards.anomalous import anomalous
 from finops_lab.reporting.dashboards.board import Board
 from finops_lab.reporting.section import MOST, Section, change_words, foremost, money, of_all
 from finops_lab.tables import Table, money_table
 from finops_lab.unit_economics.features import against_revenue
+from finops_lab.wording import plural
 
 __all__ = ["Dashboard"]
 

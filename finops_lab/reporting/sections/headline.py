@@ -10,10 +10,10 @@ import polars as pl
 from finops_lab.allocation import UNALLOCATED
 from finops_lab.calendar import add_months, month_name
 from finops_lab.charts import spend_trend
-from finops_lab.errors import plural
 from finops_lab.forecasting import forecast
 from finops_lab.reporting.section import Section, change_words, money, percent
 from finops_lab.tables import money_table
+from finops_lab.wording import plural
 
 if TYPE_CHECKING:
     from finops_lab.reporting.monthly import Review
