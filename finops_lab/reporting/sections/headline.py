@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from finops_lab.allocation import UNALLOCATED
+from finops_lab.budgeting.budgets import LEAST_MONTHS
 from finops_lab.calendar import add_months, month_name
 from finops_lab.charts import spend_trend
 from finops_lab.forecasting import forecast
+from finops_lab.forecasting.hierarchy import TOTAL
+from finops_lab.forecasting.panel import VALUES
 from finops_lab.reporting.section import Section, change_words, money, percent
 from finops_lab.tables import money_table
 from finops_lab.wording import plural
@@ -163,7 +166,13 @@ def _forecast_of_the_month(review: Review) -> dict[str, float] | None:
     history = review.panel(None).filter(pl.col("ds") < review.month)
     if history.height == 0:
         return None
-    found = forecast(history, months=1).filter(pl.col("ds") == review.month)
+    mine = pl.col("ds") == review.month
+    if history.height + 1 >= LEAST_MONTHS:
+        # The same that the section on forecasts holds against what came: two figures of one name confuse.
+        told = review.outlook.accuracy.filter(mine, level=TOTAL, lead=1)
+        if told.height:
+            return told.select("unique_id", "ds", *VALUES).row(0, named=True)
+    found = forecast(history, months=1).filter(mine)
     return found.row(0, named=True) if found.height else None
 
 
