@@ -23,7 +23,6 @@ __all__ = [
     "RunError",
     "columns_of",
     "each_name",
-    "plural",
     "printable",
 ]
 
@@ -81,20 +80,6 @@ def printable(text: str) -> str:
     'a�[2Jb'
     """
     return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
-
-
-def plural(count: int, noun: str) -> str:
-    """Write a count with its noun.
-
-    Examples
-    --------
-    >>> plural(1, "month"), plural(1200, "row"), plural(2, "anomaly"), plural(2, "day")
-    ('1 month', '1,200 rows', '2 anomalies', '2 days')
-    """
-    if count == 1:
-        return f"{count:,} {noun}"
-    several = f"{noun[:-1]}ie" if noun.endswith("y") and noun[-2:-1] not in "aeou" else noun
-    return f"{count:,} {several}s"
 
 
 class InputError(FinopsError):

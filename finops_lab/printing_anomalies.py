@@ -16,9 +16,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from finops_lab.alerting.payloads import record
-from finops_lab.anomalies.sentence import metric_words
 from finops_lab.errors import printable
 from finops_lab.money import format_money
+from finops_lab.wording import metric_words
 
 __all__ = ["figure", "money_at_stake", "print_alerts", "print_anomalies", "what", "when", "write_json"]
 

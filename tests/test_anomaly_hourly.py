@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -13,11 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finops_lab.anomalies import _seasons, _tails
+from finops_lab.anomalies.event import EVENTS, as_events
 from finops_lab.anomalies.hourly import hourly_events, score_series
 from finops_lab.anomalies.metering import gpu_series, job_series, request_series
 from finops_lab.anomalies.runaway import runaways
 from finops_lab.anomalies.series import series_of
 from finops_lab.errors import InputError, NoDataError
+from finops_lab.watching.telemetry import _as_parts
 
 MONDAY = datetime(2026, 9, 7, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -434,3 +437,58 @@ def test_moments_are_of_any_zone_and_those_of_another_century_keep_no_windows() 
     )
     found = request_series(calls, grain="hour", by=["total", "model"])
     assert found.start == begin and found.names["value"].drop_nulls().unique().to_list() == ["m"]
+
+
+def parts_by_every_pair(events: pl.DataFrame) -> list[str | None]:
+    """Say what is part of what, and what follows, by looking at every pair of events."""
+    rows = events.rows(named=True)
+    narrow = ("feature", "model", "pool", "kind", "team", "total")
+    scopes = [name for name in events.columns if name.startswith("x_")]
+
+    def meet(a: dict[str, Any], b: dict[str, Any]) -> bool:
+        return a["first"] <= b["last"] and b["first"] <= a["last"] and a["direction"] == b["direction"]
+
+    def is_part(a: dict[str, Any], b: dict[str, Any]) -> bool:
+        apart = any(a[name] and b[name] and a[name] != b[name] for name in scopes)
+        share = (b["actual"] - b["expected"]) / (a["actual"] - a["expected"])
+        same = a["metric"] == b["metric"] and a["dimension"] != b["dimension"]
+        return same and meet(a, b) and not apart and 0.75 <= share <= 1.33
+
+    roots: list[dict[str, Any]] = []
+    causes: dict[str, str] = {}
+    for row in sorted(rows, key=lambda r: (r["expected"], narrow.index(r["dimension"]), r["id"])):
+        first = next((root for root in roots if is_part(row, root)), None)
+        if first:
+            causes[row["id"]] = first["id"]
+        else:
+            roots.append(row)
+    for row in rows:
+        for one in rows:
+            slices = (row["dimension"], row["value"]) == (one["dimension"], one["value"])
+            if (row["metric"], one["metric"]) == ("tokens", "requests") and slices and meet(row, one):
+                causes[row["id"]] = causes.get(one["id"], one["id"])
+                break
+    return [causes.get(causes.get(row["id"], ""), causes.get(row["id"])) for row in rows]
+
+
+def test_parts_are_those_of_every_pair_of_events() -> None:
+    rng = np.random.default_rng(5)
+    rows: dict[tuple[object, ...], dict[str, object]] = {}
+    for _ in range(400):
+        dimension = str(rng.choice(["total", "team", "model", "feature"]))
+        value = None if dimension == "total" else f"{dimension}-{rng.integers(3)}"
+        first = datetime(2026, 10, 1, tzinfo=UTC) + timedelta(hours=int(rng.integers(24 * 20)))
+        expected = float(rng.integers(1, 5))
+        row = {
+            "kind": "telemetry", "metric": str(rng.choice(["requests", "tokens"])), "grain": "hour",
+            "dimension": dimension, "value": value, "first": first,
+            "last": first + timedelta(hours=int(rng.choice([0, 3, 30, 100]))),
+            "direction": str(rng.choice(["up", "down"])), "expected": expected,
+            "actual": expected + float(rng.choice([-4.0, 4.0, 5.0, 8.0])),
+            **({} if value is None else {f"x_{dimension}": value}),
+        }  # fmt: skip
+        rows[row["metric"], dimension, value, first] = row
+    events = as_events(pl.DataFrame(list(rows.values()), schema_overrides=EVENTS, infer_schema_length=None))
+    told = _as_parts(events)
+    assert told["cause_of"].to_list() == parts_by_every_pair(events)
+    assert 50 < told["cause_of"].null_count() < events.height - 50

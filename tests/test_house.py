@@ -19,7 +19,7 @@ PACKAGE = ROOT / "finops_lab"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # The table of rooms. A room may import what stands here, and what those rooms may import.
-FOUNDATION = {"errors", "money", "calendar"}
+FOUNDATION = {"errors", "money", "calendar", "wording"}
 ANALYSIS = {
     "pricing", "allocation", "reconciliation", "unit_economics", "service_levels", "anomalies",
     "tradeoffs", "forecasting", "planning",
@@ -28,6 +28,7 @@ ROOMS: dict[str, set[str]] = {
     "errors": set(),
     "money": {"errors"},
     "calendar": {"errors"},
+    "wording": set(),
     "contracts": {"errors", "money"},
     "config": {"errors", "calendar"},
     "ingestion": {"contracts", "config"},  # config: tag keys and request attributes to read

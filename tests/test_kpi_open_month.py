@@ -15,6 +15,7 @@ from polars.testing import assert_frame_equal
 import finops_lab as fl
 from finops_lab import measuring, valuing
 from finops_lab.errors import InputError
+from finops_lab.reporting.days import Days
 from finops_lab.unit_economics.scaling import money_per_qps
 from finops_lab.valuing.frames import Frames
 
@@ -243,6 +244,25 @@ def test_the_headline_of_a_running_month_is_held_against_the_same_days(running: 
     assert "days 1 to 10 of 31" in teams.parts[1]._repr_html_()
 
 
+def test_a_month_that_others_are_held_against_says_how_much_of_it_is_billed() -> None:
+    def billed(known: int | None, *dates: date) -> list[str]:
+        frame = pl.DataFrame({"x_ChargeDate": dates}).with_columns(
+            x_ChargeMonth=pl.col("x_ChargeDate").dt.strftime("%Y-%m")
+        )
+        of = Days(OCT, known)
+        return [of.billed(frame, date(2026, month, 1)) for month in (7, 8, 9, 10)]
+
+    august, september, october = days(date(2026, 8, 1), 31), days(date(2026, 9, 1), 30), days(OCT, 31)
+    assert billed(None, *august, *september, *october) == [""] * 4
+    assert billed(None, *august, *september, OCT) == ["", "", "", "1 of 31 days billed"]
+    assert billed(None, *august, *september[-3:], *october) == ["", "", "3 of 30 days billed", ""]
+    # Of a month that runs, as many days of each count.
+    assert billed(10, *august, *september[7:], *october[:10]) == ["", "", "3 of 10 days billed", ""]
+    # On working days alone, or once a month: no day is missing.
+    assert billed(None, *(d for d in (*august, *september, *october) if d.weekday() < 5)) == [""] * 4
+    assert billed(None, august[0], september[0], OCT) == [""] * 4
+
+
 def test_a_moment_is_passed_through_to_every_part(running: fl.Lab) -> None:
     from finops_lab.reporting.monthly import review
 
@@ -252,7 +272,14 @@ def test_a_moment_is_passed_through_to_every_part(running: fl.Lab) -> None:
     # Told that the month is over, its ten days are all there is of it.
     over = review(running, "2026-10", at=datetime(2026, 11, 1, tzinfo=UTC))
     assert (over.days.known, over.so_far(OCT), over.days.after) == (None, 120, "")
-    assert over.headline().values["spend_previous_month"] == 300
+    told = over.headline()
+    assert told.values["spend_previous_month"] == 300
+    # Most of it is missing: that it cost less says nothing yet.
+    assert told.finding.startswith(
+        "**October 2026 cost $120.00**, 10 of 31 days billed (effective cost), $180.00"
+    )
+    assert "Spend (effective cost), 10 of 31 days billed" in told.parts[0]._repr_html_()
+    assert "than September 2026; October 2026 has 10 of 31 days billed; most" in over.causes().finding
 
 
 def test_the_executive_dashboard_compares_the_same_days(running: fl.Lab) -> None:

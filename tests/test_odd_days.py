@@ -101,6 +101,10 @@ def test_days_that_no_export_tells_of_are_no_saving(tmp_path: Path) -> None:
         for row in fl.weekly(lab, "2026-08-22").spenders().values["spenders"]
         if row["dimension"] == "total"
     )
+    spent = fl.weekly(lab, "2026-08-22").spenders()
+    assert "** in the week, 4 of 7 days billed, $" in spent.finding
+    assert "4 of 7 days billed" in spent.parts[0]._repr_html_()
+    assert "days billed" not in week.spenders().finding
     assert partly["expected"] is None and partly["before"] == sum(steady(n) for n in range(69, 76))
 
 
@@ -109,12 +113,26 @@ def test_what_is_paid_back_is_not_foretold_and_a_currency_is_named(tmp_path: Pat
         tmp_path,
         bills(lambda n: -steady(n), ServiceName="Refunds"),
         bills(lambda n: 1000, ServiceName="Storage", BillingCurrency="EUR"),
+        bills(lambda n: 500 + 60 * (n == 80), ServiceName="Compute"),
     )
     with pytest.raises(InputError, match="less than nothing"):
         incident(lab, "2026-08-20", "2026-08-20", "service=Refunds")
     whole = fl.postmortem(lab, "2026-08-20", "2026-08-20")
     assert whole.found.scope == "everything in EUR"
     assert whole.found.sentence.startswith("cost €0 more than the €1,000 expected, €0 to €0")
+    # The other currency is looked at where it is asked for: 80 days after the first, 560 less the 102 refunded.
+    other = fl.postmortem(lab, "2026-08-20", "2026-08-20", currency="USD")
+    assert other.found.scope == "everything in USD"
+    assert other.found.impact["actual"][0] == 560 - steady(80)
+    assert other.found.impact["expected"][0] == pytest.approx(Decimal(399), abs=2)
+    damage = other.found.damage.filter(dimension="service")
+    assert set(damage["value"]) == {"Compute", "Refunds"}, "what is paid in EUR is no part of it"
+    for scope, code, says in (
+        ("", "GBP", "everything has no charges in GBP. Hint: known are: EUR, USD"),
+        ("service=Compute", "EUR", "service Compute has no charges in EUR. Hint: known are: USD"),
+    ):
+        with pytest.raises(InputError, match=says):
+            incident(lab, "2026-08-20", "2026-08-20", scope, currency=code)
     # Nothing more was paid: nobody has a part of it.
     assert whole.damage().finding.startswith("**No more was paid than expected**")
     ranked = fl.weekly(lab, "2026-08-20").spenders().values["spenders"]

@@ -40,7 +40,7 @@ def ran(sample_copy: Path, tmp_path_factory: pytest.TempPathFactory) -> Ran:
             done[name] = (
                 run_weekly(lab, "2026-10-18", out)
                 if name == "weekly"
-                else run_postmortem(lab, first, last, out, scope=SCOPE)
+                else run_postmortem(lab, first, last, out, scope=SCOPE, currency="USD")
             )
         return done[name]
 
@@ -85,6 +85,7 @@ def test_the_week_of_the_runaway_retrain_names_it_and_pages(ran: Ran) -> None:
 
 def test_the_post_mortem_tells_cost_owner_and_cause(ran: Ran) -> None:
     found, page = figures(ran("postmortem")), ran("postmortem").html.read_text()
+    assert ran("postmortem").html.stem.endswith("-team-research-usd"), "of each currency a page of its own"
     row = found["cost"]["impact"]
     planted = float(RETRAIN["excess_effective_cost"])
     assert row["excess_low"] < planted < row["excess_high"]
@@ -125,6 +126,10 @@ def test_a_quiet_week_says_so_and_bad_parameters_are_refused(tmp_path: Path) -> 
     refused(
         run("postmortem", *asked, "--start", "2026-08-01", "--end", "2026-08-02", "--scope", "team"),
         "scope must be written like team=research",
+    )
+    refused(
+        run("postmortem", *asked, "--start", "2026-08-20", "--end", "2026-08-20", "--currency", "EUR"),
+        "everything has no charges in EUR. Hint: known are: USD",
     )
     assert not (tmp_path / "reports").exists(), "nothing was run"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -238,3 +239,20 @@ def test_planted_truths_are_found_and_shown(sample_review: ReportFiles) -> None:
     moved = [row for row in found["doctor"]["findings"] if row["check"] == "owner of a resource changed"]
     assert any(truth["mis_tagged_team"]["resource_name"] in json.dumps(row) for row in moved)
     assert "gateway cost beside a bill" in {row["check"] for row in found["doctor"]["findings"]}
+
+
+def test_figures_of_one_name_agree_and_nothing_is_not_zero(sample_review: ReportFiles) -> None:
+    found = json.loads(sample_review.json.read_text())
+    (said,) = (
+        row
+        for row in found["forecast"]["accuracy"]
+        if (row["level"], row["lead"], row["ds"]) == ("total", 1, "2026-10-01")
+    )
+    headline = found["headline"]["forecast_made_a_month_ago"]
+    assert (headline["yhat"], headline["lo_80"]) == (said["yhat"], said["lo_80"])
+    # Training of a model has no calls that its change could come of.
+    page = sample_review.html.read_text()
+    row = re.search(
+        r"<tr[^>]*>(?:(?!</tr>).)*?>larch-70b<.*?</tr>", page[page.index('id="bridge-cells"') :], re.S
+    )
+    assert row is not None and row[0].count("—") == 5 and "$0<" not in row[0]

@@ -12,19 +12,9 @@ from finops_lab.calendar import month_name
 from finops_lab.config import AlertRule
 from finops_lab.errors import printable
 from finops_lab.money import format_money
+from finops_lab.wording import metric_words
 
 __all__ = ["amount_words", "lasted_words", "moment_words", "reason", "sentence"]
-
-_METRICS = {
-    "EffectiveCost": "Effective cost",
-    "BilledCost": "Billed cost",
-    "ListCost": "List cost",
-    "ContractedCost": "Contracted cost",
-    "gpu_hours": "GPU-hours",
-    "p95_ms": "P95 latency",
-    "training_gpu_hours": "Training GPU-hours",
-    "training_usd": "Reported training cost",
-}
 
 
 def amount_words(amount: Decimal | float | None, currency: str | None, unit: str | None = None) -> str:
@@ -89,7 +79,7 @@ def sentence(event: Mapping[str, Any]) -> str:
     ...     "running": True}))
     Effective cost of team search: $1,860 where $620 was expected, since 5 October 2026 (3 days); $1,240 at stake.
     """
-    metric = _METRICS.get(event["metric"]) or str(event["metric"]).replace("_", " ").capitalize()
+    metric = metric_words(str(event["metric"]))
     whose = "everything" if event["value"] is None else f"{event['dimension']} {event['value']}"
     daily = (event["grain"] or "day") == "day"
     if event["kind"] == "slo":

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from finops_lab.anomalies.attribution import span_of
-from finops_lab.errors import plural
+from finops_lab.wording import plural
 
 __all__ = ["CAUSES", "KINDS", "coincidences"]
 

@@ -12,15 +12,13 @@ import polars as pl
 from finops_lab.anomalies.attribution import span_of
 from finops_lab.anomalies.event import SCOPES
 from finops_lab.calendar import month_name
-from finops_lab.contracts import AMOUNTS
-from finops_lab.errors import plural
 from finops_lab.money import format_money
+from finops_lab.wording import metric_words, plural
 
 __all__ = [
     "amount_words",
     "bridge_words",
     "causes_words",
-    "metric_words",
     "sentence",
     "slice_words",
     "span_words",
@@ -28,12 +26,6 @@ __all__ = [
 
 _NAMES = {"account": "sub-account", "allocation": "allocation method"}
 _PREPOSITIONS = {"service": "in", "provider": "at", "region": "in", "account": "in sub-account"}
-_METRICS = {
-    "gpu_hours": "GPU-hours",
-    "p95_ms": "P95 latency",
-    "training_gpu_hours": "Training GPU-hours",
-    "training_usd": "Reported training cost",
-}
 # Metrics that say in what they are counted.
 _COUNTED = frozenset({"requests", "tokens", "gpu_hours", "training_gpu_hours"})
 _NOBODY = "unallocated"
@@ -205,20 +197,6 @@ def _scope_words(event: Mapping[str, Any]) -> str:
     ]
     told += [f"({', '.join(f'{name} {pinned[name]}' for name in beside)})"] if beside else []
     return " " + " ".join(told) if told else ""
-
-
-def metric_words(metric: str) -> str:
-    """Write the name of a metric.
-
-    Examples
-    --------
-    >>> metric_words("EffectiveCost"), metric_words("gpu_hours"), metric_words("error_rate")
-    ('Effective cost', 'GPU-hours', 'Error rate')
-    """
-    if metric in AMOUNTS:
-        return f"{metric.removesuffix('Cost')} cost"
-    words = _METRICS.get(metric) or metric.removesuffix("_ms").replace("_", " ")
-    return words[:1].upper() + words[1:]
 
 
 def sentence(

@@ -10,7 +10,7 @@ import polars as pl
 from finops_lab.charts.frames import Row, checked, iso, known
 from finops_lab.charts.labels import percent
 from finops_lab.charts.theme import INK, MUTED, VERMILLION, finish
-from finops_lab.errors import plural
+from finops_lab.wording import plural
 
 if TYPE_CHECKING:
     import altair as alt

@@ -11,7 +11,8 @@ import polars as pl
 from finops_lab.charts.frames import Row, checked, known
 from finops_lab.charts.labels import amount_axis, currency_symbol
 from finops_lab.charts.theme import GREY, INK, MUTED, PALETTE, finish_above
-from finops_lab.errors import InputError, plural
+from finops_lab.errors import InputError
+from finops_lab.wording import plural
 
 if TYPE_CHECKING:
     import altair as alt

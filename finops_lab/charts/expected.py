@@ -9,7 +9,8 @@ import polars as pl
 from finops_lab.charts.frames import Row, checked, iso, known
 from finops_lab.charts.labels import amount_axis, measure
 from finops_lab.charts.theme import BLUE, GREY, VERMILLION, finish
-from finops_lab.errors import InputError, plural
+from finops_lab.errors import InputError
+from finops_lab.wording import plural
 
 if TYPE_CHECKING:
     import altair as alt

@@ -10,7 +10,7 @@ from finops_lab.calendar import month_name
 from finops_lab.charts.frames import Row, checked, iso, known
 from finops_lab.charts.labels import amount_axis, compact, measure
 from finops_lab.charts.theme import BLUE, INK, VERMILLION, finish, month_axis
-from finops_lab.errors import plural
+from finops_lab.wording import plural
 
 if TYPE_CHECKING:
     import altair as alt

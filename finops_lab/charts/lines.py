@@ -9,7 +9,7 @@ import polars as pl
 from finops_lab.charts.frames import Row, checked, iso, known, totals
 from finops_lab.charts.labels import amount_axis, measure, percent
 from finops_lab.charts.theme import GREY, MUTED, colours, finish
-from finops_lab.errors import plural
+from finops_lab.wording import plural
 
 if TYPE_CHECKING:
     import altair as alt

@@ -10,7 +10,8 @@ import polars as pl
 from finops_lab.charts.frames import Row, checked, fold, totals
 from finops_lab.charts.labels import compact
 from finops_lab.charts.theme import INK, MUTED, PALETTE, colours, finish
-from finops_lab.errors import InputError, plural
+from finops_lab.errors import InputError
+from finops_lab.wording import plural
 
 if TYPE_CHECKING:
     import altair as alt

@@ -10,7 +10,8 @@ from finops_lab.calendar import month_name
 from finops_lab.charts.frames import checked, iso, known
 from finops_lab.charts.labels import amount_axis, compact, measure
 from finops_lab.charts.theme import INK, ORANGE, PALETTE, finish
-from finops_lab.errors import InputError, plural
+from finops_lab.errors import InputError
+from finops_lab.wording import plural
 
 if TYPE_CHECKING:
     import altair as alt

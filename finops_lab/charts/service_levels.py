@@ -11,7 +11,8 @@ from finops_lab.charts.budget_days import as_csv, budget_heat_map
 from finops_lab.charts.frames import Row, checked, known
 from finops_lab.charts.labels import percent
 from finops_lab.charts.theme import BLUE, GREY, INK, MUTED, ORANGE, PALETTE, VERMILLION, finish
-from finops_lab.errors import InputError, plural
+from finops_lab.errors import InputError
+from finops_lab.wording import plural
 
 if TYPE_CHECKING:
     import altair as alt

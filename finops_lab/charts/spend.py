@@ -13,7 +13,7 @@ from finops_lab.calendar import month_name, months_from
 from finops_lab.charts.frames import Row, checked, fold, iso, known, totals
 from finops_lab.charts.labels import amount_axis, compact, measure, percent
 from finops_lab.charts.theme import BLUE, INK, MUTED, colours, finish
-from finops_lab.errors import plural
+from finops_lab.wording import plural
 
 if TYPE_CHECKING:
     import altair as alt

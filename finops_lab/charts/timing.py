@@ -9,7 +9,8 @@ import polars as pl
 from finops_lab.charts.frames import checked, known, totals
 from finops_lab.charts.labels import percent
 from finops_lab.charts.theme import PALETTE, colours, finish
-from finops_lab.errors import InputError, plural
+from finops_lab.errors import InputError
+from finops_lab.wording import plural
 
 if TYPE_CHECKING:
     import altair as alt

@@ -13,7 +13,7 @@ from finops_lab.charts.frames import Row, checked, fold, known, totals
 from finops_lab.charts.labels import amount_axis, measure
 from finops_lab.charts.placing import Spot, place_names
 from finops_lab.charts.theme import INK, MUTED, SHAPES, colours, finish
-from finops_lab.errors import plural
+from finops_lab.wording import plural
 
 if TYPE_CHECKING:
     import altair as alt

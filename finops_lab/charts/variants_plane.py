@@ -9,7 +9,7 @@ import polars as pl
 from finops_lab.charts.frames import Row, checked, fold, known, totals
 from finops_lab.charts.labels import amount_axis, measure
 from finops_lab.charts.theme import GREY, INK, MUTED, PALETTE, SHAPES, WIDTH, colours, finish_beside
-from finops_lab.errors import plural
+from finops_lab.wording import plural
 
 if TYPE_CHECKING:
     import altair as alt

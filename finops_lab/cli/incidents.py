@@ -52,6 +52,14 @@ def postmortem(
             metavar="DIMENSION=VALUE",
         ),
     ] = "",
+    currency: Annotated[
+        str,
+        typer.Option(
+            "--currency",
+            help="Of what is paid in several: which. Default: the one of the most money.",
+            metavar="CODE",
+        ),
+    ] = "",
     lab: LabOption = None,
     out: _Out = Path("reports"),
 ) -> None:
@@ -66,7 +74,9 @@ def postmortem(
     from finops_lab.reporting.incidents import run_postmortem
 
     opened = open_lab(lab, progress=sys.stderr.isatty())
-    done = run_postmortem(opened, start, end, out, scope=scope, progress=sys.stderr.isatty())
+    done = run_postmortem(
+        opened, start, end, out, scope=scope, currency=currency, progress=sys.stderr.isatty()
+    )
     typer.echo(f"post-mortem: {done.html}")
     typer.echo(f"  notebook {done.ipynb}, figures {done.json}")
 

@@ -11,7 +11,7 @@ import polars as pl
 from finops_lab.doctor._model import Look, Tables, Told, check
 from finops_lab.doctor._rows import examples, key
 from finops_lab.doctor._words import listed, place, span
-from finops_lab.errors import plural
+from finops_lab.wording import plural
 
 __all__ = ["CHECKS"]
 

@@ -7,7 +7,7 @@ import polars as pl
 from finops_lab.doctor._model import Look, Tables, Told, check, total
 from finops_lab.doctor._rows import examples, flagged
 from finops_lab.doctor._words import amount, listed, place, share, shown, span
-from finops_lab.errors import plural
+from finops_lab.wording import plural
 
 __all__ = ["CHECKS"]
 

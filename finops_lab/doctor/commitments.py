@@ -11,7 +11,7 @@ from finops_lab.calendar import add_months, parse_month
 from finops_lab.doctor._model import Look, Tables, Told, check, total
 from finops_lab.doctor._rows import ACCOUNT, examples, flagged
 from finops_lab.doctor._words import amount, place, share, span
-from finops_lab.errors import plural
+from finops_lab.wording import plural
 
 __all__ = ["CHECKS"]
 

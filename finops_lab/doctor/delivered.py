@@ -12,10 +12,10 @@ from finops_lab.contracts.costs import CHARGE_CATEGORIES
 from finops_lab.doctor._model import Look, Tables, Told, check
 from finops_lab.doctor._rows import examples, key
 from finops_lab.doctor._words import amount, listed, place, share, shown
-from finops_lab.errors import plural
 from finops_lab.ingestion._scan import NULLS, ROW, scan_table
 from finops_lab.ingestion.doubles import SAME, repeated
 from finops_lab.ingestion.lake import FileEntry
+from finops_lab.wording import plural
 
 __all__ = ["CHECKS"]
 

@@ -10,7 +10,7 @@ from finops_lab.calendar import add_months, format_month, is_closed, months_from
 from finops_lab.doctor._model import Look, Tables, Told, check, total
 from finops_lab.doctor._rows import ACCOUNT, examples, flagged
 from finops_lab.doctor._words import amount, days, listed, place, span
-from finops_lab.errors import plural
+from finops_lab.wording import plural
 
 __all__ = ["CHECKS"]
 

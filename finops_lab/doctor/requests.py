@@ -9,8 +9,8 @@ import polars as pl
 from finops_lab.doctor._model import Look, Tables, Told, check
 from finops_lab.doctor._rows import examples, key
 from finops_lab.doctor._words import amount, place, share, shown, span
-from finops_lab.errors import plural
 from finops_lab.pricing import price
+from finops_lab.wording import plural
 
 __all__ = ["CHECKS"]
 

@@ -12,7 +12,7 @@ from finops_lab.config import normalise_tag_key
 from finops_lab.doctor._model import Look, Tables, Told, check, total
 from finops_lab.doctor._rows import EXAMPLE, examples
 from finops_lab.doctor._words import amount, listed, place, share, shown, span
-from finops_lab.errors import plural
+from finops_lab.wording import plural
 
 __all__ = ["CHECKS"]
 

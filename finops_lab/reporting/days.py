@@ -5,12 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from statistics import median
 
 import polars as pl
 
-from finops_lab.calendar import days_in_month, format_month
+from finops_lab.calendar import days_in_month, format_month, parse_month
+from finops_lab.wording import plural
 
 __all__ = ["Days"]
+
+_LONGEST = 31
+_USUAL = 0.8  # of the share of days that other months have: weekends move it less
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,33 @@ class Days:
     def of(self, month: date) -> int:
         """Return how many days of a month count beside those known."""
         return min(self.known or days_in_month(month), days_in_month(month))
+
+    def billed(self, entries: pl.DataFrame, month: date) -> str:
+        """Say how many of those days a month has charges of, where that is far fewer than in other months.
+
+        A bill that comes once a month, or on working days alone, has as many in the others: the median of
+        the months is what is usual.
+
+        Returns
+        -------
+        str
+            Such as ``1 of 31 days billed``; nothing where the month is as full as others are.
+
+        Examples
+        --------
+        >>> days = pl.date_range(date(2026, 9, 1), date(2026, 10, 1), eager=True)
+        >>> bill = pl.DataFrame({"x_ChargeMonth": days.dt.strftime("%Y-%m"), "x_ChargeDate": days})
+        >>> of = Days(date(2026, 10, 1))
+        >>> of.billed(bill, date(2026, 10, 1)), of.billed(bill, date(2026, 9, 1))
+        ('1 of 31 days billed', '')
+        """
+        near = entries.filter(pl.col("x_ChargeDate").dt.day() <= (self.known or _LONGEST))
+        counts = near.group_by("x_ChargeMonth").agg(pl.col("x_ChargeDate").n_unique())
+        of = {name: count / self.of(parse_month(name)) for name, count in counts.iter_rows()}
+        mine = of.get(format_month(month))
+        if mine is None or mine >= _USUAL * median(of.values()):
+            return ""
+        return f"{round(mine * self.of(month))} of {plural(self.of(month), 'day')} billed"
 
     def within(self, entries: pl.DataFrame) -> pl.DataFrame:
         """Return the entries of those days, of every month.

@@ -12,14 +12,15 @@ from pathlib import Path
 import polars as pl
 
 from finops_lab.charts.expected import expected_days
-from finops_lab.errors import plural
 from finops_lab.lab import Lab, open_lab
 from finops_lab.money import MONEY, exact_sum
 from finops_lab.reporting.dashboards.board import utc
 from finops_lab.reporting.executing import ReportFiles, Run, run_notebook
 from finops_lab.reporting.section import Section, money, plain, prose
 from finops_lab.tables import Table, money_table
+from finops_lab.watching.impact import impact
 from finops_lab.watching.incident import Incident, incident
+from finops_lab.wording import plural
 
 __all__ = ["PostMortem", "postmortem", "run_postmortem"]
 
@@ -216,10 +217,13 @@ class PostMortem:
         """Name inputs, versions and parameters that reproduce this page."""
         from finops_lab.reporting.sections.provenance import made_from
 
-        return made_from(self.lab, {"Days": self._span, "Scope": self.scope or "everything"})
+        asked = {"Days": self._span, "Scope": self.scope or "everything", "Currency": self._currency}
+        return made_from(self.lab, asked)
 
 
-def postmortem(lab: str | Lab, start: str | date, end: str | date, scope: str = "") -> PostMortem:
+def postmortem(
+    lab: str | Lab, start: str | date, end: str | date, scope: str = "", currency: str = ""
+) -> PostMortem:
     """Look at an incident in hindsight; the result's methods are the sections of its report.
 
     Parameters
@@ -230,6 +234,8 @@ def postmortem(lab: str | Lab, start: str | date, end: str | date, scope: str = 
         First and last day, such as ``2026-10-12``.
     scope : str
         Whose spend, such as ``team=research`` or ``service=Compute Engine``; everything when empty.
+    currency : str
+        ISO 4217 code of what is looked at; when empty, that of the most money of the scope.
 
     Returns
     -------
@@ -245,20 +251,28 @@ def postmortem(lab: str | Lab, start: str | date, end: str | date, scope: str = 
     >>> fl.postmortem("", "2026-10-12", "2026-10-16", "team=research").cost()  # doctest: +SKIP
     """
     opened = open_lab(lab or None, progress=False) if isinstance(lab, str) else lab
-    return PostMortem(opened, incident(opened, start, end, scope), scope)
+    return PostMortem(opened, incident(opened, start, end, scope, currency=currency or None), scope)
 
 
 def run_postmortem(
-    lab: Lab, start: str, end: str, out: Path, *, scope: str = "", progress: bool = False
+    lab: Lab,
+    start: str,
+    end: str,
+    out: Path,
+    *,
+    scope: str = "",
+    currency: str = "",
+    progress: bool = False,
 ) -> ReportFiles:
     """Run the post-mortem's notebook and write its HTML page, notebook and JSON.
 
     Parameters
     ----------
-    lab, start, end, scope
+    lab, start, end, scope, currency
         As for `postmortem`; the lab is opened already.
     out : pathlib.Path
-        Folder of reports; files go to ``out/2026-10/postmortem-2026-10-12-team-research.{html,ipynb,json}``.
+        Folder of reports; files go to ``out/2026-10/postmortem-2026-10-12-team-research.{html,ipynb,json}``,
+        with the currency behind the scope where one is asked for.
     progress : bool
         Show a bar of the cells done on standard error.
 
@@ -273,10 +287,13 @@ def run_postmortem(
     RunError
         When a cell fails; the failed notebook is kept beside the reports.
     """
-    found = incident(lab, start, end, scope)
-    name = f"postmortem-{found.first}-{_slug(scope or 'total')}"
+    # What can be refused is refused here; why and whose is worked out once, in the notebook.
+    found = impact(lab, start, end, scope, currency=currency or None)
+    name = f"postmortem-{found.first}-{_slug(scope or 'total')}" + (
+        f"-{currency.lower()}" if currency else ""
+    )
     title = f"Post-mortem of {found.scope}, {found.first} to {found.last}: {lab.name}"
-    asked = {"start": f"{found.first}", "end": f"{found.last}", "scope": scope}
+    asked = {"start": f"{found.first}", "end": f"{found.last}", "scope": scope, "currency": currency}
     run = Run("postmortem.ipynb", name, title, "post-mortem", asked)
     return run_notebook(lab, run, out / f"{found.first:%Y-%m}", progress=progress)
 

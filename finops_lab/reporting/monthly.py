@@ -117,6 +117,11 @@ class Review:
         """Return the spend of as many days of a month as are known of the one under review."""
         return self.days.total(self.past, month, self.metric)
 
+    def billed(self, month: date, sign: str = ", ") -> str:
+        """Say, behind a sign, how many days of a month are billed where most are missing; else nothing."""
+        said = self.days.billed(self.past, month)
+        return f"{sign}{said}" if said else ""
+
     @property
     def previous(self) -> date:
         """The month before."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from finops_lab.calendar import parse_day
-from finops_lab.errors import InputError, plural
+from finops_lab.errors import InputError
 from finops_lab.lab import Lab, open_lab
 from finops_lab.reporting.dashboards.anomalous import days_words
 from finops_lab.reporting.executing import ReportFiles, Run, run_notebook
@@ -18,6 +18,7 @@ from finops_lab.reporting.section import Section, exact, money, plain, prose
 from finops_lab.tables import Table, money_table
 from finops_lab.telling import Told, alerts
 from finops_lab.watching import Watched, anomalies, spenders
+from finops_lab.wording import plural
 
 __all__ = ["Weekly", "run_weekly", "weekly"]
 
@@ -123,14 +124,21 @@ class Weekly:
         tables = []
         for name in _DIMENSIONS:
             for rows in ranked.filter(dimension=name).partition_by("BillingCurrency", maintain_order=True):
-                tables.append(_spenders(rows, name))
+                tables.append(_spenders(rows, name, self._billed(str(rows["BillingCurrency"][0]))))
         total = ranked.filter(pl.col("dimension") == "total").to_dicts()
         said = "; ".join(
-            f"**{money(row['amount'], row['BillingCurrency'])}** in the week, "
+            f"**{money(row['amount'], row['BillingCurrency'])}** in the week{self._billed(row['BillingCurrency'])}, "
             f"{money(row['before'], row['BillingCurrency'])} in the week before"
             for row in total
         )
         return Section("spenders", f"{said}." if said else "", tuple(tables), {"spenders": ranked.to_dicts()})
+
+    def _billed(self, currency: str) -> str:
+        """Say how many days of the week are billed, where some are not: what is missing is no saving."""
+        mine = pl.col("day").is_between(self.first, self.last), pl.col("amount").is_not_null()
+        total = self.whole.days.filter(*mine, dimension="total", BillingCurrency=currency)
+        known = total["day"].n_unique()
+        return "" if known == _DAYS else f", {known} of {_DAYS} days billed"
 
     def provenance(self) -> Section:
         """Name inputs, versions and parameters that reproduce this page."""
@@ -241,12 +249,12 @@ def _events(
     )
 
 
-def _spenders(rows: pl.DataFrame, name: str) -> Table:
+def _spenders(rows: pl.DataFrame, name: str, billed: str) -> Table:
     currency = str(rows["BillingCurrency"][0])
     shown = exact(rows.select("value", "amount", "before", "change", "expected"), "expected")
     return money_table(
         shown.with_columns(pl.col("value").fill_null("none named")),
-        title=f"Top spenders by {name}",
+        title=f"Top spenders by {name}{billed}",
         subtitle="Against the week before, and what was expected on the day before the week",
         id=f"spenders-{name}-{currency.lower()}",
         currency=currency,

@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from finops_lab.errors import InputError, each_name, plural
+from finops_lab.errors import InputError, each_name
 from finops_lab.tradeoffs.betting import planned_bet
 from finops_lab.tradeoffs.canary_verdict import alphas, verdict
 from finops_lab.tradeoffs.checks import CHECKS, as_check, check, checks_of
@@ -17,6 +17,7 @@ from finops_lab.tradeoffs.guardrails import error_guard, latency_guard, least_ca
 from finops_lab.tradeoffs.representative import DIMENSIONS, MIX, mix, reweighted
 from finops_lab.tradeoffs.sequential import sequential
 from finops_lab.tradeoffs.streams import alike, as_outcomes, blocked, paired
+from finops_lab.wording import plural
 
 __all__ = ["CanaryVerdict", "canary_check"]
 

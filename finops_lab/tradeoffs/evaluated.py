@@ -8,10 +8,11 @@ from typing import Any
 
 import polars as pl
 
-from finops_lab.errors import InputError, plural
+from finops_lab.errors import InputError
 from finops_lab.tradeoffs.checks import check, checks_of
 from finops_lab.tradeoffs.planner import unpaired_items
 from finops_lab.tradeoffs.unpaired import unpaired_difference
+from finops_lab.wording import plural
 
 __all__ = ["evaluated"]
 

@@ -9,7 +9,7 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-from finops_lab.errors import InputError, plural
+from finops_lab.errors import InputError
 from finops_lab.tradeoffs.claims import Claim
 from finops_lab.tradeoffs.paired import Interval, mcnemar, paired_difference, worse_by
 from finops_lab.tradeoffs.paired_relative import paired_ratio, relatively_worse_by
@@ -28,6 +28,7 @@ from finops_lab.tradeoffs.ratios import (
     total_ratio,
 )
 from finops_lab.tradeoffs.unpaired import unpaired_difference, unpaired_ratio, unpaired_worse_by
+from finops_lab.wording import plural
 
 __all__ = ["Finding", "cost_finding", "latency_finding", "quality_finding", "unpaired_quality_finding"]
 

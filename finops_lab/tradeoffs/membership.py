@@ -9,11 +9,12 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from finops_lab.errors import InputError, each_name, plural
+from finops_lab.errors import InputError, each_name
 from finops_lab.tradeoffs import resampling
 from finops_lab.tradeoffs._dominance import front
 from finops_lab.tradeoffs.front import pareto
 from finops_lab.tradeoffs.senses import FIXED, is_share, one_sense
+from finops_lab.wording import plural
 
 __all__ = ["OBJECTIVES", "SEED", "Draws", "draw_points", "membership"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from finops_lab.errors import plural
 from finops_lab.tradeoffs.claims import Claim
 from finops_lab.tradeoffs.findings import Finding
+from finops_lab.wording import plural
 
 __all__ = ["MEASURES", "because", "claimed", "in_all"]
 

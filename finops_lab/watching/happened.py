@@ -7,9 +7,9 @@ from datetime import UTC, date, datetime, timedelta
 import polars as pl
 
 from finops_lab import measuring
-from finops_lab.anomalies.sentence import metric_words
 from finops_lab.lab import Lab
 from finops_lab.watching.watched import Watched
+from finops_lab.wording import metric_words
 
 __all__ = ["HAPPENED", "happened", "most_gpus", "telemetry_days"]
 

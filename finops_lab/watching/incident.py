@@ -2,50 +2,28 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from finops_lab import bookkeeping
 from finops_lab.anomalies.event import SCOPES, event_id
 from finops_lab.anomalies.explain import Explanation
-from finops_lab.anomalies.panel import Floats
-from finops_lab.calendar import parse_day
-from finops_lab.errors import InputError, plural
 from finops_lab.lab import Lab
-from finops_lab.money import MONEY, exact_sum, format_money
+from finops_lab.money import format_money
 from finops_lab.unit_economics.activity import activity
 from finops_lab.watching.happened import happened, most_gpus, telemetry_days
-from finops_lab.watching.watched import anomalies
+from finops_lab.watching.impact import AFTER, BEFORE, impact
+from finops_lab.wording import plural
 
-__all__ = ["IMPACT", "Incident", "incident"]
+__all__ = ["Incident", "incident"]
 
-IMPACT: dict[str, pl.DataType | type[pl.DataType]] = {
-    "actual": MONEY,
-    "expected": MONEY,
-    "low": pl.Float64,
-    "high": pl.Float64,
-    "excess": MONEY,
-    "excess_low": pl.Float64,
-    "excess_high": pl.Float64,
-    "BillingCurrency": pl.String,
-    "spans": pl.Int64,
-    "days_unknown": pl.Int64,
-}
-_SCALE = Decimal("0.000001")
-_BOUNDS = (0.05, 0.95)
-_SPANS = 20  # of earlier days, at least, to tell how far off such an expectation is
-_LOOKED_BACK = 182
-_BEFORE, _AFTER = timedelta(days=28), timedelta(days=7)
 _DEPLOYS = timedelta(days=2)
 _WEEKS = 4
-_NAMED = 10  # of what could have been meant
 _DAMAGE = ("team", "model", "feature", "service", "account", "resource")
 
 
@@ -60,10 +38,10 @@ class Incident:
     first, last : datetime.date
         Its days, both included.
     impact : polars.DataFrame
-        One row of `IMPACT`. ``expected`` is what spend would have come to from what was known the day
-        before; ``low`` and ``high`` enclose 90 % of earlier spans as long that were told in the same way, and
-        null where fewer than 20 are known. ``excess`` is actual less expected. ``days_unknown`` are days
-        of it that no export tells of: they are in neither.
+        One row of `finops_lab.watching.impact.IMPACT`. ``expected`` is what spend would have come to from
+        what was known the day before; ``low`` and ``high`` enclose 90 % of earlier spans as long that were
+        told in the same way, and are null where fewer than 20 are known. ``excess`` is actual less
+        expected. ``days_unknown`` are days of it that no export tells of: they are in neither.
     days : polars.DataFrame
         ``day, amount, expected, low, high, inside``: from four weeks before to a week after;
         ``expected`` of days inside is what was told on the day before the first.
@@ -111,7 +89,13 @@ class Incident:
 
 
 def incident(
-    lab: Lab, start: date | str, end: date | str, scope: str = "", *, metric: str = "EffectiveCost"
+    lab: Lab,
+    start: date | str,
+    end: date | str,
+    scope: str = "",
+    *,
+    metric: str = "EffectiveCost",
+    currency: str | None = None,
 ) -> Incident:
     """Look at some days of a lab's spend in hindsight.
 
@@ -122,10 +106,12 @@ def incident(
     start, end : datetime.date or str
         First and last day, such as ``2026-10-12``.
     scope : str
-        Whose spend, such as ``team=research`` (or ``team:research``); everything when empty. Of what is
-        paid in several currencies, the one with the largest amount is looked at.
+        Whose spend, such as ``team=research`` (or ``team:research``); everything when empty.
     metric : str
         The cost column.
+    currency : str, optional
+        ISO 4217 code: what was paid in it alone is looked at. By default the currency of the most money of
+        the scope; two are never added.
 
     Returns
     -------
@@ -134,8 +120,8 @@ def incident(
     Raises
     ------
     InputError
-        A day that is none, a scope without charges, days of which nothing is known, or days of which nothing
-        was expected: too few came before, or most of them were paid back.
+        A day that is none, a scope without charges (in that currency), days of which nothing is known, or
+        days of which nothing was expected: too few came before, or most of them were paid back.
 
     Notes
     -----
@@ -148,127 +134,29 @@ def incident(
     --------
     >>> incident(lab, "2026-10-12", "2026-10-16", "team=research")  # doctest: +SKIP
     """
-    first, last = parse_day(start, "start"), parse_day(end, "end")
-    if last < first:
-        raise InputError(f"end {last} lies before start {first}")
-    dimension, value = _scope(scope)
-    found = anomalies(lab, metric=metric)
-    rows = _slice(found.days, dimension, value)
-    named = "everything" if value is None else f"{dimension} {value}"
-    if found.days["BillingCurrency"].n_unique() > 1:
-        named += f" in {rows['BillingCurrency'][0]}"  # what is paid in another currency is not in it
-    impact, days = _impact(rows, first, last)
-    event = _event(rows, impact, first, last)
+    counted = impact(lab, start, end, scope, metric=metric, currency=currency)
+    found, first, last = counted.watched, counted.first, counted.last
+    event = _event(counted.rows, counted.impact, first, last)
     why = found.explain_row(event)
     names = [name for name in _DAMAGE if name in why.slices["dimension"].to_list()]
     damage = why.slices.filter(pl.col("dimension").is_in(names)).select(
         "dimension", "value", "actual", "expected", "excess", "share"
     )
-    told = happened(found, first - _DEPLOYS, last, team=value if dimension == "team" else None)
+    told = happened(
+        found, first - _DEPLOYS, last, team=counted.value if counted.dimension == "team" else None
+    )
     return Incident(
-        named,
+        counted.scope,
         first,
         last,
-        impact,
-        days,
+        counted.impact,
+        counted.days,
         why,
         told,
-        telemetry_days(lab, first - _BEFORE, last + _AFTER),
+        telemetry_days(lab, first - BEFORE, last + AFTER),
         damage,
         _checklist(lab, event, damage, told, first, last),
     )
-
-
-def _slice(days: pl.DataFrame, dimension: str, value: str | None) -> pl.DataFrame:
-    rows = days.filter(pl.col("dimension") == dimension, pl.col("value").eq_missing(pl.lit(value, pl.String)))
-    if days.is_empty():
-        raise InputError("the lab has no charges to look at")
-    if rows.is_empty():
-        names = days.filter(pl.col("dimension") == dimension)["value"].drop_nulls().unique().sort()
-        known = days["dimension"].unique().sort() if names.is_empty() else names
-        more = f" and {known.len() - _NAMED} more" if known.len() > _NAMED else ""
-        raise InputError(
-            f"nothing is known of {dimension} {value or ''}".rstrip(),
-            hint=f"known are: {', '.join(known.head(_NAMED))}{more}",
-        )
-    # Paid in several currencies: the one of the most money.
-    most = rows.group_by("BillingCurrency").agg(pl.col("actual").sum()).sort("actual", "BillingCurrency")
-    return rows.filter(pl.col("BillingCurrency") == most["BillingCurrency"][-1]).sort("day")
-
-
-def _impact(rows: pl.DataFrame, first: date, last: date) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Hold the days against what would have come, and tell how sure that is."""
-    days = rows["day"].to_list()
-    if first not in days or last not in days:
-        raise InputError(f"charges are known from {days[0]} to {days[-1]}, not from {first} to {last}")
-    begin, size = days.index(first), (last - first).days + 1
-    actual, level = rows["actual"].to_numpy(), rows["level"].to_numpy()
-    with np.errstate(divide="ignore"):
-        foretold = np.log(rows["expected"].to_numpy())
-    calm = (rows["state"] == "judged").to_numpy() & ~rows["alarm"].fill_null(True).to_numpy()
-
-    def told(at: int) -> Floats:
-        span = slice(at, at + size)
-        shape = foretold[span] - level[span]
-        # A day that could not be told, such as one without an export, is of no help: then its own is unknown.
-        came: Floats = np.exp(shape + level[at])
-        return came
-
-    inside = told(begin)
-    if not np.isfinite(inside).all():
-        raise InputError(
-            f"nothing was expected of these days by {first}", hint="too few days with charges before"
-        )
-    known = rows["amount"].is_not_null().to_numpy()
-    if not known[begin : begin + size].any():
-        raise InputError(
-            f"nothing is known of the charges from {first} to {last}", hint="no export tells of these days"
-        )
-    earlier = rows["amount"][max(begin - _BEFORE.days, 0) : begin].drop_nulls()
-    if earlier.len() and (earlier < 0).sum() * 2 > earlier.len():
-        raise InputError(
-            f"most days before {first} came to less than nothing: what is paid back is not foretold",
-            hint="choose a scope without refunds",
-        )
-    shares = [
-        actual[at : at + size].sum() / told(at).sum()
-        for at in range(max(begin - _LOOKED_BACK, 0), begin - size + 1)
-        if calm[at : at + size].all()
-    ]
-    shares = [share for share in shares if np.isfinite(share)]
-    low = high = None
-    # A day that no export tells of is no saving.
-    total = float(inside[known[begin : begin + size]].sum())
-    if len(shares) >= _SPANS:
-        low, high = (float(total * np.quantile(shares, bound)) for bound in _BOUNDS)
-    spent = exact_sum(rows["amount"][begin : begin + size].drop_nulls().to_list())
-    expected = Decimal(repr(total)).quantize(_SCALE)
-    row = {
-        "actual": spent,
-        "expected": expected,
-        "low": low,
-        "high": high,
-        "excess": spent - expected,
-        "excess_low": None if high is None else float(spent) - high,
-        "excess_high": None if low is None else float(spent) - low,
-        "BillingCurrency": rows["BillingCurrency"][0],
-        "spans": len(shares),
-        "days_unknown": size - int(known[begin : begin + size].sum()),
-    }
-    ratio = (1.0, 1.0) if low is None or high is None else (low / total, high / total)
-    within = pl.col("day").is_between(first, last)
-    shown = rows.filter(pl.col("day").is_between(first - _BEFORE, last + _AFTER)).join(
-        pl.DataFrame({"day": days[begin : begin + size], "_told": inside}), on="day", how="left"
-    )
-    shown = shown.select(
-        "day",
-        "amount",
-        pl.coalesce("_told", "expected").alias("expected"),
-        pl.when(within).then(pl.col("_told") * ratio[0]).otherwise("low").alias("low"),
-        pl.when(within).then(pl.col("_told") * ratio[1]).otherwise("high").alias("high"),
-        within.alias("inside"),
-    ).sort("day")
-    return pl.DataFrame([row], schema=IMPACT), shown
 
 
 def _event(rows: pl.DataFrame, impact: pl.DataFrame, first: date, last: date) -> dict[str, Any]:
@@ -305,7 +193,7 @@ def _checklist(
     each = deploys["what"].unique(maintain_order=True).to_list()  # a service has several pools
     named, more = each[:3], f" and {len(each) - 3} more" if len(each) > 3 else ""
     now, before = (
-        most_gpus(lab, a, b) for a, b in ((first, last), (first - _BEFORE, first - timedelta(days=1)))
+        most_gpus(lab, a, b) for a, b in ((first, last), (first - BEFORE, first - timedelta(days=1)))
     )
     gpus = "of no job are the GPUs known" if now is None else f"jobs held {now:g} GPUs at once at most"
     gpus += f", {before:g} in the four weeks before" if now is not None and before is not None else ""
@@ -363,16 +251,6 @@ def _largest(damage: pl.DataFrame, dimension: str, event: Mapping[str, Any]) -> 
     rows = damage.filter(pl.col("dimension") == dimension, pl.col("share") >= 0.05).head(4)
     said = [f"{row['value'] or 'none named'} {row['share']:.0%}" for row in rows.rows(named=True)]
     return ", ".join(said) if said else "the bill does not say"
-
-
-def _scope(text: str) -> tuple[str, str | None]:
-    if not text or text == "total":
-        return "total", None
-    # papermill reads no parameter with two equals signs in its line: a colon does as well.
-    dimension, value = [*re.split("[=:]", text, maxsplit=1), ""][:2]
-    if not value.strip():
-        raise InputError(f"scope must be written like team=research, not {text!r}")
-    return dimension.strip(), value.strip()
 
 
 def _money(amount: Decimal | float, of: Mapping[str, Any], *, sign: bool = False) -> str:

@@ -156,39 +156,58 @@ def _as_parts(events: pl.DataFrame) -> pl.DataFrame:
     """
     rows = events.rows(named=True)
     counts = [row for row in rows if METRICS[row["metric"]].kind == "count" and row["expected"] is not None]
-    roots: list[dict[str, Any]] = []
+    # Only what moved the same way in the same hours can be a part of it: most pairs never meet.
+    roots, order = _Spans(), dict[str, int]()
     causes: dict[str, str] = {}
     for row in sorted(counts, key=lambda r: (r["expected"], -_NARROW.index(r["dimension"]), r["id"])):
-        root = next((one for one in roots if _is_part(row, one)), None)
-        if root is None:
-            roots.append(row)
+        key = (row["metric"], row["direction"])
+        met = [one for one in roots.meeting(key, row) if _is_part(row, one)]
+        if met:
+            causes[row["id"]] = min(met, key=lambda one: order[one["id"]])["id"]
         else:
-            causes[row["id"]] = root["id"]
+            order[row["id"]] = len(order)
+            roots.add(key, row)
+    slices, place = _Spans(), dict[str, int]()
+    for number, row in enumerate(rows):
+        place[row["id"]] = number
+        slices.add((row["metric"], row["dimension"], row["value"], row["direction"]), row)
     for row in rows:
-        same = [one for one in rows if _alike(row, one) and one["metric"] == _FOLLOWS.get(row["metric"])]
-        if same:
-            causes[row["id"]] = causes.get(same[0]["id"], same[0]["id"])
+        of = (_FOLLOWS.get(row["metric"]), row["dimension"], row["value"], row["direction"])
+        if same := slices.meeting(of, row):
+            first = min(same, key=lambda one: place[one["id"]])["id"]
+            causes[row["id"]] = causes.get(first, first)
     # What is part of one that follows is part of what that follows from.
     told = [causes.get(causes.get(row["id"], ""), causes.get(row["id"])) for row in rows]
     return events.with_columns(pl.Series("cause_of", told, pl.String))
 
 
+class _Spans:
+    """Events by a key and by the days they touch, so that those of the same time are found without all others."""
+
+    def __init__(self) -> None:
+        self._on = dict[tuple[tuple[Any, ...], date], list[Mapping[str, Any]]]()
+
+    def add(self, key: tuple[Any, ...], row: Mapping[str, Any]) -> None:
+        for day in _days(row):
+            self._on.setdefault((key, day), []).append(row)
+
+    def meeting(self, key: tuple[Any, ...], row: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        found = {one["id"]: one for day in _days(row) for one in self._on.get((key, day), ())}
+        return [one for one in found.values() if one["first"] <= row["last"] and row["first"] <= one["last"]]
+
+
+def _days(row: Mapping[str, Any]) -> list[date]:
+    first, last = row["first"].date(), row["last"].date()
+    return [first + timedelta(days=n) for n in range((last - first).days + 1)]
+
+
 def _is_part(row: Mapping[str, Any], root: Mapping[str, Any]) -> bool:
-    if row["metric"] != root["metric"] or row["dimension"] == root["dimension"] or not _at_once(row, root):
+    if row["dimension"] == root["dimension"]:
         return False
     if any(None not in (row[name], root[name]) and row[name] != root[name] for name in SCOPES.values()):
         return False
     off, of_root = row["actual"] - row["expected"], root["actual"] - root["expected"]
     return bool(off and _PART[0] <= of_root / off <= _PART[1])
-
-
-def _alike(row: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    return _at_once(row, other) and all(row[name] == other[name] for name in ("dimension", "value"))
-
-
-def _at_once(row: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    overlap = other["first"] <= row["last"] and row["first"] <= other["last"]
-    return overlap and bool(row["direction"] == other["direction"])
 
 
 def _drifts(lab: Lab, until: datetime, budget: float, store: bool) -> pl.DataFrame:

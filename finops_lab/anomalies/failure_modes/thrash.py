@@ -10,8 +10,9 @@ import polars as pl
 
 from finops_lab.anomalies.event import EVENTS, as_events
 from finops_lab.anomalies.failure_modes._chances import of_count, score
-from finops_lab.errors import InputError, plural
+from finops_lab.errors import InputError
 from finops_lab.unit_economics.scaling import taken_back
+from finops_lab.wording import plural
 
 __all__ = ["autoscaler_thrash"]
 

@@ -12,11 +12,11 @@ import polars as pl
 from finops_lab import valuing
 from finops_lab.calendar import add_months, month_name
 from finops_lab.charts import spend_trend
-from finops_lab.errors import plural
 from finops_lab.money import MONEY, exact_sum
 from finops_lab.reporting.dashboards.board import Board
 from finops_lab.reporting.section import change_words, money
 from finops_lab.unit_economics.ai_spend import AiSpend
+from finops_lab.wording import plural
 
 __all__ = ["AiTrend", "ai_trend"]
 

@@ -9,12 +9,12 @@ from typing import Any
 import polars as pl
 
 from finops_lab.calendar import add_months
-from finops_lab.errors import plural
 from finops_lab.money import MONEY
 from finops_lab.reporting.dashboards.board import Board
 from finops_lab.reporting.section import money
 from finops_lab.tables import Table, money_table
 from finops_lab.watching import anomalies
+from finops_lab.wording import plural
 
 __all__ = ["Anomalous", "anomalous", "days_words"]
 

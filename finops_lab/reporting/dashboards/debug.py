@@ -7,13 +7,14 @@ from typing import Any
 import polars as pl
 
 from finops_lab.charts.timing import duration_steps, trace_waterfall
-from finops_lab.errors import InputError, plural
+from finops_lab.errors import InputError
 from finops_lab.reporting.dashboards.board import Board, utc
 from finops_lab.reporting.section import Section, foremost, money, of_all
 from finops_lab.tables import Table, money_table
 from finops_lab.unit_economics.histogram import INFINITE, ZERO, bounds
 from finops_lab.unit_economics.latency import interactive
 from finops_lab.unit_economics.traces import slowest_traces, trace_spans
+from finops_lab.wording import plural
 
 __all__ = ["Dashboard"]
 

@@ -7,13 +7,13 @@ import polars as pl
 from finops_lab import allocation
 from finops_lab.calendar import add_months, format_month, month_name
 from finops_lab.charts import spend_trend
-from finops_lab.errors import plural
 from finops_lab.reporting.dashboards.ai_trend import ai_trend
 from finops_lab.reporting.dashboards.anomalous import anomalous
 from finops_lab.reporting.dashboards.board import Board
 from finops_lab.reporting.section import MOST, Section, change_words, foremost, money, of_all
 from finops_lab.tables import Table, money_table
 from finops_lab.unit_economics.features import against_revenue
+from finops_lab.wording import plural
 
 __all__ = ["Dashboard"]
 
@@ -107,7 +107,9 @@ class Dashboard(Board):
         largest = top.row(0, named=True)
         what = " · ".join(str(largest[key]) for key in keys if largest[key])
         said = f"**The largest change is {what}**, {change_words(largest['now'], largest['before'], review.currency)} "
-        said += f"than in {before}.{_lost(self)}"
+        short = [(month, review.billed(month, "has ")) for month in (review.month, review.previous)]
+        missing = "".join(f"; {month_name(month)} {words}" for month, words in short if words)
+        said += f"than in {before}{missing}.{_lost(self)}"
         departed = anomalous(self)
         said += departed.said
         name = pl.concat_str("x_team", "ServiceName", "x_model", separator=" · ", ignore_nulls=True)

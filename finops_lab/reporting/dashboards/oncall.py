@@ -8,7 +8,6 @@ import polars as pl
 
 from finops_lab.charts.lines import day_lines
 from finops_lab.charts.service_levels import budget_burn_down, budget_heat_map, burn_rate_lines
-from finops_lab.errors import plural
 from finops_lab.reporting.dashboards.anomalous import anomalous
 from finops_lab.reporting.dashboards.board import Board, utc
 from finops_lab.reporting.dashboards.happened import dear_days, releases
@@ -17,6 +16,7 @@ from finops_lab.tables import Table, money_table
 from finops_lab.unit_economics.histogram import build, quantiles
 from finops_lab.unit_economics.latency import interactive
 from finops_lab.unit_economics.utilization import gpu_utilization
+from finops_lab.wording import plural
 
 __all__ = ["Dashboard"]
 

@@ -50,6 +50,8 @@ def _finding(review: Review, found: Bridge) -> str:
     said = f"**{review.month_name} cost {change_words(found.end, found.start, found.currency)}** than "
     said += f"{month_name(found.first)}"
     said += f", days 1 to {found.up_to} of both" if found.up_to else ""
+    short = [(month, review.billed(month, "has ")) for month in (found.last, found.first)]
+    said += "".join(f"; {month_name(month)} {words}" for month, words in short if words)
     return f"{said}; most of it: {', '.join(causes)}." if causes else f"{said}."
 
 
@@ -85,8 +87,12 @@ def _cells(review: Review, found: Bridge) -> list[Table]:
         return []
     wanted = ["requests", "tokens", "cache", "retries", "price"]
     shown = named.sort(pl.col("change").abs(), "model", "variant", descending=[True, False, False])
+    # Spend that no call is tied to, such as training, has no such terms: nothing is not zero.
+    terms = [n for n in wanted if n in named.columns]
+    apart = pl.all_horizontal(pl.col(n).fill_null(0) == 0 for n in terms) & (pl.col("change") != 0)
+    shown = shown.with_columns(pl.when(~apart).then(pl.col(n)).alias(n) for n in terms)
     name = pl.concat_str("model", "variant", separator=" ", ignore_nulls=True).alias("model")
-    columns = ["start", "end", "change", *[n for n in wanted if n in named.columns]]
+    columns = ["start", "end", "change", *terms]
     return [
         money_table(
             shown.head(_CELLS).select(name, *columns),

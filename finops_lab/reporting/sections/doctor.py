@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from finops_lab.doctor import doctor, readable
-from finops_lab.errors import plural
 from finops_lab.reporting.section import Section
 from finops_lab.tables import money_table
+from finops_lab.wording import plural
 
 if TYPE_CHECKING:
     from finops_lab.reporting.monthly import Review

@@ -9,11 +9,11 @@ import polars as pl
 from finops_lab.budgeting.budgets import LEAST_MONTHS
 from finops_lab.calendar import month_name
 from finops_lab.charts import forecast_fan
-from finops_lab.errors import plural
 from finops_lab.forecasting.hierarchy import TOTAL
 from finops_lab.foreseeing import Outlook, keep, strangers
 from finops_lab.reporting.section import Section, money
 from finops_lab.reporting.sections import outlook_tables as tables
+from finops_lab.wording import plural
 
 if TYPE_CHECKING:
     from finops_lab.reporting.monthly import Review

@@ -76,6 +76,7 @@ def _moved(review: Review, row: dict[str, Any]) -> str:
     if row["before"] is None:
         return ""
     before = f"{'the same days of ' if review.days.known else ''}the month before"
+    before += review.billed(review.previous) or review.billed(review.month, ", this month has ")
     return f", {change_words(row['now'], row['before'], review.currency)} than {before}"
 
 

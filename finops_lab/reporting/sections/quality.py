@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from finops_lab.calendar import days_in_month
-from finops_lab.errors import plural
 from finops_lab.ingestion.doubles import repeated
 from finops_lab.ingestion.lake import FileEntry
 from finops_lab.money import exact_sum
 from finops_lab.reporting.section import Section, money
 from finops_lab.tables import money_table
+from finops_lab.wording import plural
 
 if TYPE_CHECKING:
     from finops_lab.reporting.monthly import Review

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from finops_lab.errors import plural
 from finops_lab.reporting.figures import between, figure, spark, target
 from finops_lab.reporting.section import Section, foremost, of_all
 from finops_lab.tables import Table, money_table
 from finops_lab.unit_economics.kpis import NAMES, TREND_MONTHS, Kpis
+from finops_lab.wording import plural
 
 if TYPE_CHECKING:
     from finops_lab.reporting.monthly import Review
