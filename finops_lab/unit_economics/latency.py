@@ -33,7 +33,7 @@ __all__ = [
 BATCH = ("batch",)
 _WITHIN = (
     "the least time that {share} of the calls did not exceed, of calls that succeeded; batch calls"
-    " (service tier or variant `batch`), which nobody waits for, left out; sampled calls stand for the"
+    " (service tier or variant batch), which nobody waits for, left out; sampled calls stand for the"
     " real ones"
 )
 _BOUNDS = "; from histograms within 1 %, bounds are given; coverage is the share of such calls that tell it"

@@ -137,7 +137,7 @@ def _jumped(review: Review, made: Outlook) -> str:
     listed = ", ".join(f"**{name}**" for name in names[:_NAMED])
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return (
-        f" {month_name(made.panels.month)} was far above what a month before let expect for {listed}{more}: what was "
+        f" {month_name(made.panels.month)} was far above what was expected a month before for {listed}{more}: what was "
         "a one-off should be an event in finops.toml, or the forecast goes on with it."
     )
 

@@ -12,6 +12,7 @@ from finops_lab.charts import pareto
 from finops_lab.money import exact_sum
 from finops_lab.reporting.section import Section, money
 from finops_lab.tables import money_table
+from finops_lab.unit_economics.latency import BATCH
 
 if TYPE_CHECKING:
     from finops_lab.reporting.monthly import Review
@@ -83,7 +84,9 @@ def _finding(review: Review, found: pl.DataFrame, quality: str, old: tradeoffs.R
         f"**{front.height} of {known.height} model variants are on the front**: "
         "no other is at once cheaper, more accurate and faster"
     )
-    chosen = tradeoffs.decisions(found, max_quality_loss=_LOSS)
+    # Who waits for an answer cannot take one that comes in hours.
+    live = found.filter(~pl.col("variant").is_in(BATCH).fill_null(False))
+    chosen = tradeoffs.decisions(live, max_quality_loss=_LOSS)
     chosen = chosen.filter(pl.col("variant").is_not_null() & (pl.col("saving_share") > 0))
     if chosen.height:
         top = chosen.sort("saving_share", "model", descending=[True, False]).row(0, named=True)
@@ -92,7 +95,7 @@ def _finding(review: Review, found: pl.DataFrame, quality: str, old: tradeoffs.R
             within, best = "one accuracy point", "most accurate"
             lost = f"{top['quality_loss'] * 100:.1f} points of accuracy"
         text += (
-            f"; the largest saving within {within} is **{top['model']} {top['variant']}**, "
+            f"; the largest saving of live calls within {within} is **{top['model']} {top['variant']}**, "
             f"{top['saving_share']:.0%} cheaper per inference than the model's {best} variant, "
             f"for {lost}{_slower(top)}"
         )
