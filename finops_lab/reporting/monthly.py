@@ -278,8 +278,7 @@ def check_parameters(namespace: Mapping[str, Any], *names: str) -> dict[str, Any
     namespace : mapping
         The notebook's ``globals()`` right after the parameters cell.
     *names : str
-        What the report's parameters are called; by default ``lab``, ``month``, ``metric`` and ``at``,
-        which a notebook need not have.
+        The report's parameters; by default ``lab``, ``month``, ``metric`` and, where a notebook has it, ``at``.
 
     Returns
     -------
