@@ -45,11 +45,7 @@ def in_cells(rows: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame | None:
         return None
     moment = rows["ts"].to_physical().to_numpy()
     first = int(moment.min()) // HOUR * HOUR
-    since = moment - first
-    hours = int(since.max()) // HOUR + 1
-    if hours * _SLOTS > 2**31:
-        return None
-    slot = (since // (HOUR // _SLOTS)).astype(np.int32)
+    hours = (int(moment.max()) - first) // HOUR + 1
     numbers = _numbers(rows, keys)
     if numbers is None:
         return None
@@ -61,8 +57,8 @@ def in_cells(rows: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame | None:
         # A sample of another century would ask for more memory than there is.
         if groups * hours > max(_CELLS, _SPARSE * rows.height):
             return None
-    found = _added(rows, slot // _SLOTS, who, groups, hours)
-    if found is None or _twice(gpu, since, slot, hours):
+    found = _added(rows, moment - first, gpu, who, groups, hours)
+    if found is None:
         return None
     row, count, sampled, busy = found
     cell = np.flatnonzero(count)
@@ -102,44 +98,46 @@ def _numbers(rows: pl.DataFrame, keys: Sequence[str]) -> tuple[np.ndarray, np.nd
 
 
 def _added(
-    rows: pl.DataFrame, hour: np.ndarray, who: np.ndarray, groups: int, hours: int
+    rows: pl.DataFrame, since: np.ndarray, gpu: np.ndarray, who: np.ndarray, groups: int, hours: int
 ) -> tuple[np.ndarray, ...] | None:
-    """Return of each group a row, and of each cell its rows and microseconds; None where not exact."""
+    """Return of each group a row, and of each cell its rows and microseconds.
+
+    None where sums are not exact, or where two samples of a GPU and kind are of one moment.
+    """
     import numpy as np
 
     if rows["util"].null_count() or rows["interval_s"].null_count():
         measured = pl.when(pl.col("util").is_not_null()).then(pl.col("interval_s")).fill_null(0.0)
         rows = rows.select(measured.alias("interval_s"), pl.col("util").fill_null(0.0))
-    least = rows.select(pl.col("interval_s", "util").min()).row(0)
-    if not min(least) >= 0:
-        return None
     interval, util = rows["interval_s"].to_numpy(), rows["util"].to_numpy()
+    # NaN is not at least anything.
+    if not (interval.min() >= 0 and util.min() >= 0):
+        return None
+    constant = interval.max() == interval.min()  # an exporter is scraped at one interval
     row, cells = np.empty(groups, np.int64), groups * hours
     count, sampled, busy = np.zeros(cells, np.int64), np.zeros(cells), np.zeros(cells)
+    slots = (int(gpu.max()) + 1) * hours * _SLOTS
+    seen = np.zeros(slots, dtype=bool) if slots <= max(_SEEN, 4 * len(gpu)) else None
     block = max(_BLOCK, cells)
     for start in range(0, len(who), block):
         part = slice(start, start + block)
-        cell = who[part] * hours + hour[part]
+        slot = since[part] // (HOUR // _SLOTS)
+        cell = who[part] * hours + slot // _SLOTS
         time = interval[part] * SECOND
         count += np.bincount(cell, minlength=cells)
         busy += np.bincount(cell, weights=np.rint(util[part] * time), minlength=cells)
-        sampled += np.bincount(cell, weights=np.rint(time), minlength=cells)
+        if not constant:
+            sampled += np.bincount(cell, weights=np.rint(time), minlength=cells)
         row[who[part]] = np.arange(start, start + len(cell))
-    # Nothing is negative: where the last sum is exact, all before it were. NaN is not below anything.
-    exact = bool((sampled < _EXACT).all() and (busy < _EXACT).all())
-    return (row, count, sampled, busy) if exact else None
-
-
-def _twice(gpu: np.ndarray, since: np.ndarray, slot: np.ndarray, hours: int) -> bool:
-    """Tell whether two samples of a GPU and kind are of one moment."""
-    import numpy as np
-
-    slots = (int(gpu.max()) + 1) * hours * _SLOTS
-    if slots <= max(_SEEN, 4 * len(gpu)):
-        seen = np.zeros(slots, dtype=bool)
-        for start in range(0, len(gpu), _BLOCK):
-            part = slice(start, start + _BLOCK)
-            seen[gpu[part] * (hours * _SLOTS) + slot[part]] = True
-        if np.count_nonzero(seen) == len(gpu):
-            return False
-    return pl.DataFrame({"gpu": gpu, "since": since}).n_unique() < len(gpu)
+        if seen is not None:
+            seen[gpu[part] * (hours * _SLOTS) + slot] = True
+    if constant:
+        sampled = count * np.rint(interval[0] * SECOND)
+    # Nothing is negative: where the last sum is exact, all before it were.
+    if not ((sampled < _EXACT).all() and (busy < _EXACT).all()):
+        return None
+    # Two of them in a slot need not be of one moment.
+    apart = seen is not None and np.count_nonzero(seen) == len(gpu)
+    if not apart and pl.DataFrame({"gpu": gpu, "since": since}).n_unique() < len(gpu):
+        return None
+    return row, count, sampled, busy

@@ -49,7 +49,7 @@ _TINY = 2.2250738585072014e-308
 # A value at the edge of two buckets may fall into either, since logarithms are rounded.
 _EDGE = 1e-12
 _MOST = 2**62
-_AT_ONCE = 2**21  # rows
+_AT_ONCE = 2**20  # rows
 
 
 def bucket(value: pl.Expr) -> pl.Expr:
