@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
+from functools import partial
 
 import polars as pl
 
@@ -32,6 +35,8 @@ from finops_lab.valuing.frames import Frames
 from finops_lab.valuing.promises import burned
 
 __all__ = ["DEFINITIONS", "figures", "kpis"]
+
+_THREADS = 2
 
 DEFINITIONS: tuple[Definition, ...] = (
     *inference_cost.DEFINITIONS,
@@ -95,41 +100,53 @@ def figures(frames: Frames, *, metric: str = "EffectiveCost") -> pl.DataFrame:
     ]
     models = utilization.pool_models(lab.pools(), frames.requests)
     paid = utilization.paid_gpu_hours(lab.costs().filter(frames.within("ChargePeriodStart")))
-    parts = [
-        inference_cost.inference_cost(
-            frames.entries,
-            frames.requests,
+    entries, requests, gpu_days = frames.entries, frames.requests, frames.gpu_days
+    accuracy, called = frames.table("accuracy_samples", "ts"), frames.called
+    capacities, events = frames.table("capacity_series", "ts"), frames.table("scale_events", "ts_decision")
+    asked: list[Callable[[], pl.DataFrame]] = [
+        partial(
+            inference_cost.inference_cost,
+            entries,
+            requests,
             schedule=frames.schedule,
-            gpu_days=frames.gpu_days,
+            gpu_days=gpu_days,
             rules=rules,
             metric=metric,
         ),
-        utilization.gpu_utilization(
-            frames.gpu_days, pools=models, paid=paid, until=frames.open_at and frames.open_at.date()
+        partial(
+            utilization.gpu_utilization,
+            gpu_days,
+            pools=models,
+            paid=paid,
+            until=frames.open_at and frames.open_at.date(),
         ),
-        capacity.useful_hours(frames.gpu_days, by=("pool_id", "cluster", "team")),
-        capacity.idle_pools(frames.entries.with_columns(frames.pool), metric=metric),
-        training_cost.training_cost(frames.entries, frames.jobs, rules=rules, metric=metric),
-        latency.latency(frames.histograms, requests=frames.requests),
-        latency.engine_latency(frames.engine_buckets),
-        failures.error_rates(frames.requests),
-        failures.labelled_error_rate(frames.table("accuracy_samples", "ts")),
-        _anomalies(frames, months),
-        owners.owned(frames.entries, metric=metric, bill=frames.bill_rows),
-        evictions.eviction_impact(frames.evictions, frames.jobs),
-        error_budgets.burn_figures(burned(frames), currency=lab.currency),
-        scaling.scaling(frames.table("capacity_series", "ts"), frames.table("scale_events", "ts_decision")),
-        _per_qps(frames, metric),
-        features.feature_cost(
-            frames.entries,
+        partial(capacity.useful_hours, gpu_days, by=("pool_id", "cluster", "team")),
+        partial(capacity.idle_pools, entries.with_columns(frames.pool), metric=metric),
+        partial(training_cost.training_cost, entries, frames.jobs, rules=rules, metric=metric),
+        partial(latency.latency, frames.histograms, requests=requests),
+        partial(latency.engine_latency, frames.engine_buckets),
+        partial(failures.error_rates, requests),
+        partial(failures.labelled_error_rate, accuracy),
+        _anomalies(frames, months).clone,
+        partial(owners.owned, entries, metric=metric, bill=frames.bill_rows),
+        partial(evictions.eviction_impact, frames.evictions, frames.jobs),
+        partial(error_budgets.burn_figures, burned(frames), currency=lab.currency),
+        partial(scaling.scaling, capacities, events),
+        partial(_per_qps, frames, metric, called),
+        partial(
+            features.feature_cost,
+            entries,
             lab.table("feature_value"),
-            frames.requests,
+            requests,
             rules=rules,
             metric=metric,
             by=("feature", "customer", "team", "model", "variant", "environment"),
             up_to=frames.up_to,
         ),
     ]
+    # What is kept of the lab has been read; the rest is thousands of small queries, which two threads share.
+    with ThreadPoolExecutor(_THREADS) as pool:
+        parts: list[pl.DataFrame] = list(pool.map(lambda ask: ask(), asked))
     within = pl.col("month").is_between(frames.first, frames.last)
     return pl.concat(part.filter(within) for part in parts)
 
@@ -150,7 +167,7 @@ def _anomalies(frames: Frames, months: list[date]) -> pl.DataFrame:
     return pl.concat([told, unseen])
 
 
-def _per_qps(frames: Frames, metric: str) -> pl.DataFrame:
+def _per_qps(frames: Frames, metric: str, called: pl.DataFrame) -> pl.DataFrame:
     """Divide the money of pools by the calls a second within the target of P95 latency."""
     targets = [*DEFAULTS, *frames.lab.config.kpis]
     mine = [t for t in targets if t.kpi == "M4" and t.measure in (None, "p95") and t.dimension is None]
@@ -158,10 +175,8 @@ def _per_qps(frames: Frames, metric: str) -> pl.DataFrame:
     limit = next((t.at_most for t in reversed(mine) if t.at_most is not None), None)
     if limit is None:
         return pl.DataFrame(schema=FIGURES)
-    calls = latency.calls_within(
-        frames.histograms, float(limit), days=frames.called, requests=frames.requests
-    )
-    sampled = scaling.sampled_money(frames.gpu_days, frames.called)
+    calls = latency.calls_within(frames.histograms, float(limit), days=called, requests=frames.requests)
+    sampled = scaling.sampled_money(frames.gpu_days, called)
     parts = []
     for spent, currency, by_samples in (
         (money, currency_of(frames.entries), False),
