@@ -52,7 +52,7 @@ def codes(frame: pl.LazyFrame, sets: Sequence[Sequence[str]]) -> list[Codes]:
     >>> found.values["team"].to_list(), rows.select(found.code.n_unique()).collect().item()
     (['b', None], 2)
     """
-    # One after the other: all at once would hold what they have in common, and take twice the time.
+    # One after the other: all at once would hold the whole scan, which they have in common, and take longer.
     found = [frame.select(names).unique().collect(engine="streaming") for names in sets]
     return [
         _coded(each.sort(names, nulls_last=True), of_rows(each.schema, names))

@@ -1,4 +1,4 @@
-"""Groups of many texts told apart by one number: a tenth of the time that looking the texts up takes.
+"""Groups of many texts told apart by one number, which takes less than looking every text up.
 
 A row's number is a hash of its keys. That no two groups share one is made sure of by a second hash with
 other seeds: within what one number groups, all rows must have the same check. Both are the same for

@@ -127,7 +127,7 @@ def figures(frames: Frames, *, metric: str = "EffectiveCost") -> pl.DataFrame:
         partial(latency.engine_latency, frames.engine_buckets),
         partial(failures.error_rates, requests),
         partial(failures.labelled_error_rate, accuracy),
-        _anomalies(frames, months).clone,
+        _anomalies(frames, months).clone,  # reads the lab, and so is worked out here
         partial(owners.owned, entries, metric=metric, bill=frames.bill_rows),
         partial(evictions.eviction_impact, frames.evictions, frames.jobs),
         partial(error_budgets.burn_figures, burned(frames), currency=lab.currency),
