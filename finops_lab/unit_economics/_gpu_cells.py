@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from finops_lab.unit_economics._codes import varying
+from finops_lab.unit_economics._places import numbered
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,9 +44,9 @@ def in_cells(rows: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame | None:
 
     if rows.is_empty() or rows["ts"].null_count():
         return None
-    moment = rows["ts"].to_physical().to_numpy()
-    first = int(moment.min()) // HOUR * HOUR
-    hours = (int(moment.max()) - first) // HOUR + 1
+    moment = rows["ts"].to_physical()
+    first = int(moment.min()) // HOUR * HOUR  # type: ignore[arg-type]
+    hours = (int(moment.max()) - first) // HOUR + 1  # type: ignore[arg-type]
     numbers = _numbers(rows, keys)
     if numbers is None:
         return None
@@ -57,7 +58,7 @@ def in_cells(rows: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame | None:
         # A sample of another century would ask for more memory than there is.
         if groups * hours > max(_CELLS, _SPARSE * rows.height):
             return None
-    found = _added(rows, moment - first, gpu, who, groups, hours)
+    found = _added(rows, first, gpu, who, groups, hours)
     if found is None:
         return None
     row, count, sampled, busy = found
@@ -74,31 +75,35 @@ def _numbers(rows: pl.DataFrame, keys: Sequence[str]) -> tuple[np.ndarray, np.nd
     """Return the number of each row's GPU and kind, and that of all its keys."""
     import numpy as np
 
-    texts = rows.select(pl.col(name).cast(pl.String) for name in keys)
-    # Categories of a column's own: the common ones would hand out numbers of all columns together.
-    own = {name: pl.Categorical(pl.Categories.random(name)) for name in varying(texts, keys)}
-    codes = texts.select(pl.col(name).cast(kind).to_physical() for name, kind in own.items())
-    nulls = [name for name in own if codes[name].null_count()]
-    codes = codes.with_columns((pl.col(nulls) + 1).fill_null(0))
+    codes, sizes = {}, {}
+    for name in varying(rows, keys):
+        texts = rows[name].cast(pl.String)
+        # Categories of a column's own: the common ones would hand out numbers of all columns together.
+        kind = pl.Categorical(pl.Categories.random(name))
+        if texts.null_count():
+            codes[name] = (texts.cast(kind).to_physical() + 1).fill_null(0).to_numpy()
+        else:
+            codes[name] = numbered(texts, kind)
+        sizes[name] = int(codes[name].max()) + 1
 
     def number(names: Sequence[str]) -> np.ndarray | None:
         packed, room = np.zeros(rows.height, dtype=np.int64), 1
-        for name in names:
-            if name in own:
-                code, size = codes[name].to_numpy(), int(codes[name].max() or 0) + 1  # type: ignore[arg-type]
-                room *= size
-                if room > _ROOM:
-                    return None
-                packed = packed * size + code if room > size else code.astype(np.int64)
+        for name in [name for name in names if name in codes]:
+            room *= sizes[name]
+            if room > _ROOM:
+                return None
+            packed = (
+                packed * sizes[name] + codes[name] if room > sizes[name] else codes[name].astype(np.int64)
+            )
         return packed
 
     gpu = number(GPU)
-    who = gpu if own.keys() <= set(GPU) else number(keys)
+    who = gpu if codes.keys() <= set(GPU) else number(keys)
     return None if gpu is None or who is None else (gpu, who)
 
 
 def _added(
-    rows: pl.DataFrame, since: np.ndarray, gpu: np.ndarray, who: np.ndarray, groups: int, hours: int
+    rows: pl.DataFrame, first: int, gpu: np.ndarray, who: np.ndarray, groups: int, hours: int
 ) -> tuple[np.ndarray, ...] | None:
     """Return of each group a row, and of each cell its rows and microseconds.
 
@@ -106,29 +111,33 @@ def _added(
     """
     import numpy as np
 
+    rows = rows.select(pl.col("ts").to_physical(), "interval_s", "util")
     if rows["util"].null_count() or rows["interval_s"].null_count():
         measured = pl.when(pl.col("util").is_not_null()).then(pl.col("interval_s")).fill_null(0.0)
-        rows = rows.select(measured.alias("interval_s"), pl.col("util").fill_null(0.0))
-    interval, util = rows["interval_s"].to_numpy(), rows["util"].to_numpy()
-    # NaN is not at least anything.
-    if not (interval.min() >= 0 and util.min() >= 0):
-        return None
-    constant = interval.max() == interval.min()  # an exporter is scraped at one interval
-    row, cells = np.empty(groups, np.int64), groups * hours
+        rows = rows.select("ts", measured.alias("interval_s"), pl.col("util").fill_null(0.0))
+    shortest, longest = rows["interval_s"].min(), rows["interval_s"].max()
+    constant = shortest == longest  # an exporter is scraped at one interval
+    row, cells = np.full(groups, -1), groups * hours
     count, sampled, busy = np.zeros(cells, np.int64), np.zeros(cells), np.zeros(cells)
     slots = (int(gpu.max()) + 1) * hours * _SLOTS
     seen = np.zeros(slots, dtype=bool) if slots <= max(_SEEN, 4 * len(gpu)) else None
-    block = max(_BLOCK, cells)
-    for start in range(0, len(who), block):
+    block, some_are_new = max(_BLOCK, cells), True
+    for start in range(0, rows.height, block):
         part = slice(start, start + block)
-        slot = since[part] // (HOUR // _SLOTS)
+        moment, interval, util = (column.to_numpy() for column in rows[part])
+        # NaN is not at least anything.
+        if not (interval.min() >= 0 and util.min() >= 0):
+            return None
+        slot = (moment - first) // (HOUR // _SLOTS)
         cell = who[part] * hours + slot // _SLOTS
-        time = interval[part] * SECOND
+        time = np.float64(interval[0] * SECOND) if constant else interval * SECOND
         count += np.bincount(cell, minlength=cells)
-        busy += np.bincount(cell, weights=np.rint(util[part] * time), minlength=cells)
+        busy += np.bincount(cell, weights=np.rint(util * time), minlength=cells)
         if not constant:
             sampled += np.bincount(cell, weights=np.rint(time), minlength=cells)
-        row[who[part]] = np.arange(start, start + len(cell))
+        if some_are_new:
+            row[who[part]] = np.arange(start, start + len(cell))
+            some_are_new = bool((row < 0).any())
         if seen is not None:
             seen[gpu[part] * (hours * _SLOTS) + slot] = True
     if constant:
@@ -138,6 +147,6 @@ def _added(
         return None
     # Two of them in a slot need not be of one moment.
     apart = seen is not None and np.count_nonzero(seen) == len(gpu)
-    if not apart and pl.DataFrame({"gpu": gpu, "since": since}).n_unique() < len(gpu):
+    if not apart and pl.DataFrame({"gpu": gpu, "ts": rows["ts"]}).n_unique() < len(gpu):
         return None
     return row, count, sampled, busy
