@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
-from functools import partial
 
 import polars as pl
 
@@ -101,73 +100,80 @@ def figures(frames: Frames, *, metric: str = "EffectiveCost") -> pl.DataFrame:
     models = utilization.pool_models(lab.pools(), frames.requests)
     paid = utilization.paid_gpu_hours(lab.costs().filter(frames.within("ChargePeriodStart")))
     entries, requests, gpu_days = frames.entries, frames.requests, frames.gpu_days
+    up_to = frames.up_to
     accuracy, called = frames.table("accuracy_samples", "ts"), frames.called
     capacities, events = frames.table("capacity_series", "ts"), frames.table("scale_events", "ts_decision")
-    asked: list[Callable[[], pl.DataFrame]] = [
-        partial(
-            inference_cost.inference_cost,
-            entries,
-            requests,
-            schedule=frames.schedule,
-            gpu_days=gpu_days,
-            rules=rules,
-            metric=metric,
-        ),
-        partial(
-            utilization.gpu_utilization,
-            gpu_days,
-            pools=models,
-            paid=paid,
-            until=frames.open_at and frames.open_at.date(),
-        ),
-        partial(capacity.useful_hours, gpu_days, by=("pool_id", "cluster", "team")),
-        partial(capacity.idle_pools, entries.with_columns(frames.pool), metric=metric),
-        partial(training_cost.training_cost, entries, frames.jobs, rules=rules, metric=metric),
-        partial(latency.latency, frames.histograms, requests=requests),
-        partial(latency.engine_latency, frames.engine_buckets),
-        partial(failures.error_rates, requests),
-        partial(failures.labelled_error_rate, accuracy),
-        _anomalies(frames, months).clone,  # reads the lab, and so is worked out here
-        partial(owners.owned, entries, metric=metric, bill=frames.bill_rows),
-        partial(evictions.eviction_impact, frames.evictions, frames.jobs),
-        partial(error_budgets.burn_figures, burned(frames), currency=lab.currency),
-        partial(scaling.scaling, capacities, events),
-        partial(_per_qps, frames, metric, called),
-        partial(
-            features.feature_cost,
-            entries,
-            lab.table("feature_value"),
-            requests,
-            rules=rules,
-            metric=metric,
-            by=("feature", "customer", "team", "model", "variant", "environment"),
-            up_to=frames.up_to,
-        ),
-    ]
-    # What is kept of the lab has been read; the rest is thousands of small queries, which two threads share.
+    # Here the lab is read, which one thread may do at a time; others share the thousands of small queries.
     with ThreadPoolExecutor(_THREADS) as pool:
-        parts: list[pl.DataFrame] = list(pool.map(lambda ask: ask(), asked))
+        asked = [
+            pool.submit(latency.latency, frames.histograms, requests=requests),
+            pool.submit(failures.error_rates, requests),
+            pool.submit(
+                inference_cost.inference_cost,
+                entries,
+                requests,
+                schedule=frames.schedule,
+                gpu_days=gpu_days,
+                rules=rules,
+                metric=metric,
+            ),
+            pool.submit(
+                features.feature_cost,
+                entries,
+                lab.table("feature_value"),
+                requests,
+                rules=rules,
+                metric=metric,
+                by=("feature", "customer", "team", "model", "variant", "environment"),
+                up_to=up_to,
+            ),
+            pool.submit(
+                utilization.gpu_utilization,
+                gpu_days,
+                pools=models,
+                paid=paid,
+                until=frames.open_at and frames.open_at.date(),
+            ),
+            pool.submit(training_cost.training_cost, entries, frames.jobs, rules=rules, metric=metric),
+            pool.submit(capacity.useful_hours, gpu_days, by=("pool_id", "cluster", "team")),
+            pool.submit(capacity.idle_pools, entries.with_columns(frames.pool), metric=metric),
+            pool.submit(latency.engine_latency, frames.engine_buckets),
+            pool.submit(failures.labelled_error_rate, accuracy),
+            pool.submit(owners.owned, entries, metric=metric, bill=frames.bill_rows),
+            pool.submit(evictions.eviction_impact, frames.evictions, frames.jobs),
+            pool.submit(scaling.scaling, capacities, events),
+            pool.submit(_per_qps, frames, metric, called, up_to),
+            pool.submit(error_budgets.burn_figures, burned(frames), currency=lab.currency),
+            *(pool.submit(ask) for ask in _anomalies(frames, months, up_to)),
+        ]
+        parts = [told.result() for told in asked]
     within = pl.col("month").is_between(frames.first, frames.last)
     return pl.concat(part.filter(within) for part in parts)
 
 
-def _anomalies(frames: Frames, months: list[date]) -> pl.DataFrame:
-    """Count the anomalies of daily spend; months that nobody could judge have no value, not 0."""
+def _anomalies(frames: Frames, months: list[date], up_to: date | None) -> list[Callable[[], pl.DataFrame]]:
+    """Look for anomalies of daily spend, and return what counts them.
+
+    Months that nobody could judge have no value, not 0.
+    """
     from finops_lab.watching import anomalies, anomaly_counts
 
     found = anomalies(frames.lab, at=frames.at, with_telemetry=False)
     seen = [month for month in months if month in found.looked_at]
-    unseen = anomaly_rate.anomaly_rate(None, [month for month in months if month not in seen])
-    unseen = unseen.with_columns(reason=pl.lit(_UNJUDGED))
-    if not seen:
-        return unseen
-    by = ("provider", "service", "team", "model", "feature")
-    counts = anomaly_counts(found).filter(pl.col("month").is_in(seen))
-    told = anomaly_rate.anomaly_rate(counts, seen, by=by, up_to=frames.up_to)
-    return pl.concat([told, unseen])
+
+    def unjudged() -> pl.DataFrame:
+        unseen = anomaly_rate.anomaly_rate(None, [month for month in months if month not in seen])
+        return unseen.with_columns(reason=pl.lit(_UNJUDGED))
+
+    def judged() -> pl.DataFrame:
+        by = ("provider", "service", "team", "model", "feature")
+        counts = anomaly_counts(found).filter(pl.col("month").is_in(seen))
+        return anomaly_rate.anomaly_rate(counts, seen, by=by, up_to=up_to)
+
+    return [judged, unjudged] if seen else [unjudged]
 
 
-def _per_qps(frames: Frames, metric: str, called: pl.DataFrame) -> pl.DataFrame:
+def _per_qps(frames: Frames, metric: str, called: pl.DataFrame, up_to: date | None) -> pl.DataFrame:
     """Divide the money of pools by the calls a second within the target of P95 latency."""
     targets = [*DEFAULTS, *frames.lab.config.kpis]
     mine = [t for t in targets if t.kpi == "M4" and t.measure in (None, "p95") and t.dimension is None]
@@ -182,9 +188,7 @@ def _per_qps(frames: Frames, metric: str, called: pl.DataFrame) -> pl.DataFrame:
         (money, currency_of(frames.entries), False),
         (sampled, "USD", True),
     ):
-        told = scaling.money_per_qps(
-            spent, calls, currency=currency, up_to=frames.up_to, by_samples=by_samples
-        )
+        told = scaling.money_per_qps(spent, calls, currency=currency, up_to=up_to, by_samples=by_samples)
         # Where no pool has money, one line says so, not one of every pool.
         parts.append(told.filter(pl.col("dimension").is_null()) if spent.is_empty() else told)
     return pl.concat(parts)
