@@ -12,7 +12,7 @@ from finops_lab.config import Activity
 from finops_lab.errors import InputError, each_name
 from finops_lab.money import MONEY
 from finops_lab.unit_economics._earning import earned_months
-from finops_lab.unit_economics._grouping import PLACE, grouped
+from finops_lab.unit_economics._grouping import PLACE, grouped, per_dimension
 from finops_lab.unit_economics._sampled import WORDS, count_bounds, money_bounds
 from finops_lab.unit_economics._telling import asked, first_reason
 from finops_lab.unit_economics.activity import currency_of, spent
@@ -27,7 +27,8 @@ _EARNERS = ("feature", "customer")  # what revenue is told of
 # Of one of them, all of its money and revenue are held against each other.
 _ITSELF = {"compared": pl.col("amount"), "revenue_compared": pl.col("revenue")}
 _COLUMNS = (
-    *("month", "key", "amount", "compared", "revenue", "revenue_compared", "calls", "variance"),
+    *PLACE,
+    *("amount", "compared", "revenue", "revenue_compared", "calls", "variance"),
     *("entries", "unknown", "periods", "unknown_periods", "rows", "share"),
 )
 
@@ -179,16 +180,17 @@ def feature_cost(
     calls = requests.lazy().select("month", *names, "rows", **counted)
     calls = calls.group_by("month", *names).agg(pl.col("calls", "rows", "variance").sum())
     served, value = calls.collect(), feature_value.lazy().collect()
-    tables: list[pl.DataFrame] = []
     earned = {name: earned_months(value, name, up_to) for name in _EARNERS}
-    for dimension in whole_and_by(by):
-        name = dimension or "feature"
-        if name in _EARNERS:
-            table = _side_by_side(money, earned[name], served, name)
-            table = _whole(table) if dimension is None else table.with_columns(**_ITSELF)
-        else:
-            table = _whole(_shared_out(money, earned["feature"], served, name), name)
-        tables.append(table.select(pl.lit(dimension, pl.String).alias("dimension"), *_COLUMNS))
+    nothing = pl.lit(None, pl.String)
+    of_features = _side_by_side(money, earned["feature"], served, "feature")
+    mixed = [of_features.with_columns(dimension=nothing, feature="key").with_columns(key=nothing)]
+    if others := [name for name in by if name not in _EARNERS]:
+        mixed.append(_shared_out(money, earned["feature"], served, others))
+    tables = [_whole(pl.concat(mixed, how="diagonal"))]
+    for name in [name for name in by if name in _EARNERS]:
+        own = of_features if name == "feature" else _side_by_side(money, earned[name], served, name)
+        tables.append(own.with_columns(pl.lit(name).alias("dimension"), **_ITSELF))
+    tables = [table.select(_COLUMNS) for table in tables]
     parts = _figures(_judged(pl.concat(tables), metric, currency), currency)
     # Revenue of the days that nothing tells of can only add.
     revenue = pl.col("measure").is_in([one.measure for one in (MARGIN, MARGIN_MONEY, REVENUE)])
@@ -248,29 +250,41 @@ def _side_by_side(money: pl.DataFrame, earned: pl.DataFrame, calls: pl.DataFrame
     )
 
 
-def _shared_out(money: pl.DataFrame, earned: pl.DataFrame, calls: pl.DataFrame, name: str) -> pl.DataFrame:
+def _shared_out(
+    money: pl.DataFrame, earned: pl.DataFrame, calls: pl.DataFrame, dimensions: Sequence[str]
+) -> pl.DataFrame:
     """Give the revenue of each feature to the one value of a dimension that it is of, if there is one."""
-    keys = ["month", "feature", name]
-    costs = money.group_by(keys).agg(pl.col("amount", "charged", "entries", "unknown").sum())
-    served = calls.group_by(keys).agg(pl.col("calls", "rows", "variance").sum())
+    keys = [*PLACE, "feature"]
+
+    def added(rows: pl.DataFrame, *names: str) -> pl.LazyFrame:
+        told = per_dimension(rows, dimensions, lambda _: ["feature", *names])
+        return told.group_by(keys).agg(pl.col(names).sum())
+
+    costs = added(money, "amount", "charged", "entries", "unknown")
+    served = added(calls, "calls", "rows", "variance")
     table = costs.join(served, on=keys, how="full", coalesce=True, nulls_equal=True).with_columns(
         pl.col("entries", "unknown", "rows").fill_null(0), pl.col("charged").fill_null(0)
     )
     # Money of no value may be anybody's; a call that says none says nothing.
-    counts = (pl.col("entries") > 0) | (pl.col(name).is_not_null() & (pl.col("rows") > 0))
-    alone = counts & (pl.col(name).filter(counts).n_unique().over("month", "feature") == 1)
-    mine = earned.select("month", pl.col("key").alias("feature"), "revenue", "periods", "unknown_periods")
-    table = table.join(mine, on=["month", "feature"], how="left", maintain_order="left").with_columns(
-        pl.when(alone).then(pl.col("revenue", "periods", "unknown_periods"))
+    counts = (pl.col("entries") > 0) | (pl.col("key").is_not_null() & (pl.col("rows") > 0))
+    several = pl.col("key").filter(counts).n_unique().over("dimension", "month", "feature") > 1
+    mine = earned.lazy().select(
+        "month", pl.col("key").alias("feature"), "revenue", "periods", "unknown_periods"
     )
-    return table.rename({"feature": "key"}).with_columns(pl.col("periods", "unknown_periods").fill_null(0))
+    told = pl.when(counts & ~several).then(pl.col("revenue", "periods", "unknown_periods"))
+    return (
+        table.join(mine, on=["month", "feature"], how="left")
+        .with_columns(told)
+        .with_columns(pl.col("periods", "unknown_periods").fill_null(0))
+        .collect()
+    )
 
 
-def _whole(table: pl.DataFrame, owner: str | None = None) -> pl.DataFrame:
+def _whole(table: pl.DataFrame) -> pl.DataFrame:
     """Put features together: all named money and calls, and money of those with known revenue."""
-    named, paid = pl.col("key").is_not_null(), pl.col("revenue").is_not_null() & (pl.col("entries") > 0)
-    both = named & paid
-    sums = table.group_by("month", *([owner] if owner else [])).agg(
+    named = pl.col("feature").is_not_null()
+    both = named & pl.col("revenue").is_not_null() & (pl.col("entries") > 0)
+    sums = table.group_by(PLACE).agg(
         pl.when(named.any()).then(pl.col("amount").filter(named).sum()).alias("amount"),
         pl.col("amount").filter(both).sum().alias("compared"),
         pl.when(both.any()).then(pl.col("revenue").filter(both).sum()).alias("revenue_compared"),
@@ -287,8 +301,7 @@ def _whole(table: pl.DataFrame, owner: str | None = None) -> pl.DataFrame:
         float(Fraction(part) / Fraction(every)) if every else None
         for part, every in sums.select("part", "all").iter_rows()
     ]
-    key = pl.lit(None, pl.String) if owner is None else pl.col(owner)
-    return sums.with_columns(key.alias("key"), pl.Series("share", shares, pl.Float64))
+    return sums.with_columns(pl.Series("share", shares, pl.Float64))
 
 
 def _judged(table: pl.DataFrame, metric: str, currency: str) -> pl.DataFrame:
