@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 import polars as pl
 
-__all__ = ["PLACE", "by_each"]
+from finops_lab.calendar import months_from
+
+__all__ = ["PLACE", "by_each", "every_month"]
 
 # What a figure is of, but for its measure. `dimension` and `key` of the whole are null.
 PLACE = ("month", "dimension", "key")
@@ -53,3 +55,18 @@ def by_each(
     ]
     # Of few rows the streaming engine costs more to begin than to run.
     return pl.concat(each).collect(engine="in-memory" if rows.height <= _SMALL else "auto")
+
+
+def every_month(months: pl.Series) -> pl.LazyFrame:
+    """Return what figures of the whole are of: every month from the first to the last.
+
+    Examples
+    --------
+    >>> from datetime import date
+    >>> every_month(pl.Series([date(2026, 12, 1), None, date(2026, 10, 1)])).collect().height
+    3
+    """
+    known = months.drop_nulls().to_list()
+    every = months_from(min(known), max(known)) if known else []
+    nothing = [pl.lit(None, pl.String).alias(name) for name in PLACE[1:]]
+    return pl.LazyFrame({"month": every}, schema={"month": pl.Date}).with_columns(nothing)

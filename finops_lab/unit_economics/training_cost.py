@@ -7,13 +7,12 @@ from decimal import Decimal
 
 import polars as pl
 
-from finops_lab.calendar import months_from
 from finops_lab.config import Activity
 from finops_lab.contracts.telemetry import JOB_STATES
 from finops_lab.errors import InputError, each_name
 from finops_lab.money import MONEY, divided
 from finops_lab.unit_economics._job_months import job_months
-from finops_lab.unit_economics._long_tjobs import PLACE, by_each
+from finops_lab.unit_economics._long_tjobs import PLACE, by_each, every_month
 from finops_lab.unit_economics._telling import asked, first_reason
 from finops_lab.unit_economics.activity import currency_of, spent
 from finops_lab.unit_economics.figures import Asked, Definition, together, whole_and_by
@@ -184,7 +183,7 @@ def training_cost(
     )
     attempts = job_months(jobs)
     timed = _timed(attempts, dimensions)
-    retrained = _retrained(attempts, _places(timed), dimensions)
+    retrained = _retrained(attempts, timed, dimensions)
     parts = [*_hourly(money, timed, by, metric, currency), _billed(money, metric, currency), *retrained]
     return together(parts, dimensions)
 
@@ -283,7 +282,7 @@ def _billed(money: pl.DataFrame, metric: str, currency: str) -> Asked:
     return asked(rows, MONEY_BILLED, currency=currency)
 
 
-def _retrained(attempts: pl.DataFrame, places: pl.LazyFrame, dimensions: Sequence[str | None]) -> list[Asked]:
+def _retrained(attempts: pl.DataFrame, timed: pl.DataFrame, dimensions: Sequence[str | None]) -> list[Asked]:
     sums = by_each(
         attempts.filter(pl.col("kind") == "retrain").join(_STATES, on="state"),
         dimensions,
@@ -295,7 +294,9 @@ def _retrained(attempts: pl.DataFrame, places: pl.LazyFrame, dimensions: Sequenc
     some = (pl.col("rows") > 0) & (pl.col("priced") == 0)
     rows = (
         # A month of jobs without a retrain cost nothing; a month without jobs is unknown.
-        places.join(_STATES.lazy().select(pl.col("number").unique()), how="cross")
+        pl.concat([timed.lazy().select(PLACE), every_month(timed["month"])])
+        .unique()
+        .join(_STATES.lazy().select(pl.col("number").unique()), how="cross")
         .join(sums.lazy(), on=[*PLACE, "number"], how="left", nulls_equal=True)
         .with_columns(pl.col("numerator").fill_null(0).cast(MONEY), pl.col("rows", "priced").fill_null(0))
         .with_columns(
@@ -312,12 +313,3 @@ def _retrained(attempts: pl.DataFrame, places: pl.LazyFrame, dimensions: Sequenc
     )
     found = rows.partition_by("number", as_dict=True)
     return [asked(found[number,], one) for number, (one, _) in enumerate(_MONTHLY) if rows.height]
-
-
-def _places(timed: pl.DataFrame) -> pl.LazyFrame:
-    """Return what jobs tell of; of the whole, every month from the first to the last."""
-    months = timed["month"].drop_nulls()
-    every = [] if months.is_empty() else months_from(months.min(), months.max())  # type: ignore[arg-type]
-    between = pl.LazyFrame({"month": every}, schema={"month": pl.Date})
-    whole = [pl.lit(None, pl.String).alias(name) for name in ("dimension", "key")]
-    return pl.concat([timed.lazy().select(PLACE), between.with_columns(whole)]).unique()
