@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import polars as pl
 
 from finops_lab.calendar import months_from
 
-__all__ = ["PLACE", "by_each", "every_month"]
+__all__ = ["PLACE", "by_each", "engine_of", "every_month"]
 
 # What a figure is of, but for its measure. `dimension` and `key` of the whole are null.
 PLACE = ("month", "dimension", "key")
 
+# Of so few rows the streaming engine costs more to begin than to run.
 _SMALL = 10_000
 
 
@@ -53,8 +55,7 @@ def by_each(
         .select("month", pl.lit(dimension, pl.String).alias("dimension"), pl.all().exclude("month"))
         for dimension in dict.fromkeys(dimensions)
     ]
-    # Of few rows the streaming engine costs more to begin than to run.
-    return pl.concat(each).collect(engine="in-memory" if rows.height <= _SMALL else "auto")
+    return pl.concat(each).collect(engine=engine_of(rows))
 
 
 def every_month(months: pl.Series) -> pl.LazyFrame:
@@ -70,3 +71,8 @@ def every_month(months: pl.Series) -> pl.LazyFrame:
     every = months_from(min(known), max(known)) if known else []
     nothing = [pl.lit(None, pl.String).alias(name) for name in PLACE[1:]]
     return pl.LazyFrame({"month": every}, schema={"month": pl.Date}).with_columns(nothing)
+
+
+def engine_of(rows: pl.DataFrame | pl.LazyFrame) -> Literal["in-memory", "auto"]:
+    """Return the engine that works out a query of some rows in the least time."""
+    return "in-memory" if isinstance(rows, pl.DataFrame) and rows.height <= _SMALL else "auto"

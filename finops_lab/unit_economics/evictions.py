@@ -15,7 +15,7 @@ from finops_lab.errors import each_name
 from finops_lab.money import MONEY, divided, exact_sum
 from finops_lab.unit_economics._incidents import incidents, untold
 from finops_lab.unit_economics._job_months import job_months
-from finops_lab.unit_economics._long_tjobs import PLACE, by_each, every_month
+from finops_lab.unit_economics._long_tjobs import PLACE, by_each, engine_of, every_month
 from finops_lab.unit_economics._telling import asked
 from finops_lab.unit_economics.figures import Asked, Definition, together, whole_and_by
 from finops_lab.unit_economics.training_cost import BY_JOB, of_jobs
@@ -264,7 +264,9 @@ def _on_demand(evictions: pl.LazyFrame | pl.DataFrame) -> dict[str, Decimal]:
     """Return the newest fallback price of each machine type."""
     price = "fallback_price_usd_per_hour"
     told_ones = evictions.lazy().filter(pl.col(price).is_not_null(), pl.col("instance_type").is_not_null())
-    newest = told_ones.select("ts_lost", "instance_type", pl.col(price).cast(MONEY)).collect()
+    newest = told_ones.select("ts_lost", "instance_type", pl.col(price).cast(MONEY)).collect(
+        engine=engine_of(evictions)
+    )
     return {kind: amount for _, kind, amount in newest.sort("ts_lost", price).iter_rows()}
 
 
