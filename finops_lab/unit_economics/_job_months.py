@@ -10,6 +10,7 @@ import polars as pl
 
 from finops_lab.calendar import add_months, months_from
 from finops_lab.money import MONEY, split
+from finops_lab.unit_economics._long_tjobs import engine_of
 
 __all__ = ["READ", "job_months", "overlaps"]
 
@@ -108,14 +109,15 @@ def job_months(jobs: pl.LazyFrame | pl.DataFrame) -> pl.DataFrame:
             pl.col("attempt").cast(pl.Int64),
         )
         .select(pl.col(name).cast(kind) for name, kind in _SCHEMA.items())
-        .collect()
+        .collect(engine=engine_of(jobs))
     )
     # An end on the first moment of a month is the end of the month before.
     last = (pl.col("ts_end") - pl.duration(microseconds=1)).dt.date().dt.month_start()
     spans = (last > pl.col("month")).fill_null(False)
     long = [part for row in table.filter(spans).iter_rows(named=True) for part in _parts(row)]
-    split_up = pl.DataFrame(long, schema=_SCHEMA, orient="row")
-    return pl.concat([table.filter(~spans), split_up]).sort("job_id", "attempt", "month", nulls_last=True)
+    if long:
+        table = pl.concat([table.filter(~spans), pl.DataFrame(long, schema=_SCHEMA, orient="row")])
+    return table.sort("job_id", "attempt", "month", nulls_last=True)
 
 
 def _parts(row: dict[str, Any]) -> list[dict[str, Any]]:

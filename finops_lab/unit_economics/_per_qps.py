@@ -8,6 +8,7 @@ import polars as pl
 
 from finops_lab.unit_economics._dividing import quotients
 from finops_lab.unit_economics._grouping import share_of
+from finops_lab.unit_economics._long_tjobs import engine_of
 from finops_lab.unit_economics._sampled import WORDS, count_bounds, money_bounds
 from finops_lab.unit_economics._telling import asked
 from finops_lab.unit_economics.figures import Definition, together
@@ -88,7 +89,7 @@ def money_per_qps(
     [48.0, 48.0]
     """
     keys = ["month", "pool_id"]
-    told = calls.lazy().collect()
+    told = calls.collect() if isinstance(calls, pl.LazyFrame) else calls
     told = told.with_columns(
         (pl.col(name) if name in told.columns else pl.col(otherwise) if otherwise else pl.lit(0))
         .cast(FIGURES["numerator"])
@@ -100,10 +101,14 @@ def money_per_qps(
     if "why" not in paid_for.collect_schema():
         paid_for = paid_for.with_columns(pl.lit(None, pl.String).alias("why"))
     both = told.lazy().join(paid_for.select(*keys, "money", "why"), on=keys, how="full", coalesce=True)
-    rows = both.collect()
+    rows = both.collect(engine=engine_of(told))
+    paid = rows.filter(pl.col("money").is_not_null() & pl.col("calls").is_not_null())
+    sums = ("money", "calls", "lower", "upper", "variance")
+    added = paid.group_by("month", "seconds").agg(pl.col(sums).sum(), pl.len().alias("counted"))
+    rated = _rated(pl.concat([rows, added], how="diagonal_relaxed"))
     partly = f"the month is known up to {up_to} only: its money is not that of a month" if up_to else ""
     running = pl.lit(up_to is not None) & (pl.col("month") == pl.lit(up_to and up_to.replace(day=1)))
-    pools = _rated(rows).select(
+    pools = rated.head(rows.height).select(
         "month",
         pl.col("pool_id").alias("key"),
         pl.col("money").alias("numerator"),
@@ -118,17 +123,17 @@ def money_per_qps(
         .then(pl.lit("the calls of the pool are not known"))
         .alias("reason"),
     )
-    paid = rows.filter(pl.col("money").is_not_null() & pl.col("calls").is_not_null())
-    of_all = rows.group_by("month").agg(pl.col("money").count().alias("pools"))
-    sums = ("money", "calls", "lower", "upper", "variance")
-    added = paid.group_by("month", "seconds").agg(pl.col(sums).sum(), pl.len().alias("counted"))
+    of_all = rows.lazy().group_by("month").agg(pl.col("money").count().alias("pools"))
     # Of pools that were watched for unlike times there are rates, and no bounds of their sum.
     alike = pl.len().over("month") == 1
-    spans = _rated(added).with_columns(pl.when(alike).then(pl.col("lower", "upper")))
-    whole = spans.group_by("month").agg(
-        pl.col("money", "qps", "counted").sum(), pl.col("lower", "upper").first()
+    spans = (
+        rated.tail(added.height)
+        .lazy()
+        .with_columns(pl.when(alike).then(pl.col("lower", "upper")))
+        .group_by("month")
+        .agg(pl.col("money", "qps", "counted").sum(), pl.col("lower", "upper").first())
     )
-    whole = of_all.join(whole, on="month", how="left").select(
+    whole = of_all.join(spans, on="month", how="left").select(
         "month",
         pl.col("money").alias("numerator"),
         pl.col("qps").alias("denominator"),
@@ -143,7 +148,7 @@ def money_per_qps(
     )
     found = together(
         [
-            asked(whole, definition, currency=currency),
+            asked(whole.collect(engine="in-memory"), definition, currency=currency),
             asked(pools, definition, dimension="pool_id", currency=currency),
         ]
     )
@@ -205,7 +210,7 @@ def sampled_money(days: pl.DataFrame | pl.LazyFrame, called: pl.DataFrame | pl.L
         .alias("why")
     )
     known = pl.when(pl.col("why").is_null()).then("sampled_usd").alias("money")
-    return spent.with_columns(why).select(*pool, known, "why").collect()
+    return spent.with_columns(why).select(*pool, known, "why").collect(engine=engine_of(days))
 
 
 def _unlike() -> pl.Expr:
@@ -214,17 +219,19 @@ def _unlike() -> pl.Expr:
 
 def _rated(rows: pl.DataFrame) -> pl.DataFrame:
     """Add calls a second as ``qps``, and the ends of money per rate in place of those of calls."""
-    least = pl.coalesce(count_bounds(rows, "lower", pl.col("variance"))[0], pl.col("lower"))
-    most = pl.coalesce(count_bounds(rows, "upper", pl.col("variance"))[1], pl.col("upper"))
-    ends = rows.select(least.alias("least"), most.alias("most"))
-    qps, fewest, highest = (
-        quotients(counts, rows["seconds"]) for counts in (rows["calls"], ends["least"], ends["most"])
+    variance, seconds, money = pl.col("variance"), rows["seconds"], rows["money"]
+    ends = rows.select(
+        pl.coalesce(count_bounds(rows, "lower", variance)[0], pl.col("lower")).alias("least"),
+        pl.coalesce(count_bounds(rows, "upper", variance)[1], pl.col("upper")).alias("most"),
     )
-    low, high = money_bounds(rows["money"], fewest, highest)
-    exact = (ends["least"] == ends["most"]).fill_null(True)
-    nothing = pl.lit(None, FIGURES["lower"])
+    nothing = pl.Series([None], dtype=FIGURES["lower"]).new_from_index(0, rows.height)
+    # Where the number is known for sure, or the money is not, there are no ends.
+    open_ones = ((ends["least"] != ends["most"]) & money.is_not_null()).fill_null(False).arg_true()
+    some, over = ends[open_ones], seconds[open_ones]
+    fewest, highest = (quotients(some[name], over) for name in ("least", "most"))
+    low, high = money_bounds(money[open_ones], fewest, highest)
     return rows.with_columns(
-        qps.alias("qps"),
-        pl.when(exact).then(nothing).otherwise(low).alias("lower"),
-        pl.when(exact).then(nothing).otherwise(high).alias("upper"),
+        quotients(rows["calls"], seconds).alias("qps"),
+        nothing.scatter(open_ones, low).alias("lower"),
+        nothing.scatter(open_ones, high).alias("upper"),
     )

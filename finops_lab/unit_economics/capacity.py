@@ -10,8 +10,9 @@ import polars as pl
 from finops_lab.errors import columns_of
 from finops_lab.money import MONEY, divided, product
 from finops_lab.unit_economics._grouping import grouped, known_sum, monthly, share_of
+from finops_lab.unit_economics._long_tjobs import PLACE, by_each, engine_of
 from finops_lab.unit_economics.activity import currency_of, month_of
-from finops_lab.unit_economics.figures import Asked, Definition, figures, together, whole_and_by
+from finops_lab.unit_economics.figures import Asked, Definition, together, whole_and_by
 from finops_lab.unit_economics.schemas import FIGURES
 
 __all__ = [
@@ -125,16 +126,21 @@ def idle_pools(entries: pl.DataFrame | pl.LazyFrame, *, metric: str = "Effective
     [0.25, 0.25]
     """
     currency = currency_of(entries)
-    rows = pool_money(entries, metric=metric)
-    parts = [pl.DataFrame(schema=FIGURES)]
-    for dimension in whole_and_by(["pool_id"]) if rows.height else ():
-        sums = grouped(rows, dimension, pl.col("money", "idle", "dark", "rows").sum())
-        for name, definition in (("idle", _IDLE), ("dark", _DARK)):
-            told = sums.select(
-                "month", "key", "rows", pl.col(name).alias("numerator"), pl.col("money").alias("denominator")
-            )
-            parts.append(figures(told, definition, dimension=dimension, currency=currency))
-    return pl.concat(parts)
+    rows, dimensions = pool_money(entries, metric=metric), whole_and_by(["pool_id"])
+    if rows.is_empty():
+        return pl.DataFrame(schema=FIGURES)
+    sums = by_each(rows, dimensions, pl.col("money", "idle", "dark", "rows").sum())
+    parts = [
+        Asked(
+            sums.select(
+                *PLACE, "rows", pl.col(name).alias("numerator"), pl.col("money").alias("denominator")
+            ),
+            definition,
+            currency=currency,
+        )
+        for name, definition in (("idle", _IDLE), ("dark", _DARK))
+    ]
+    return together(parts, dimensions)
 
 
 def packing(
@@ -245,8 +251,15 @@ def useful_hours(
     [4.0]
     """
     by = columns_of(by, days, "GPU days")
-    rows = monthly(days).filter(pl.col("util_kind") == kind).collect()
-    parts: list[Asked] = []
+    dimensions = whole_and_by(by)
+    rows = monthly(days).filter(pl.col("util_kind") == kind).collect(engine=engine_of(days))
+    useful = [_useful_hours(rows, dimensions)] if rows.height else []
+    billed = [] if money is None else _billed_hours(rows, money, currency)
+    found = together(useful, dimensions)
+    return pl.concat([found, together(billed)]) if billed else found
+
+
+def _useful_hours(rows: pl.DataFrame, dimensions: Sequence[str | None]) -> Asked:
     # Where only a part of a day's time has a rate, that part was in use as the rest of it.
     priced = rows.filter(pl.col("priced_s") > 0).with_columns(
         (pl.col("busy_s").cast(pl.Float64) * pl.col("priced_s") / pl.col("sampled_s"))
@@ -254,28 +267,19 @@ def useful_hours(
         .cast(pl.Decimal(38, 3))
         .alias("busy_priced_s")
     )
-    for dimension in whole_and_by(by) if rows.height else ():
-        whole = grouped(rows, dimension, pl.col("sampled_s").sum().alias("all_s"))
-        sums = grouped(
-            priced,
-            dimension,
-            pl.col("rows", "priced_s", "busy_priced_s").sum(),
-            known_sum("sampled_usd"),
-        )
-        told = whole.join(sums, on=["month", "key"], how="left", nulls_equal=True).select(
-            "month",
-            "key",
-            "rows",
-            pl.col("sampled_usd").alias("numerator"),
-            pl.col("busy_priced_s").cast(MONEY),
-            share_of(pl.col("priced_s"), pl.col("all_s")).alias("coverage"),
-        )
-        hours = [divided(seconds, _HOUR) for seconds in told["busy_priced_s"]]
-        told = told.with_columns(pl.Series("denominator", hours, MONEY)).drop("busy_priced_s")
-        parts.append(Asked(told, _USEFUL, dimension))
-    if money is not None:
-        parts += _billed_hours(rows, money, currency)
-    return together(parts)
+    whole = by_each(rows, dimensions, pl.col("sampled_s").sum().alias("all_s"))
+    sums = by_each(
+        priced, dimensions, pl.col("rows", "priced_s", "busy_priced_s").sum(), known_sum("sampled_usd")
+    )
+    told = whole.join(sums, on=PLACE, how="left", nulls_equal=True).select(
+        *PLACE,
+        "rows",
+        pl.col("sampled_usd").alias("numerator"),
+        pl.col("busy_priced_s").cast(MONEY).alias("denominator"),
+        share_of(pl.col("priced_s"), pl.col("all_s")).alias("coverage"),
+    )
+    hours = [divided(seconds, _HOUR) for seconds in told["denominator"].to_list()]
+    return Asked(told.with_columns(pl.Series("denominator", hours, MONEY)), _USEFUL)
 
 
 def _billed_hours(rows: pl.DataFrame, money: pl.DataFrame | pl.LazyFrame, currency: str) -> list[Asked]:

@@ -10,12 +10,12 @@ from typing import Any
 
 import polars as pl
 
-from finops_lab.calendar import format_month, months_from
+from finops_lab.calendar import format_month
 from finops_lab.errors import each_name
 from finops_lab.money import MONEY, divided, exact_sum
-from finops_lab.unit_economics._grouping import grouped
 from finops_lab.unit_economics._incidents import incidents, untold
 from finops_lab.unit_economics._job_months import job_months
+from finops_lab.unit_economics._long_tjobs import PLACE, by_each, engine_of, every_month
 from finops_lab.unit_economics._telling import asked
 from finops_lab.unit_economics.figures import Asked, Definition, together, whole_and_by
 from finops_lab.unit_economics.training_cost import BY_JOB, of_jobs
@@ -24,7 +24,7 @@ __all__ = ["DEFINITIONS", "eviction_impact"]
 
 _EVICTIONS, _JOBS = "spot_evictions", "training_jobs"
 _HOUR = 3_600_000
-_ZERO = Decimal(0)
+_NOTHING = "none of its evictions tells it"
 
 
 def _defined(measure: str, title: str, unit: str, formula: str, *tables: str) -> Definition:
@@ -37,7 +37,7 @@ def _defined(measure: str, title: str, unit: str, formula: str, *tables: str) ->
         "months",
         formula,
         (_EVICTIONS, *tables),
-        nothing="none of its evictions tells it",
+        nothing=_NOTHING,
     )
 
 
@@ -166,158 +166,168 @@ def eviction_impact(
     """
     by = each_name(by)
     of_jobs(by)
+    dimensions = whole_and_by(by)
     attempts = job_months(jobs)
     hits = incidents(evictions, attempts)
     spot = attempts.filter(pl.col("purchase") == "spot", pl.col("month").is_not_null())
-    first = hits["month"].min()
-    months = [*hits["month"], *attempts["month"].drop_nulls()]
-    gaps = untold(evictions, attempts)
-    on_demand = _on_demand(evictions)
-    parts: list[Asked] = []
-    for dimension in whole_and_by(by):
-        places = _places(hits, spot, dimension, months).join(
-            _behind(gaps, attempts, dimension), on=["month", "key"], how="left", nulls_equal=True
-        )
-        parts += _sums(hits, places, dimension, first)  # type: ignore[arg-type]
-        parts += _rates(hits, spot, dimension, on_demand, first)  # type: ignore[arg-type]
-    return together(parts, whole_and_by(by))
+    first: date | None = hits["month"].min()  # type: ignore[assignment]
+    parts = [
+        *_sums(hits, untold(evictions, attempts), attempts, dimensions, first),
+        *_rates(hits, spot, dimensions, _on_demand(evictions), first),
+    ]
+    return together(parts, dimensions)
 
 
-def _places(
-    hits: pl.DataFrame, spot: pl.DataFrame, dimension: str | None, months: Sequence[date]
-) -> pl.DataFrame:
-    pairs = [grouped(frame, dimension, pl.len()).select("month", "key") for frame in (hits, spot)]
-    if dimension is None and months:
-        every = months_from(min(months), max(months))
-        pairs.append(pl.DataFrame({"month": every, "key": None}, schema={"month": pl.Date, "key": pl.String}))
-    return pl.concat(pairs).unique()
-
-
-def _behind(gaps: pl.DataFrame, attempts: pl.DataFrame, dimension: str | None) -> pl.DataFrame:
-    """Return by month and key how many interruptions no eviction tells of, and who says how he paid."""
-    lost = grouped(gaps, dimension, pl.len().cast(pl.Int64).alias("gaps"))
-    dated = attempts.filter(pl.col("month").is_not_null())
-    said = grouped(dated, dimension, pl.col("purchase").is_not_null().mean().alias("said"))
-    return said.join(lost, on=["month", "key"], how="left", nulls_equal=True)
-
-
-def _sums(hits: pl.DataFrame, places: pl.DataFrame, dimension: str | None, first: date | None) -> list[Asked]:
-    names = [*(name for _, name in _HOURS), *(name for _, name in _USD)]
+def _sums(
+    hits: pl.DataFrame,
+    gaps: pl.DataFrame,
+    attempts: pl.DataFrame,
+    dimensions: Sequence[str | None],
+    first: date | None,
+) -> list[Asked]:
+    names = [name for _, name in (*_HOURS, *_USD)]
     priced = pl.col("lost_usd").is_not_null() & pl.col("restart_usd").is_not_null()
-    whole = priced & pl.col("fallback_usd").is_not_null()
     parts = [pl.col("lost_usd"), pl.col("restart_usd"), pl.col("fallback_usd").fill_null(0)]
-    sums = grouped(
+    sums = by_each(
         hits,
-        dimension,
+        dimensions,
         pl.col("evictions").sum(),
         pl.len().cast(pl.Int64).alias("hits"),
         *[pl.col(name).sum() for name in names],
-        *[pl.col(name).is_not_null().cast(pl.Int64).sum().alias(f"n_{name}") for name in names],
+        *[pl.col(name).count().cast(pl.Int64).alias(f"n_{name}") for name in names],
         (parts[0] + parts[1] + parts[2]).filter(priced).sum().cast(MONEY).alias("extra"),
         priced.cast(pl.Int64).sum().alias("n_extra"),
-        whole.cast(pl.Int64).sum().alias("n_whole"),
+        (priced & pl.col("fallback_usd").is_not_null()).cast(pl.Int64).sum().alias("n_whole"),
     )
-    sums = places.join(sums, on=["month", "key"], how="left", nulls_equal=True)
-    sums = sums.with_columns(
-        pl.exclude("month", "key", "said").fill_null(0),
-        pl.Series("none", [_unknown(month, first) for month in sums["month"]], pl.String),
+    # Interruptions that no eviction tells of, and who says how he paid.
+    behind = by_each(gaps, dimensions, pl.len().cast(pl.Int64).alias("gaps"))
+    purchase = pl.col("purchase")
+    ran = by_each(
+        attempts.filter(pl.col("month").is_not_null()),
+        dimensions,
+        purchase.is_not_null().mean().alias("said"),
+        (purchase == "spot").any().alias("spot"),
     )
-    told_ones = [_one(sums, COUNT, "evictions", pl.col("hits"), dimension)]
-    for one, name in (*_HOURS, *_USD):
-        told_ones.append(_one(sums, one, name, pl.col(f"n_{name}"), dimension))
-    return [*told_ones, _one(sums, EXTRA, "extra", pl.col("n_extra"), dimension, pl.col("n_whole"))]
-
-
-def _one(
-    sums: pl.DataFrame,
-    one: Definition,
-    name: str,
-    known: pl.Expr,
-    dimension: str | None,
-    whole: pl.Expr | None = None,
-) -> Asked:
-    per = _HOUR if name.endswith("_ms") else 1
-    needed = pl.col("hits") + pl.col("gaps")
-    some = needed > 0
-    nothing = pl.when(pl.col("hits") > 0).then(pl.lit(one.nothing)).otherwise(pl.lit(_GAPS))
-    rows = sums.with_columns(
-        pl.Series("numerator", [divided(Decimal(n), Decimal(per)) for n in sums[name]], MONEY),
-        pl.lit(1).alias("denominator"),
-        pl.col("evictions").alias("rows"),
-        pl.when(some).then(known / needed).otherwise("said").alias("coverage"),
-        pl.coalesce("none", pl.when(some, known == 0).then(nothing)).alias("reason"),
-    ).with_columns(
-        pl.when(pl.col("reason").is_null()).then("numerator").alias("numerator"),
-        pl.when(pl.col("reason").is_null(), (known if whole is None else whole) < needed)
-        .then("numerator")
-        .alias("lower"),
+    months = pl.concat([hits["month"], attempts["month"]])
+    places = [sums.lazy().select(PLACE), ran.lazy().filter("spot").select(PLACE), every_month(months)]
+    sums = (
+        pl.concat(places)
+        .unique()
+        .join(ran.lazy().drop("spot"), on=PLACE, how="left", nulls_equal=True)
+        .join(behind.lazy(), on=PLACE, how="left", nulls_equal=True)
+        .join(sums.lazy(), on=PLACE, how="left", nulls_equal=True)
+        .with_columns(pl.exclude(*PLACE, "said").fill_null(0))
+        .with_columns((pl.col("hits") + pl.col("gaps")).alias("needed"), _unknown(first).alias("none"))
+        .collect(engine="in-memory")
     )
-    return asked(rows, one, dimension=dimension)
+    hours = {
+        name: [divided(Decimal(ms), Decimal(_HOUR)) for ms in sums[name].to_list()] for _, name in _HOURS
+    }
+    sums = sums.with_columns(pl.Series(name, told, MONEY) for name, told in hours.items())
+    # What is known of each measure, and of how many interruptions in part and in whole, one below the other.
+    measures = [
+        (COUNT, "evictions", "hits", "hits"),
+        *((one, name, f"n_{name}", f"n_{name}") for one, name in (*_HOURS, *_USD)),
+        (EXTRA, "extra", "n_extra", "n_whole"),
+    ]
+    below = [
+        sums.lazy().select(
+            pl.lit(one.measure).alias("measure"),
+            *(*PLACE, "evictions", "hits", "needed", "said", "none"),
+            pl.col(name).cast(MONEY).alias("numerator"),
+            pl.col(known).alias("known"),
+            pl.col(whole).alias("whole"),
+        )
+        for one, name, known, whole in measures
+    ]
+    some, told = pl.col("needed") > 0, pl.col("reason").is_null()
+    nothing = pl.when(pl.col("hits") > 0).then(pl.lit(_NOTHING)).otherwise(pl.lit(_GAPS))
+    rows = (
+        pl.concat(below)
+        .with_columns(
+            pl.lit(1).alias("denominator"),
+            pl.col("evictions").alias("rows"),
+            pl.when(some).then(pl.col("known") / pl.col("needed")).otherwise("said").alias("coverage"),
+            pl.coalesce("none", pl.when(some, pl.col("known") == 0).then(nothing)).alias("reason"),
+        )
+        .with_columns(
+            pl.when(told).then("numerator").alias("numerator"),
+            pl.when(told, pl.col("whole") < pl.col("needed")).then("numerator").alias("lower"),
+        )
+        .collect(engine="in-memory")
+    )
+    found = rows.partition_by("measure", as_dict=True)
+    return [asked(found[one.measure,], one) for one, *_ in measures if rows.height]
 
 
 def _on_demand(evictions: pl.LazyFrame | pl.DataFrame) -> dict[str, Decimal]:
     """Return the newest fallback price of each machine type."""
     price = "fallback_price_usd_per_hour"
     told_ones = evictions.lazy().filter(pl.col(price).is_not_null(), pl.col("instance_type").is_not_null())
-    newest = told_ones.select("ts_lost", "instance_type", pl.col(price).cast(MONEY)).collect()
+    newest = told_ones.select("ts_lost", "instance_type", pl.col(price).cast(MONEY)).collect(
+        engine=engine_of(evictions)
+    )
     return {kind: amount for _, kind, amount in newest.sort("ts_lost", price).iter_rows()}
 
 
 def _rates(
     hits: pl.DataFrame,
     spot: pl.DataFrame,
-    dimension: str | None,
+    dimensions: Sequence[str | None],
     on_demand: dict[str, Decimal],
     first: date | None,
 ) -> list[Asked]:
     machine = pl.col("wall_ms") * pl.col("nodes")
     priced = machine.is_not_null() & pl.col("cost_usd").is_not_null()
-    kinds = ["month", "key", "instance_type"]
-    key = pl.lit(None, pl.String) if dimension is None else pl.col(dimension)
-    ran = (
-        spot.with_columns(key.alias("key"))
-        .group_by(kinds)
-        .agg(
-            pl.col("cost_usd").filter(priced).sum().alias("paid"),
-            machine.filter(priced).sum().alias("machine_ms"),
-            pl.len().cast(pl.Int64).alias("rows"),
-            priced.cast(pl.Int64).sum().alias("priced"),
-        )
-    )
     untold = pl.any_horizontal(pl.col("lost_machine_ms", "restart_usd").is_null())
-    lost = (
-        hits.with_columns(key.alias("key"))
-        .group_by(kinds)
-        .agg(pl.col("lost_machine_ms", "restart_usd").sum(), untold.cast(pl.Int64).sum().alias("untold"))
+    kinds = ("instance_type",)
+    ran = by_each(
+        spot,
+        dimensions,
+        pl.col("cost_usd").filter(priced).sum().alias("paid"),
+        machine.filter(priced).sum().alias("machine_ms"),
+        pl.len().cast(pl.Int64).alias("rows"),
+        priced.cast(pl.Int64).sum().alias("priced"),
+        keys=kinds,
     )
-    table = ran.join(lost, on=kinds, how="left", nulls_equal=True).with_columns(
-        pl.col("lost_machine_ms", "untold").fill_null(0), pl.col("restart_usd").fill_null(0)
+    lost = by_each(
+        hits,
+        dimensions,
+        pl.col("lost_machine_ms", "restart_usd").sum(),
+        untold.cast(pl.Int64).sum().alias("untold"),
+        keys=kinds,
     )
-    groups: dict[tuple[date, str | None], list[dict[str, Any]]] = defaultdict(list)
-    for row in table.sort(kinds, nulls_last=True).iter_rows(named=True):
-        groups[row["month"], row["key"]].append(row)
+    table = ran.join(lost, on=[*PLACE, *kinds], how="left", nulls_equal=True).with_columns(
+        pl.col("lost_machine_ms", "untold", "restart_usd").fill_null(0)
+    )
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
+    for row in table.iter_rows(named=True):
+        groups[tuple(row[name] for name in PLACE)].append(row)
     told_ones = []
     for one in (RATE, AGAINST):
         found = []
-        for (month, value), rows in groups.items():
+        for place, rows in groups.items():
             rate = _rate(rows) if one is RATE else _against(rows, on_demand)
-            rate |= {"month": month, "key": value, "reason": _unknown(month, first) or rate["reason"]}
             # Work whose loss is not told counts as done: the true price is no lower.
             rate["lower"] = rate["value"] if any(row["untold"] for row in rows) else None
-            found.append(rate)
-        told_ones.append(asked(pl.DataFrame(found, schema=_RATES, orient="row"), one, dimension=dimension))
+            found.append(rate | dict(zip(PLACE, place, strict=True)))
+        rates = pl.DataFrame(found, schema=_RATES, orient="row")
+        told_ones.append(
+            asked(rates.with_columns(pl.coalesce(_unknown(first), "reason").alias("reason")), one)
+        )
     return told_ones
 
 
-def _unknown(month: date, first: date | None) -> str | None:
+def _unknown(first: date | None) -> pl.Expr:
+    """Say why nothing is known of a month, by the first eviction that is known; null where something is."""
     if first is None:
-        return "no spot evictions are known"
-    return f"evictions are known from {format_month(first)} on" if month < first else None
+        return pl.lit("no spot evictions are known")
+    return pl.when(pl.col("month") < first).then(pl.lit(f"evictions are known from {format_month(first)} on"))
 
 
 _RATES: dict[str, pl.DataType | type[pl.DataType]] = {
     "month": pl.Date,
-    "key": pl.String,
+    **dict.fromkeys(("dimension", "key"), pl.String),
     "value": MONEY,
     "numerator": MONEY,
     "denominator": MONEY,

@@ -10,8 +10,9 @@ from finops_lab.allocation.coverage import require, row_count, valued
 from finops_lab.contracts import DIMENSIONS
 from finops_lab.errors import InputError, each_name
 from finops_lab.money import MONEY
-from finops_lab.unit_economics._grouping import grouped, share_of
-from finops_lab.unit_economics._telling import asked, first_reason
+from finops_lab.unit_economics._grouping import share_of
+from finops_lab.unit_economics._long_tjobs import PLACE, by_each
+from finops_lab.unit_economics._telling import first_reason
 from finops_lab.unit_economics.activity import currency_of, month_of
 from finops_lab.unit_economics.figures import Asked, Definition, together, whole_and_by
 
@@ -117,25 +118,30 @@ def owned(
     currency = currency_of(entries)
     if unknown := [name for name in by if name != "provider" and name not in DIMENSIONS]:
         raise InputError(f"there is no dimension {unknown[0]!r}", hint="provider, " + ", ".join(DIMENSIONS))
-    sums = _by_sign(entries, metric, by)
-    parts: list[Asked] = []
-    for dimension in whole_and_by(by):
-        keyed = sums if dimension is None else sums.with_columns(pl.col(_column(dimension)).alias(dimension))
-        shares = _with_coverage(grouped(keyed, dimension, *_shares(metric)), dimension, bill)
-        parts += [_told(shares, one, "team", one.measure, dimension, metric, currency) for one in _OWNER]
-        parts += [
-            _told(shares, one, name, "gross_positive", dimension, metric, currency)
-            for one, name in zip(_OTHERS, _ASKED, strict=True)
-        ]
-    return together(parts, whole_and_by(by))
+    dimensions = whole_and_by(by)
+    sums = _by_sign(entries, metric, by).with_columns(pl.col(_column(name)).alias(name) for name in by)
+    shares = _with_coverage(by_each(sums, dimensions, *_shares(metric)), dimensions, bill).with_columns(
+        # The sum of nothing but unknown amounts is unknown, not zero.
+        pl.when("known").then(pl.col("^(gross_positive|absolute).*$").exclude("^.*_rows$")),
+        first_reason((~pl.col("known"), f"{metric} is not known")),
+    )
+    parts = [_told(shares, one, "team", one.measure, currency) for one in _OWNER]
+    parts += [
+        _told(shares, one, name, "gross_positive", currency)
+        for one, name in zip(_OTHERS, _ASKED, strict=True)
+    ]
+    return together(parts, dimensions)
 
 
-def _with_coverage(shares: pl.DataFrame, dimension: str | None, bill: pl.DataFrame | None) -> pl.DataFrame:
-    if bill is None or dimension not in (None, "provider"):
+def _with_coverage(
+    shares: pl.DataFrame, dimensions: Sequence[str | None], bill: pl.DataFrame | None
+) -> pl.DataFrame:
+    if bill is None:
         return shares.with_columns(pl.lit(None, pl.Float64).alias("coverage"))
-    delivered = grouped(bill, dimension, pl.col("rows").sum().alias("delivered"))
+    of_bill = [name for name in dimensions if name in (None, "provider")]
+    delivered = by_each(bill, of_bill, pl.col("rows").sum().alias("delivered"))
     held = share_of(pl.col("rows_rows"), pl.col("delivered")).alias("coverage")
-    return shares.join(delivered, on=["month", "key"], how="left", nulls_equal=True).with_columns(held)
+    return shares.join(delivered, on=PLACE, how="left", nulls_equal=True).with_columns(held)
 
 
 def _shares(metric: str) -> list[pl.Expr]:
@@ -158,51 +164,40 @@ def _column(dimension: str) -> str:
 
 def _by_sign(entries: pl.LazyFrame | pl.DataFrame, metric: str, by: Sequence[str]) -> pl.DataFrame:
     """Add entries up as far as no definition notices: amounts above zero, below it and unknown apart."""
-    kept = list(dict.fromkeys(["BillingCurrency", "x_team", *map(_column, by)]))
+    kept = list(dict.fromkeys(map(_column, by)))
     # Of a dimension that nothing is told by, only whether it is known matters.
-    known = [
-        pl.when(pl.col(f"x_{name}").is_not_null()).then(pl.lit("known")).alias(f"x_{name}")
-        for name in _ASKED
-        if f"x_{name}" not in kept
-    ]
+    others = [name for name in ("team", *_ASKED) if f"x_{name}" not in kept]
     frame = entries.lazy()
-    require(frame, [metric, "x_ChargeMonth", *kept], metric)
+    require(frame, [metric, "x_ChargeMonth", "BillingCurrency", "x_team", *kept], metric)
     amount = pl.col(metric).cast(MONEY)
     sign = pl.when(amount > 0).then(1).when(amount < 0).then(-1).when(amount == 0).then(0)
     there = amount.count() > 0
     return (
         frame.group_by(
-            month_of().alias("month"),
+            "x_ChargeMonth",
             *[pl.col(name).cast(pl.String) for name in kept],
-            *known,
+            *[valued(name).alias(f"x_{name}") for name in others],
             sign.alias("_sign"),
         )
         .agg(
             pl.when(there).then(amount.sum()).cast(MONEY).alias(metric),
             row_count(frame).sum().alias("x_Rows"),
         )
+        .with_columns(
+            month_of().alias("month"),
+            *[pl.when(f"x_{name}").then(pl.lit("known")).alias(f"x_{name}") for name in others],
+        )
         .collect()
     )
 
 
-def _told(
-    shares: pl.DataFrame,
-    one: Definition,
-    name: str,
-    definition: str,
-    dimension: str | None,
-    metric: str,
-    currency: str,
-) -> Asked:
-    # The sum of nothing but unknown amounts is unknown, not zero.
-    known = pl.col("known") | pl.lit(definition == "rows")
+def _told(shares: pl.DataFrame, one: Definition, name: str, definition: str, currency: str) -> Asked:
     table = shares.select(
-        "month",
-        "key",
-        pl.when(known).then(pl.col(f"{definition}_{name}").cast(MONEY)).alias("numerator"),
-        pl.when(known).then(pl.col(definition).cast(MONEY)).alias("denominator"),
+        *PLACE,
+        pl.col(f"{definition}_{name}").alias("numerator"),
+        pl.col(definition).alias("denominator"),
         pl.col(f"{definition}_rows").alias("rows"),
         "coverage",
-        first_reason((~known, f"{metric} is not known")),
+        *([] if definition == "rows" else ["reason"]),
     )
-    return asked(table, one, dimension=dimension, currency=currency)
+    return Asked(table, one, currency=currency)

@@ -7,8 +7,9 @@ from decimal import Decimal
 
 import polars as pl
 
-from finops_lab.money import MONEY, divided
-from finops_lab.unit_economics._grouping import grouped, per_hour, share_of
+from finops_lab.money import divided
+from finops_lab.unit_economics._grouping import per_hour, share_of
+from finops_lab.unit_economics._long_tjobs import PLACE, by_each
 from finops_lab.unit_economics._per_qps import PER_QPS, PER_QPS_SAMPLED, money_per_qps, sampled_money
 from finops_lab.unit_economics.figures import Asked, Definition, together
 from finops_lab.unit_economics.schemas import FIGURES
@@ -18,6 +19,8 @@ __all__ = ["DEFINITIONS", "THRASH", "money_per_qps", "moves", "sampled_money", "
 # A change taken back within this time moved capacity for nothing.
 THRASH = timedelta(minutes=30)
 _SERIES, _EVENTS = ("capacity_series",), ("scale_events",)
+_DIMENSIONS = (None, "pool_id")
+_SECONDS = ("seconds", "known_s", "needed_s", "ready_s", "over_s", "missing_s", "short_s")
 _UNKNOWN = "no interval tells both the capacity needed and the capacity ready"
 _MIXED = "the pools count capacity in different units"
 
@@ -104,16 +107,15 @@ def scaling(
     """
     wanted = pl.lit(True) if unit is None else pl.col("unit") == unit
     intervals, changes = _intervals(series.lazy().filter(wanted)), _changes(events.lazy().filter(wanted))
-    parts: list[Asked] = []
-    for dimension in (None, "pool_id"):
-        if intervals.height:
-            parts += _of_series(intervals, dimension)
-        if changes.height:
-            parts += _of_events(changes, intervals, dimension)
-    return together(parts, (None, "pool_id"))
+    parts = _of_series(intervals) if intervals.height else []
+    if changes.height:
+        parts += _of_events(changes, intervals)
+    return together(parts, _DIMENSIONS)
 
 
 def _intervals(series: pl.LazyFrame) -> pl.DataFrame:
+    """Add intervals up as far as no figure notices: by day, pool and unit."""
+
     # Thousandths add up to the same whatever the order.
     def counted(amount: pl.Expr) -> pl.Expr:
         return amount.round(3).cast(pl.Decimal(38, 3))
@@ -125,48 +127,53 @@ def _intervals(series: pl.LazyFrame) -> pl.DataFrame:
         for one, other in ((pl.col("ready"), pl.col("needed")), (pl.col("needed"), pl.col("ready")))
     )
     day = pl.col("ts").dt.date()
-    return series.select(
-        day.dt.month_start().alias("month"),
-        day.alias("day"),
-        "pool_id",
-        "unit",
-        both.alias("known"),
-        counted(time).alias("seconds"),
-        counted(pl.when(both).then(time)).alias("known_s"),
-        counted(pl.when(both).then(pl.col("needed") * time)).alias("needed_s"),
-        counted(pl.when(both).then(pl.col("ready") * time)).alias("ready_s"),
-        counted(pl.when(both).then(over * time)).alias("over_s"),
-        counted(pl.when(both).then(short * time)).alias("missing_s"),
-        counted(pl.when(both & (short > 0)).then(time)).alias("short_s"),
-    ).collect()
+    return (
+        series.select(
+            day.dt.month_start().alias("month"),
+            day.alias("day"),
+            "pool_id",
+            "unit",
+            both.cast(pl.Int64).alias("rows"),
+            counted(time).alias("seconds"),
+            counted(pl.when(both).then(time)).alias("known_s"),
+            counted(pl.when(both).then(pl.col("needed") * time)).alias("needed_s"),
+            counted(pl.when(both).then(pl.col("ready") * time)).alias("ready_s"),
+            counted(pl.when(both).then(over * time)).alias("over_s"),
+            counted(pl.when(both).then(short * time)).alias("missing_s"),
+            counted(pl.when(both & (short > 0)).then(time)).alias("short_s"),
+        )
+        .group_by("month", "day", "pool_id", "unit")
+        .agg(pl.col("rows", *_SECONDS).sum())
+        .collect()
+    )
 
 
-def _of_series(intervals: pl.DataFrame, dimension: str | None) -> list[Asked]:
-    names = ("seconds", "known_s", "needed_s", "ready_s", "over_s", "missing_s", "short_s")
-    sums = grouped(
+def _of_series(intervals: pl.DataFrame) -> list[Asked]:
+    sums = by_each(
         intervals,
-        dimension,
-        *(pl.col(name).sum() for name in names),
-        pl.col("known").sum().cast(pl.Int64).alias("rows"),
-        pl.col("unit").filter("known").n_unique().alias("units"),
+        _DIMENSIONS,
+        pl.col("unit").filter(pl.col("rows") > 0).n_unique().alias("units"),
+        pl.col("rows", *_SECONDS).sum(),
     ).with_columns(share_of(pl.col("known_s"), pl.col("seconds")).alias("coverage"))
     over = pl.when(pl.col("known_s") > 0).then("over_s")
     capacities = {
-        _EFFICIENCY: (pl.col("needed_s").alias("numerator"), pl.col("ready_s").alias("denominator")),
-        _SHORT_CAPACITY: (pl.col("missing_s").alias("numerator"), pl.col("needed_s").alias("denominator")),
+        _EFFICIENCY: (pl.col("needed_s"), pl.col("ready_s")),
+        _SHORT_CAPACITY: (pl.col("missing_s"), pl.col("needed_s")),
         _OVER: per_hour(over),
     }
     # Time is time whatever the unit; capacities of different units cannot be added.
     alone = pl.col("units") <= 1
-    parts = [_told(sums, _SHORT_TIME, dimension, pl.col("short_s"), pl.col("known_s"))]
+    parts = [_told(sums, _SHORT_TIME, pl.col("short_s"), pl.col("known_s"))]
     for definition, (numerator, denominator) in capacities.items():
-        kept = (
-            sums.with_columns(numerator, denominator)
-            .with_columns(pl.when(alone).then(pl.col("numerator", "denominator")))
-            .with_columns(pl.when(~alone).then(pl.lit(_MIXED)).alias("reason"))
+        kept = sums.select(
+            *PLACE,
+            pl.when(alone).then(numerator).alias("numerator"),
+            pl.when(alone).then(denominator).alias("denominator"),
+            "rows",
+            "coverage",
+            pl.when(~alone).then(pl.lit(_MIXED)).alias("reason"),
         )
-        names = ("month", "key", "numerator", "denominator", "rows", "coverage", "reason")
-        parts.append(Asked(kept.select(names), definition, dimension))
+        parts.append(Asked(kept, definition))
     return [parts[1], parts[0], *parts[2:]]
 
 
@@ -222,40 +229,34 @@ def _changes(events: pl.LazyFrame) -> pl.DataFrame:
     ).collect()
 
 
-def _of_events(changes: pl.DataFrame, intervals: pl.DataFrame, dimension: str | None) -> list[Asked]:
+def _of_events(changes: pl.DataFrame, intervals: pl.DataFrame) -> list[Asked]:
     waits = pl.col("waited_us")
     p95 = waits.quantile(0.95, "equiprobable").cast(pl.Int64)
-    sums = grouped(
+    sums = by_each(
         changes,
-        dimension,
+        _DIMENSIONS,
         pl.len().cast(pl.Int64).alias("rows"),
         *(pl.col(name).sum().cast(pl.Int64) for name in ("moves", "taken_back", "up")),
         waits.count().cast(pl.Int64).alias("ready"),
         p95.alias("p95_us"),
         (waits <= p95).sum().cast(pl.Int64).alias("within"),
     )
-    watched = grouped(intervals, dimension, pl.col("day").n_unique().cast(pl.Int64).alias("days"))
-    sums = sums.join(watched, on=["month", "key"], how="left", nulls_equal=True)
-    values = [divided(us, Decimal(1_000_000)) for us in sums["p95_us"].cast(MONEY)]
+    watched = by_each(intervals, _DIMENSIONS, pl.col("day").n_unique().cast(pl.Int64).alias("days"))
+    sums = sums.join(watched, on=PLACE, how="left", nulls_equal=True)
+    values = [None if us is None else divided(Decimal(us), 1_000_000) for us in sums["p95_us"].to_list()]
     ready = sums.with_columns(
         pl.Series("value", values, FIGURES["value"]),
         share_of(pl.col("ready"), pl.col("up")).alias("coverage"),
     )
     moved = sums.with_columns(share_of(pl.col("moves"), pl.col("rows")).alias("coverage"))
     return [
-        _told(sums, _RATE, dimension, pl.col("rows"), pl.col("days")),
-        _told(moved, _THRASH, dimension, pl.col("taken_back"), pl.col("moves")),
-        _told(ready, _READY, dimension, pl.col("within"), pl.col("ready")),
+        _told(sums, _RATE, pl.col("rows"), pl.col("days")),
+        _told(moved, _THRASH, pl.col("taken_back"), pl.col("moves")),
+        _told(ready, _READY, pl.col("within"), pl.col("ready")),
     ]
 
 
-def _told(
-    sums: pl.DataFrame,
-    definition: Definition,
-    dimension: str | None,
-    numerator: pl.Expr,
-    denominator: pl.Expr,
-) -> Asked:
+def _told(sums: pl.DataFrame, definition: Definition, numerator: pl.Expr, denominator: pl.Expr) -> Asked:
     given = [name for name in ("rows", "coverage", "value") if name in sums.columns]
     columns = [numerator.alias("numerator"), denominator.alias("denominator")]
-    return Asked(sums.select("month", "key", *given, *columns), definition, dimension)
+    return Asked(sums.select(*PLACE, *given, *columns), definition)

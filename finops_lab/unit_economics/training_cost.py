@@ -7,13 +7,12 @@ from decimal import Decimal
 
 import polars as pl
 
-from finops_lab.calendar import months_from
 from finops_lab.config import Activity
 from finops_lab.contracts.telemetry import JOB_STATES
 from finops_lab.errors import InputError, each_name
 from finops_lab.money import MONEY, divided
-from finops_lab.unit_economics._grouping import grouped
 from finops_lab.unit_economics._job_months import job_months
+from finops_lab.unit_economics._long_tjobs import PLACE, by_each, every_month
 from finops_lab.unit_economics._telling import asked, first_reason
 from finops_lab.unit_economics.activity import currency_of, spent
 from finops_lab.unit_economics.figures import Asked, Definition, together, whole_and_by
@@ -107,6 +106,12 @@ _MONTHLY = (
         for state in (*FAILED, "running")
     ),
 )
+# The states that each is of.
+_STATES = pl.DataFrame(
+    [(number, state) for number, (_, states) in enumerate(_MONTHLY) for state in states],
+    schema={"number": pl.Int64, "state": pl.String},
+    orient="row",
+)
 DEFINITIONS: tuple[Definition, ...] = (BILLED, REPORTED, PER_GPU, MONEY_BILLED, *(one for one, _ in _MONTHLY))
 
 
@@ -170,15 +175,17 @@ def training_cost(
     """
     by = each_name(by)
     of_jobs(by)
-    currency = currency_of(entries)
-    money = spent(entries, "training", by, rules=rules, metric=metric).collect()
+    currency, dimensions = currency_of(entries), whole_and_by(by)
+    money = by_each(
+        spent(entries, "training", by, rules=rules, metric=metric).collect(),
+        dimensions,
+        pl.col("amount", "entries", "unknown").sum(),
+    )
     attempts = job_months(jobs)
-    parts: list[Asked] = []
-    for dimension in whole_and_by(by):
-        nobody = (pl.col("key").is_null() if dimension else pl.lit(False), f"names no {dimension}")
-        parts += _hourly(money, attempts, dimension, nobody, metric, currency)
-        parts += _monthly(money, attempts, dimension, metric, currency)
-    return together(parts, whole_and_by(by))
+    timed = _timed(attempts, dimensions)
+    retrained = _retrained(attempts, timed, dimensions)
+    parts = [*_hourly(money, timed, by, metric, currency), _billed(money, metric, currency), *retrained]
+    return together(parts, dimensions)
 
 
 def of_jobs(by: Sequence[str]) -> None:
@@ -193,38 +200,35 @@ def of_jobs(by: Sequence[str]) -> None:
         raise InputError(f"training is not told by {unknown[0]!r}", hint=f"dimensions: {', '.join(BY_JOB)}")
 
 
-def _hourly(
-    money: pl.DataFrame,
-    attempts: pl.DataFrame,
-    dimension: str | None,
-    nobody: tuple[pl.Expr, str],
-    metric: str,
-    currency: str,
-) -> list[Asked]:
+def _timed(attempts: pl.DataFrame, dimensions: Sequence[str | None]) -> pl.DataFrame:
     timed, priced = pl.col("wall_ms").is_not_null(), pl.col("cost_usd").is_not_null()
     both, gpus = timed & priced, timed & priced & pl.col("gpu_ms").is_not_null()
-    sums = grouped(
+    return by_each(
         attempts,
-        dimension,
+        dimensions,
         pl.len().cast(pl.Int64).alias("attempts"),
-        *[such.cast(pl.Int64).sum().alias(f"n_{name}") for name, such in _such(timed, both, gpus)],
+        timed.cast(pl.Int64).sum().alias("n_timed"),
+        both.cast(pl.Int64).sum().alias("n_both"),
+        gpus.cast(pl.Int64).sum().alias("n_gpus"),
         pl.col("wall_ms").sum().alias("ms_timed"),
         pl.col("wall_ms").filter(both).sum().alias("ms_both"),
         pl.col("gpu_ms").filter(gpus).sum().alias("ms_gpus"),
         pl.col("cost_usd").filter(both).sum().alias("usd_both"),
         pl.col("cost_usd").filter(gpus).sum().alias("usd_gpus"),
     )
-    sums = sums.join(
-        _spent(money, dimension), on=["month", "key"], how="full", coalesce=True, nulls_equal=True
-    )
-    sums = sums.with_columns(
+
+
+def _hourly(
+    money: pl.DataFrame, timed: pl.DataFrame, by: Sequence[str], metric: str, currency: str
+) -> list[Asked]:
+    sums = timed.join(money, on=PLACE, how="full", coalesce=True, nulls_equal=True).with_columns(
         pl.col("attempts", "entries", "unknown", "n_timed", "n_both", "n_gpus").fill_null(0)
     )
     no_jobs = (pl.col("attempts") == 0, "no training jobs are known of it")
     no_time = (pl.col("month").is_null(), "its attempts tell no time")
     billed = (
         no_time,
-        nobody,
+        *(((pl.col("dimension") == name) & pl.col("key").is_null(), f"names no {name}") for name in by),
         no_jobs,
         (pl.col("entries") == 0, "the ledger has no training money of it"),
         (pl.col("unknown") > 0, f"{metric} is not known of all its charges"),
@@ -241,78 +245,61 @@ def _hourly(
             _THOUSANDTHS,
         ),
     ):
-        ms = [None if n is None else Decimal(n) for n in sums[f"ms_{name}"]]
+        ms = [None if n is None else Decimal(n) for n in sums[f"ms_{name}"].to_list()]
         hour = 3_600_000 * scale
-        tops = sums[top].cast(MONEY).to_list()
-        rows = sums.with_columns(first_reason(*reasons)).select(
-            "month",
-            "key",
+        rows = sums.select(
+            *PLACE,
             pl.col(top).alias("numerator"),
             # Hours for the reader; the value is divided from whole milliseconds.
             pl.Series("denominator", [divided(n, Decimal(hour)) for n in ms], MONEY),
-            pl.Series("value", [divided(a, n, hour) for a, n in zip(tops, ms, strict=True)], MONEY),
+            pl.Series(
+                "value", [divided(a, n, hour) for a, n in zip(sums[top].to_list(), ms, strict=True)], MONEY
+            ),
             (pl.col("attempts") + (pl.col("entries") if one is BILLED else 0)).alias("rows"),
             pl.when(pl.col("attempts") > 0).then(pl.col(f"n_{name}") / pl.col("attempts")).alias("coverage"),
-            "reason",
+            first_reason(*reasons),
         )
         if one is BILLED:
             # Hours that attempts do not tell can only lower it.
             untold = (pl.col("coverage") < 1) & pl.col("reason").is_null()
             rows = rows.with_columns(pl.when(untold).then("value").alias("upper"))
-        told_ones.append(asked(rows, one, dimension=dimension, currency=currency if one in LEDGER else "USD"))
+        told_ones.append(asked(rows, one, currency=currency if one in LEDGER else "USD"))
     return told_ones
-
-
-def _places(attempts: pl.DataFrame, dimension: str | None) -> pl.DataFrame:
-    """Return months and keys that jobs tell of; for the whole, every month from the first to the last."""
-    places = grouped(attempts, dimension, pl.len()).select("month", "key")
-    months = places["month"].drop_nulls()
-    if dimension is not None or months.is_empty():
-        return places
-    all_months = months_from(months.min(), months.max())  # type: ignore[arg-type]
-    between = pl.DataFrame({"month": all_months, "key": None}, schema_overrides=dict(places.schema))
-    return pl.concat([places, between]).unique()
-
-
-def _such(timed: pl.Expr, both: pl.Expr, gpus: pl.Expr) -> tuple[tuple[str, pl.Expr], ...]:
-    return (("timed", timed), ("both", both), ("gpus", gpus))
 
 
 def _none(count: str, what: str) -> tuple[pl.Expr, str]:
     return pl.col(count) == 0, f"none of its attempts tells {what}"
 
 
-def _spent(money: pl.DataFrame, dimension: str | None) -> pl.DataFrame:
-    return grouped(money, dimension, pl.col("amount", "entries", "unknown").sum())
-
-
-def _monthly(
-    money: pl.DataFrame, attempts: pl.DataFrame, dimension: str | None, metric: str, currency: str
-) -> list[Asked]:
-    there = _spent(money, dimension).with_columns(
+def _billed(money: pl.DataFrame, metric: str, currency: str) -> Asked:
+    rows = money.select(
+        *PLACE,
         pl.col("amount").alias("numerator"),
         pl.lit(1).alias("denominator"),
         pl.col("entries").alias("rows"),
         first_reason((pl.col("unknown") > 0, f"{metric} is not known of all its charges")),
     )
-    parts = [asked(there, MONEY_BILLED, dimension=dimension, currency=currency)]
-    retrains = attempts.filter(pl.col("kind") == "retrain")
-    # A month of jobs without a retrain cost nothing; a month without jobs is unknown.
-    places = _places(attempts, dimension)
-    for one, states in _MONTHLY:
-        priced = pl.col("cost_usd").is_not_null()
-        sums = grouped(
-            retrains.filter(pl.col("state").is_in(states)),
-            dimension,
-            pl.col("cost_usd").sum().alias("numerator"),
-            pl.len().cast(pl.Int64).alias("rows"),
-            priced.cast(pl.Int64).sum().alias("priced"),
-        )
-        sums = places.join(sums, on=["month", "key"], how="left", nulls_equal=True).with_columns(
-            pl.col("numerator").fill_null(0).cast(MONEY), pl.col("rows", "priced").fill_null(0)
-        )
-        some = (pl.col("rows") > 0) & (pl.col("priced") == 0)
-        rows = sums.with_columns(
+    return asked(rows, MONEY_BILLED, currency=currency)
+
+
+def _retrained(attempts: pl.DataFrame, timed: pl.DataFrame, dimensions: Sequence[str | None]) -> list[Asked]:
+    sums = by_each(
+        attempts.filter(pl.col("kind") == "retrain").join(_STATES, on="state"),
+        dimensions,
+        pl.col("cost_usd").sum().alias("numerator"),
+        pl.len().cast(pl.Int64).alias("rows"),
+        pl.col("cost_usd").count().cast(pl.Int64).alias("priced"),
+        keys=("number",),
+    )
+    some = (pl.col("rows") > 0) & (pl.col("priced") == 0)
+    rows = (
+        # A month of jobs without a retrain cost nothing; a month without jobs is unknown.
+        pl.concat([timed.lazy().select(PLACE), every_month(timed["month"])])
+        .unique()
+        .join(_STATES.lazy().select(pl.col("number").unique()), how="cross")
+        .join(sums.lazy(), on=[*PLACE, "number"], how="left", nulls_equal=True)
+        .with_columns(pl.col("numerator").fill_null(0).cast(MONEY), pl.col("rows", "priced").fill_null(0))
+        .with_columns(
             pl.lit(1).alias("denominator"),
             pl.when(~some).then("numerator").alias("numerator"),
             pl.when(pl.col("rows") > 0).then(pl.col("priced") / pl.col("rows")).alias("coverage"),
@@ -322,5 +309,7 @@ def _monthly(
                 (some, "none of its attempts tells what it cost"),
             ),
         )
-        parts.append(asked(rows, one, dimension=dimension))
-    return parts
+        .collect(engine="in-memory")
+    )
+    found = rows.partition_by("number", as_dict=True)
+    return [asked(found[number,], one) for number, (one, _) in enumerate(_MONTHLY) if rows.height]
