@@ -59,6 +59,7 @@ def test_the_page_is_offline_accessible_and_drawn(ran: Ran, name: str) -> None:
         assert [p for p in pictures if len(p.get_attribute("aria-label") or "") <= 20] == []
         assert visit.page.locator("h1").count() == 1
         assert visit.page.title().startswith(f"{DASHBOARDS[name][0]} dashboard 2026-10")
+        assert visit.texts_over_texts() == []
         assert visit.violations() == []
         # On a phone tables scroll by themselves; the page does not.
         visit.page.set_viewport_size({"width": PHONE, "height": 844})

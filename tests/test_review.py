@@ -96,6 +96,7 @@ def test_the_page_is_offline_accessible_and_drawn(sample_review: ReportFiles) ->
         assert visit.page.title().startswith("Monthly review October 2026")
         for figure in visit.page.locator("figure [aria-label], figure[aria-label]").all()[:figures]:
             assert len(figure.get_attribute("aria-label")) > 20
+        assert visit.texts_over_texts() == []
         assert visit.violations() == []
         assert visit.outside == []
         assert visit.errors == []

@@ -311,7 +311,9 @@ class Explorer:
         if table.is_empty():
             return drawn.note("There are no such charges in these months."), ""
         title = f"{view.metric.capitalize()} cost by {view.by}"
-        words = {"title": title, "unit": self._currency, "value_title": "Cost"}
+        words = {
+            "title": title, "unit": self._currency, "value_title": f"{view.metric.capitalize()} cost"
+        }  # fmt: skip
         named = table.with_columns(pl.col(column(view.by)).fill_null(_UNKNOWN))
         if table["amount"].is_null().all():
             chart = drawn.note("Nobody knows this cost of these charges.")
