@@ -22,6 +22,7 @@ from finops_lab.cli import (
     features,
     forecasts,
     incidents,
+    invoices,
     plans,
     profile,
     routes,
@@ -237,6 +238,7 @@ tradeoffs.register()
 routes.register()
 canary.register()
 books.register()
+invoices.register()
 exports.register()
 
 

@@ -84,11 +84,13 @@ class Days:
         """
         near = entries.filter(pl.col("x_ChargeDate").dt.day() <= (self.known or _LONGEST))
         counts = near.group_by("x_ChargeMonth").agg(pl.col("x_ChargeDate").n_unique())
-        of = {name: count / self.of(parse_month(name)) for name, count in counts.iter_rows()}
+        of: dict[str, float] = {
+            name: count / self.of(parse_month(name)) for name, count in counts.iter_rows()
+        }
         mine = of.get(format_month(month))
         if mine is None or mine >= _USUAL * median(of.values()):
             return None
-        return int(round(mine * self.of(month)))
+        return round(mine * self.of(month))
 
     def within(self, entries: pl.DataFrame) -> pl.DataFrame:
         """Return the entries of those days, of every month.
