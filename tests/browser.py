@@ -23,7 +23,9 @@ FLAGS = [
 ]
 _INLINE = ("data:", "blob:", "about:")
 _OVER = """() => [...document.querySelectorAll('figure svg')].flatMap(svg => {
-  const boxes = [...svg.querySelectorAll('text')].filter(one => one.textContent.trim())
+  const shown = one => one.textContent.trim() && one.getAttribute('opacity') !== '0'
+    && getComputedStyle(one).opacity !== '0';  // Vega hides labels of an axis that have no room
+  const boxes = [...svg.querySelectorAll('text')].filter(shown)
     .map(one => [one.textContent, one.getBoundingClientRect()]).filter(([_, box]) => box.width);
   const over = (a, b) => Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1
     && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 2;

@@ -326,7 +326,7 @@ def _causes(causes: pl.DataFrame, currency: str) -> Table:
         causes.select("kind", *utc("ts"), when, "what", fits, "score"),
         title="What coincides",
         subtitle="Candidates to look at: that one of them caused it is for you to find out; "
-        "before or after the first day began",
+        "before or after its first day began",
         id="causes",
         currency=currency,
         money_columns=(),
@@ -335,7 +335,7 @@ def _causes(causes: pl.DataFrame, currency: str) -> Table:
             "ts": "When (UTC)",
             "what": "What",
             "matched": "Fits in",
-            "when": "From its begin",
+            "when": "From its start",
             "score": "Fit, 0 to 1",
         },
         unknown="fits in no slice of the bill that is known",

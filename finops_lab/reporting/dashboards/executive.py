@@ -184,7 +184,7 @@ def _features(board: Board, features: pl.DataFrame) -> Table:
         labels={
             "key": "Feature",
             "allocated": "Inference cost",
-            "margin_money": "Revenue less that",
+            "margin_money": "Revenue left",
             "allocated_per_call": "Inference cost per call",
         },
         unknown="its revenue or its calls are not known",
@@ -198,7 +198,7 @@ def _revenue_chart(board: Board, months: pl.DataFrame) -> object:
             shown.select("month", group=pl.lit("inference cost"), amount="cost"),
             shown.select(
                 "month",
-                group=pl.lit("revenue less that"),
+                group=pl.lit("revenue left"),
                 amount="left",
             ),
         ]

@@ -105,7 +105,7 @@ def _cells(review: Review, found: Bridge) -> list[Table]:
             id="bridge-cells",
             currency=found.currency,
             money_columns=dict.fromkeys(columns, review.decimals),
-            labels={"start": month_name(found.first), "end": month_name(found.last)},
+            labels={"start": month_name(found.first), "end": month_name(found.last), "requests": "Calls"},
             unknown="does not apply: new, vanished or not measured",
         )
     ]
