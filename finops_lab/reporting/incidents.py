@@ -325,8 +325,7 @@ def _causes(causes: pl.DataFrame, currency: str) -> Table:
     return money_table(
         causes.select("kind", *utc("ts"), when, "what", fits, "score"),
         title="What coincides",
-        subtitle="Candidates to look at: that one of them caused it is for you to find out; "
-        "before or after its first day began",
+        subtitle="Candidates to look at: that one of them caused it is for you to find out",
         id="causes",
         currency=currency,
         money_columns=(),
@@ -335,7 +334,7 @@ def _causes(causes: pl.DataFrame, currency: str) -> Table:
             "ts": "When (UTC)",
             "what": "What",
             "matched": "Fits in",
-            "when": "From its start",
+            "when": "From its first day, 00:00",
             "score": "Fit, 0 to 1",
         },
         unknown="fits in no slice of the bill that is known",

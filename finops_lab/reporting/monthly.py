@@ -122,11 +122,6 @@ class Review:
         said = self.days.billed(self.past, month)
         return f"{sign}{said}" if said else ""
 
-    def per_day(self, month: date) -> tuple[Decimal | None, bool]:
-        """Return the spend of a month so far per day, and whether that is per billed day: where many are missing."""
-        spend, some = self.so_far(month), self.days.billed_days(self.past, month)
-        return None if spend is None else spend / (some or self.days.of(month)), some is not None
-
     @property
     def previous(self) -> date:
         """The month before."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -94,7 +95,7 @@ def _scorecard(
 ) -> list[tuple[str, str, str]]:
     currency = review.currency
     known, last_year = review.days, add_months(review.month, -12)
-    (daily, short), (daily_before, _) = review.per_day(review.month), review.per_day(review.previous)
+    (daily, short), (daily_before, _) = _per_day(review, review.month), _per_day(review, review.previous)
     per_day = "Spend per billed day" if short else "Spend per day"
     year_ago = review.so_far(last_year)
     span, last_month = ("days", "the same days of last month") if known.known else ("month", "last month")
@@ -138,6 +139,12 @@ def _scorecard(
             )
         )
     return rows
+
+
+def _per_day(review: Review, month: date) -> tuple[Decimal | None, bool]:
+    """Return the spend of a month so far per day, and whether that is per billed day: where many are missing."""
+    spend, some = review.so_far(month), review.days.billed_days(review.past, month)
+    return None if spend is None else spend / (some or review.days.of(month)), some is not None
 
 
 def _versus(now: Decimal, then: Decimal | None, what: str, currency: str) -> str:
