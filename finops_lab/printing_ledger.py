@@ -78,8 +78,7 @@ def print_invoices(lines: pl.DataFrame) -> None:
     )
     for (currency,), part in shown.group_by("BillingCurrency", maintain_order=True):
         rows = part.drop("BillingCurrency").rows()
-        sums = part.select("rows", *(pl.col(n).sum() for n in ("bill_billed", "invoice_billed", "gap")))
-        whole = sums.select(pl.all().sum()).row(0)
+        whole = part.select(pl.col("rows", "bill_billed", "invoice_billed", "gap").sum()).row(0)
         _table(
             console, f"Bills against invoices, {currency}", names, [*rows, ("all", "", "", "", *whole, "")]
         )
@@ -117,7 +116,7 @@ def _console() -> Console:
 
 def _table(console: Console, title: str, names: Sequence[str], rows: Sequence[tuple[object, ...]]) -> None:
     table = Table(title=escape(printable(title)))
-    numbers = [all(isinstance(row[n], Decimal | int) for row in rows) for n in range(len(names))]
+    numbers = [all(isinstance(row[n], Decimal | int | None) for row in rows) for n in range(len(names))]
     for name, right in zip(names, numbers, strict=True):
         table.add_column(name, justify="right" if right else "left", overflow="fold")
     for row in rows:

@@ -144,6 +144,13 @@ def test_optimization_names_the_pools_that_do_not_follow_their_load(ran: Ran) ->
     assert most("thrash_share") == most("scale_events_per_day") == TRUTH["thrashing_pool"]["pool_id"]
 
 
+def test_optimization_advises_no_batch_to_who_waits_for_an_answer(ran: Ran) -> None:
+    page = ran("optimization").html.read_text()
+    choices = page[page.index('id="choices"') :].partition("</table>")[0]
+    assert ">standard<" in choices and ">batch<" not in choices
+    assert "Batches answer in hours and are left out" in choices
+
+
 def test_optimization_says_whose_bytes_left_what_prices_ask_and_what_the_practice_returned(ran: Ran) -> None:
     told = figures(ran("optimization"))
     egress = [row for row in told["traffic"]["egress"] if row["reason"] is None]

@@ -411,6 +411,8 @@ def test_the_command_shows_each_gap_and_fails_when_asked(tmp_path: Path) -> None
     by_id = {line[2]: (line[1], *line[6:10]) for line in lines if len(line) > 9}
     assert by_id["A-1"] == ("differs", "40.004", "40", "0.004", "yes")
     assert by_id["A-2"] == ("differs", "7", "9", "-2", "no")
+    (whole,) = (line[5:9] for line in lines if len(line) > 9 and line[1] == "all")
+    assert whole == ["3", "49.004", "49", "0.004"]
     assert pl.read_csv(out).select(pl.col("gap").sum()).item() == pytest.approx(0.004 - 2 + 2)
     # Of all months, one more: its invoice is in no list. Rounding alone fails nothing.
     put(path, sent[:1])
