@@ -19,7 +19,7 @@ from finops_lab.printing import plain
 if TYPE_CHECKING:
     from finops_lab.merging import Merged
 
-__all__ = ["print_merged", "print_receipt"]
+__all__ = ["print_invoices", "print_merged", "print_receipt"]
 
 _SUMS = ("amount_in", "allocated", "unallocated", "excluded", "residual")
 
@@ -47,6 +47,53 @@ def print_receipt(ledger: Ledger) -> None:
         console.print(f"inputs sha256 {ledger.inputs_sha256}", markup=False, highlight=False)
 
 
+def print_invoices(lines: pl.DataFrame) -> None:
+    """Print what `match_invoices` found, per currency, and what to look at."""
+    console = _console()
+    names = ["status", "invoice", "issuer", "billing months", "rows", "bill", "invoiced", "gap", "rounding"]
+    months = pl.concat_str(
+        "first_billing_month",
+        pl.when(pl.col("last_billing_month") != pl.col("first_billing_month")).then("last_billing_month"),
+        separator=" to ",
+        ignore_nulls=True,
+    )
+    shown = lines.select(
+        "BillingCurrency",
+        "status",
+        "InvoiceId",
+        pl.coalesce("invoice_issuer", "bill_issuer"),
+        months.alias("months"),
+        "rows",
+        "bill_billed",
+        "invoice_billed",
+        "gap",
+        pl.when(pl.col("gap") != 0)
+        .then(
+            pl.when("within_tolerance")
+            .then(pl.lit("yes"))
+            .when(pl.col("tolerance").is_not_null())
+            .then(pl.lit("no"))
+        )
+        .alias("rounding"),
+    )
+    for (currency,), part in shown.group_by("BillingCurrency", maintain_order=True):
+        rows = part.drop("BillingCurrency").rows()
+        whole = part.select(pl.col("rows", "bill_billed", "invoice_billed", "gap").sum()).row(0)
+        _table(
+            console, f"Bills against invoices, {currency}", names, [*rows, ("all", "", "", "", *whole, "")]
+        )
+    counts = lines["status"].value_counts().sort("count", "status", descending=[True, False])
+    said = ", ".join(f"{count} {status}" for status, count in counts.rows())
+    console.print(f"{lines.height} lines: {said}", markup=False, highlight=False)
+    for row in lines.filter(pl.col("invoice_repeated") != 0).iter_rows(named=True):
+        console.print(
+            f"warning: details that stand twice in invoice {printable(row['InvoiceId'])} make "
+            f"{plain(row['invoice_repeated'])} {row['BillingCurrency']} of it: delivered twice?",
+            markup=False,
+            highlight=False,
+        )
+
+
 def print_merged(merged: Merged) -> None:
     """Print what a merge brought in and what counts once."""
     console = _console()
@@ -69,7 +116,7 @@ def _console() -> Console:
 
 def _table(console: Console, title: str, names: Sequence[str], rows: Sequence[tuple[object, ...]]) -> None:
     table = Table(title=escape(printable(title)))
-    numbers = [all(isinstance(row[n], Decimal | int) for row in rows) for n in range(len(names))]
+    numbers = [all(isinstance(row[n], Decimal | int | None) for row in rows) for n in range(len(names))]
     for name, right in zip(names, numbers, strict=True):
         table.add_column(name, justify="right" if right else "left", overflow="fold")
     for row in rows:

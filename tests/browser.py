@@ -22,6 +22,16 @@ FLAGS = [
     "--disable-sync",
 ]
 _INLINE = ("data:", "blob:", "about:")
+_OVER = """() => [...document.querySelectorAll('figure svg')].flatMap(svg => {
+  const shown = one => one.textContent.trim() && one.getAttribute('opacity') !== '0'
+    && getComputedStyle(one).opacity !== '0';  // Vega hides labels of an axis that have no room
+  const boxes = [...svg.querySelectorAll('text')].filter(shown)
+    .map(one => [one.textContent, one.getBoundingClientRect()]).filter(([_, box]) => box.width);
+  const over = (a, b) => Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1
+    && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 2;
+  return boxes.flatMap(([text, box], n) =>
+    boxes.slice(0, n).filter(other => over(other[1], box)).map(other => `${other[0]} / ${text}`));
+})"""
 
 
 @dataclass
@@ -31,6 +41,10 @@ class Visit:
     page: Any
     outside: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+
+    def texts_over_texts(self) -> list[str]:
+        """Return the texts of charts that lie over one another, two by two."""
+        return list(self.page.evaluate(_OVER))
 
     def violations(self) -> list[str]:
         """Run axe-core on the page as it stands; one line per violation."""

@@ -8,9 +8,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 from helpers import cost_row, put, write_lab
+from typer.testing import CliRunner
 
 import finops_lab as fl
 from finops_lab import bookkeeping
+from finops_lab.allocation.overrides import unmatched
+from finops_lab.cli import app
 from finops_lab.errors import ConfigError, InputError, NoDataError, ReconciliationError
 from finops_lab.money import exact_sum
 
@@ -161,6 +164,15 @@ def test_decisions_may_stand_in_a_file_of_their_own(folder: Path) -> None:
     done = fl.allocate(opened(folder))
     assert exact_sum(done.entries.filter(x_team="growth")["EffectiveCost"]) == 30
     assert done.steps["policy"][-1] == "A. Controller, 2026-10-02: agreed"
+    assert unmatched(done.steps, opened(folder).config.overrides) == []
+    # One that fits nothing is named, with what it looks for: a name spelled otherwise, or a month without charges.
+    more = decision.replace("Controller", "Clerk").replace('"ads" }', '"adds" }\nfrom = "2026-08"')
+    (folder / "overrides.toml").write_text(decision + more)
+    told = CliRunner().invoke(app, ["receipt", "--lab", str(folder)])
+    assert told.stderr.split("warning: ")[1:] == [
+        "the override of 2026-10-02 by A. Clerk fits no entry of the ledger: "
+        "nothing went to team growth (it looks for x_team = adds, from 2026-08)\n"
+    ]
     (folder / "overrides.toml").write_text(decision.replace("reason", "because"))
     with pytest.raises(ConfigError, match=r"overrides.toml.*'overrides\[1\].because'"):
         opened(folder)

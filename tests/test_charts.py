@@ -314,6 +314,17 @@ def test_placed_names_stay_inside_and_apart(points: list[tuple[float, float, flo
     assert not any(_overlap(a, b) for i, a in enumerate(boxes) for b in boxes[:i])
 
 
+def test_a_name_lies_over_a_line_only_where_no_other_place_is_free() -> None:
+    # Above its point to the left is free, but there the line passes: the place above the middle comes next.
+    spot = Spot(300, 150, 80, "variant")
+    (plain,) = place_names([spot], 600, 300)
+    (moved,) = place_names([spot], 600, 300, [(290, 0, 290, 300)])
+    assert plain is not None and (plain.align, plain.dy < 0) == ("right", True)
+    assert moved is not None and (moved.align, moved.dy > 0) == ("left", True)
+    # Between lines everywhere it is named all the same.
+    assert place_names([spot], 600, 300, [(0, 0, 600, 300)]) == [plain]
+
+
 def test_decimal_is_cast_once_and_text_nulls_are_named() -> None:
     rows = checked(
         pl.DataFrame({"label": ["a", None], "amount": money("0.1", "2")}),

@@ -286,3 +286,23 @@ def test_merge_makes_a_portal(books: Path, lab: Path, tmp_path: Path) -> None:
     assert "portal" in done.stdout
     assert run("receipt", "--lab", portal, "--verify").returncode == 0
     refused(run("merge", books, tmp_path / "nowhere", "--out", portal), "there is no such lab folder")
+
+
+def test_a_reader_that_has_seen_enough_ends_nothing_early(lab: Path, tmp_path: Path) -> None:
+    """`finops-lab doctor | head -1`: the file is written and the exit code true, and nothing is said."""
+    findings = tmp_path / "findings.csv"
+    arguments = ["doctor", "--lab", lab, *TODAY, "--out", findings, "--fail-on", "info"]
+    with subprocess.Popen(
+        [PROGRAM, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as program:
+        assert program.stdout is not None and program.stderr is not None
+        program.stdout.close()
+        assert program.stderr.read() == ""
+    assert program.returncode == 3
+    assert pl.read_csv(findings).height > 0
+
+
+def test_a_folder_that_cannot_be_written_to_is_one_clear_line(tmp_path: Path) -> None:
+    taken = tmp_path / "taken"
+    taken.write_text("a file")
+    refused(run("sample", "--out", taken / "lab"), f"{taken}", "Not a directory", code=1)

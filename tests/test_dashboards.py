@@ -59,6 +59,7 @@ def test_the_page_is_offline_accessible_and_drawn(ran: Ran, name: str) -> None:
         assert [p for p in pictures if len(p.get_attribute("aria-label") or "") <= 20] == []
         assert visit.page.locator("h1").count() == 1
         assert visit.page.title().startswith(f"{DASHBOARDS[name][0]} dashboard 2026-10")
+        assert visit.texts_over_texts() == []
         assert visit.violations() == []
         # On a phone tables scroll by themselves; the page does not.
         visit.page.set_viewport_size({"width": PHONE, "height": 844})
@@ -141,6 +142,13 @@ def test_optimization_names_the_pools_that_do_not_follow_their_load(ran: Ran) ->
 
     assert most("over_provisioned_hours") == TRUTH["over_provisioned_pool"]["pool_id"]
     assert most("thrash_share") == most("scale_events_per_day") == TRUTH["thrashing_pool"]["pool_id"]
+
+
+def test_optimization_advises_no_batch_to_who_waits_for_an_answer(ran: Ran) -> None:
+    page = ran("optimization").html.read_text()
+    choices = page[page.index('id="choices"') :].partition("</table>")[0]
+    assert ">standard<" in choices and ">batch<" not in choices
+    assert "Batches answer in hours and are left out" in choices
 
 
 def test_optimization_says_whose_bytes_left_what_prices_ask_and_what_the_practice_returned(ran: Ran) -> None:

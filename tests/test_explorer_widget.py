@@ -96,7 +96,7 @@ def test_it_begins_with_the_last_month_compared_with_the_one_before(explorer: Ex
         "Effective (amortised) cost of 2026-10 by team; $159.25 in 4 lines of 7 bill rows; compared with 2026-09."
     )
     # 103.25 and its part of the platform's 9; before it was 102.25.
-    assert alt(explorer).startswith("Bars of cost, largest first: search")
+    assert alt(explorer).startswith("Bars of effective cost, largest first: search")
     assert "search" in text(explorer, "table") and "Change, %" in text(explorer, "table")
     assert repr(explorer).startswith("Explorer(View(first='2026-10'")
 

@@ -13,8 +13,10 @@ import pytest
 from helpers import cost_row, csv_rows, csv_text, decimal_sum, put, write_lab
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner, Result
 
 from finops_lab import contracts
+from finops_lab.cli import app
 from finops_lab.errors import CurrencyError, InputError, ReconciliationError
 from finops_lab.lab import open_lab, sample_lab
 from finops_lab.reconciliation import invoices as room
@@ -103,8 +105,8 @@ DETAILS = [
 )
 def test_a_plain_list_of_invoices(tmp_path: Path, name: str, content: bytes) -> None:
     assert read_invoices(put(tmp_path / name, content)).collect().rows() == [
-        ("A-1", "USD", "Cloud One Inc.", date(2026, 10, 3), None, Decimal("1234.5"), None, 1),
-        ("A-2", "EUR", None, None, None, Decimal(-7), None, 1),
+        ("A-1", "USD", "Cloud One Inc.", date(2026, 10, 3), None, Decimal("1234.5"), None, 1, None),
+        ("A-2", "EUR", None, None, None, Decimal(-7), None, 1, None),
     ]
 
 
@@ -114,8 +116,31 @@ def test_details_of_an_invoice_are_added_up(tmp_path: Path, kind: str) -> None:
         pl.DataFrame(DETAILS).with_columns(pl.col("BilledCost").cast(MONEY)) if kind == "parquet" else DETAILS
     )
     assert read_invoices(put(tmp_path / f"d.{kind}", rows)).collect().rows() == [
-        ("A-1", "USD", "Cloud One Inc.", date(2026, 10, 3), "Issued", Decimal("18.15"), Decimal(3), 3),
-        ("A-2", "USD", "Cloud One Inc.", None, "Open", Decimal(-2), Decimal(0), 1),
+        (
+            "A-1",
+            "USD",
+            "Cloud One Inc.",
+            date(2026, 10, 3),
+            "Issued",
+            Decimal("18.15"),
+            Decimal(3),
+            3,
+            Decimal(0),
+        ),
+        ("A-2", "USD", "Cloud One Inc.", None, "Open", Decimal(-2), Decimal(0), 1, Decimal(0)),
+    ]
+
+
+def test_a_detail_that_stands_twice_in_its_invoice_is_added_and_told(tmp_path: Path) -> None:
+    # FOCUS 1.4: unique within an invoice; D-1 of another invoice is another detail.
+    twice = [*DETAILS, detail(BilledCost="10.10")]
+    given = read_invoices(put(tmp_path / "d.csv", twice))
+    told = given.select("BilledCost", "x_Details", "x_RepeatedBilledCost").collect().rows()
+    assert told == [(Decimal("28.25"), 4, Decimal("10.10")), (Decimal(-2), 1, Decimal(0))]
+    found = match_invoices(bill({"InvoiceId": "A-1", "BilledCost": Decimal("18.15")}), given)
+    assert found.select("InvoiceId", "gap", "invoice_repeated").rows() == [
+        ("A-1", Decimal("-10.10"), Decimal("10.10")),
+        ("A-2", Decimal(2), Decimal(0)),
     ]
 
 
@@ -367,6 +392,34 @@ def test_an_ingested_bill_against_its_invoices(tmp_path: Path) -> None:
     found = match_invoices(lab.costs(), read_invoices(path))
     assert found["status"].to_list() == ["matched", "no invoice id"]
     assert found["bill_billed"].to_list() == [Decimal(1), Decimal(2)]
+
+
+def test_the_command_shows_each_gap_and_fails_when_asked(tmp_path: Path) -> None:
+    billed = (("40.004", "10", "A-1"), ("7", "10", "A-2"), ("2", "10", None), ("5", "09", "A-0"))
+    rows = [cost_row(amount, month=f"2026-{month}", InvoiceId=name) for amount, month, name in billed]
+    lab = write_lab(tmp_path / "lab", {"b.csv": rows})
+    sent = [{"Invoice": n, "Currency": "USD", "Amount": a} for n, a in (("A-1", "40"), ("A-2", "9"))]
+    path, out = put(tmp_path / "i.csv", sent), tmp_path / "gaps.csv"
+
+    def run(*asked: str) -> Result:
+        return CliRunner().invoke(app, ["invoices", str(path), "--lab", str(lab), *asked])
+
+    told = run("--month", "2026-10", "--out", str(out), "--fail-on-gap")
+    assert told.exit_code == 3, "2 USD are no rounding"
+    assert "3 lines: 2 differs, 1 no invoice id" in told.stdout
+    lines = [[cell.strip() for cell in line.split("│")] for line in told.stdout.splitlines()]
+    by_id = {line[2]: (line[1], *line[6:10]) for line in lines if len(line) > 9}
+    assert by_id["A-1"] == ("differs", "40.004", "40", "0.004", "yes")
+    assert by_id["A-2"] == ("differs", "7", "9", "-2", "no")
+    (whole,) = (line[5:9] for line in lines if len(line) > 9 and line[1] == "all")
+    assert whole == ["3", "49.004", "49", "0.004"]
+    assert pl.read_csv(out).select(pl.col("gap").sum()).item() == pytest.approx(0.004 - 2 + 2)
+    # Of all months, one more: its invoice is in no list. Rounding alone fails nothing.
+    put(path, sent[:1])
+    assert "4 lines: 2 not on an invoice, 1 differs, 1 no invoice id" in run().stdout
+    assert run("--month", "2026-10", "--fail-on-gap").exit_code == 0
+    for asked, says in ((["--month", "2026-11"], "no bill of 2026-11"), (["--out", "x.txt"], "must end in")):
+        assert says in str(run(*asked).exception)
 
 
 def test_the_sample_s_bills_add_up_to_invoices_made_of_them(tmp_path: Path) -> None:

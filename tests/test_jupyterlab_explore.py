@@ -90,7 +90,9 @@ def test_every_cell_runs_without_a_complaint(exploring: Exploring) -> None:
 
 def test_the_picture_has_a_text_and_everything_fits(exploring: Exploring, tmp_path: Path) -> None:
     page = exploring.page
-    assert page.get_attribute(PICTURE, "aria-label").startswith("Bars of cost, largest first: search $14.9k")
+    assert page.get_attribute(PICTURE, "aria-label").startswith(
+        "Bars of effective cost, largest first: search $14.9k"
+    )
     picture, table = (page.locator(name).bounding_box() for name in (PICTURE, ".finops-explorer .gt_table"))
     assert picture["width"] > 350 and picture["height"] > 100
     # Side by side at 1300 px with JupyterLab's own bar of files beside them.
@@ -123,7 +125,9 @@ def test_a_control_moved_by_keyboard_changes_picture_table_and_code(exploring: E
     page = exploring.page
     exploring.press("By", "m")  # team, then what begins with m
     exploring.wait("cost of 2026-10 by model")
-    assert page.get_attribute(PICTURE, "aria-label").startswith("Bars of cost, largest first: model-a $14.9k")
+    assert page.get_attribute(PICTURE, "aria-label").startswith(
+        "Bars of effective cost, largest first: model-a $14.9k"
+    )
     assert "model-b" in exploring.text(".gt_table")
     exploring.press("From", "ArrowUp")  # neither is a command of the notebook
     exploring.wait("cost of 2026-09 to 2026-10 by model")

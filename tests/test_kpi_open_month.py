@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -278,7 +279,11 @@ def test_a_moment_is_passed_through_to_every_part(running: fl.Lab) -> None:
     assert told.finding.startswith(
         "**October 2026 cost $120.00**, 10 of 31 days billed (effective cost), $180.00"
     )
-    assert "Spend (effective cost), 10 of 31 days billed" in told.parts[0]._repr_html_()
+    table = told.parts[0]._repr_html_()
+    assert "Spend (effective cost), 10 of 31 days billed" in table
+    # 120 USD in ten days are 12 a day, not 4: days that no bill tells of cost something too.
+    assert re.search(r"Spend per billed day</th>\s*<td[^>]*>\$12\.00</td>", table)
+    assert "$2.00 (20.0%) more than last month" in table
     assert "than September 2026; October 2026 has 10 of 31 days billed; most" in over.causes().finding
 
 

@@ -33,9 +33,9 @@ class Ledger:
     rules : polars.DataFrame
         `rule_report` over all entries.
     steps : polars.DataFrame
-        What each step gave an owner, in order: ``kind`` (rules, split, shared, override),
-        ``name``, ``policy`` in words, ``BillingCurrency``, ``entries``, ``BilledCost``,
-        ``EffectiveCost``.
+        What each step gave an owner: ``step`` (its place, from 1), ``kind`` (rules, split, idle,
+        shared, override), ``name``, ``policy`` in words, ``BillingCurrency`` (null for a step that
+        gave nothing), ``entries``, ``BilledCost``, ``EffectiveCost``.
     inputs_sha256 : str, optional
         Digest of everything the ledger was made of, where a lab made it.
     """

@@ -150,15 +150,18 @@ def finish(parts: Sequence[Partial], policy: Policy) -> Partial:
     caught = totals(caught, seen, pl.col("x_Rows").sum())
     rules = rule_report(caught, policy.dimensions)
     steps = pl.concat([part.steps for part in parts])
-    order = ["step", "kind", "name", "policy", "BillingCurrency"]
+    step = ["step", "kind", "name", "policy"]
+    order = [*step, "BillingCurrency"]
     amounts = pl.col("entries", "BilledCost", "EffectiveCost").sum()
+    # A month in which a step did nothing is told only where it did nothing in the others too.
+    told = (pl.col("entries") > 0) | (pl.col("entries").sum().over(step) == 0)
     return Partial(
         _in_order([part.entries for part in parts if part.entries.height] or [parts[0].entries]),
         pl.concat([part.receipt for part in parts]).sort(
             "metric", "BillingCurrency", "x_BillingMonth", "x_ChargeMonth", "ChargeCategory"
         ),
         rules,
-        steps.group_by(order).agg(amounts).sort(order).drop("step"),
+        steps.group_by(order).agg(amounts).filter(told).sort(order),
     )
 
 

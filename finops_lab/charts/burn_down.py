@@ -80,7 +80,7 @@ def burn_down_chart(
     ]
     names = [_SPENT, *([_EXPECTED] if ahead else []), _PLANNED]
     months = len({row["day"].replace(day=1) for row in rows[1:]}) or 1
-    axis = month_axis(months) if months > 1 else alt.Axis(format="%d %b", grid=False, labelOverlap=True)
+    axis = month_axis(months) if months > 1 else alt.Axis(format="%-d %b", grid=False, labelOverlap=True)
     x = alt.X("day:T", title=None, scale=alt.Scale(type="utc"), axis=axis)
     y = alt.Y(
         "y:Q",

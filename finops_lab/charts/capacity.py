@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from finops_lab.charts.frames import MAX_ROWS, Row, checked, fold, iso, known, totals
-from finops_lab.charts.labels import amount_axis, compact, measure, percent
+from finops_lab.charts.labels import amount_axis, compact, log_ticks, measure, percent
 from finops_lab.charts.theme import BLUE, INK, MUTED, ORANGE, PALETTE, SHAPES, colours, finish
 from finops_lab.errors import InputError
 from finops_lab.wording import plural
@@ -95,14 +95,12 @@ def load_curve(
     x = alt.X(
         "tokens_per_hour:Q",
         title="Load (tokens per hour)",
-        scale=_scale([row["tokens_per_hour"] for row in [*rows, *fitted]]),
-        axis=alt.Axis(labelExpr=amount_axis("tokens"), labelOverlap="greedy", labelSeparation=6, tickCount=6),
+        **_scaled([row["tokens_per_hour"] for row in [*rows, *fitted]], "tokens"),
     )
     y = alt.Y(
         "money_per_mtok:Q",
         title=f"{unit} per 1M tokens",
-        scale=_scale([row["money_per_mtok"] for row in [*rows, *fitted]]),
-        axis=alt.Axis(labelExpr=amount_axis(unit), labelOverlap=True, tickCount=6),
+        **_scaled([row["money_per_mtok"] for row in [*rows, *fitted]], unit),
     )
     colour = alt.Color("key:N", sort=order, scale=alt.Scale(domain=order, range=colours(order)))
     shape = alt.Shape("key:N", sort=order, scale=alt.Scale(domain=order, range=list(SHAPES[: len(order)])))
@@ -157,14 +155,18 @@ def _lines(lines: pl.DataFrame | pl.LazyFrame | None, order: list[str]) -> list[
     return sorted(rows, key=lambda row: (order.index(row["key"]), row["tokens_per_hour"]))
 
 
-def _scale(values: list[float]) -> alt.Scale:
-    """Return a logarithmic scale where values are many times each other, else one from zero."""
+def _scaled(values: list[float], unit: str) -> dict[str, Any]:
+    """Return a logarithmic scale and its axis where values are many times each other, else one from zero."""
     import altair as alt
 
     low, high = min(values), max(values)
+    labels: dict[str, Any] = {"labelExpr": amount_axis(unit), "labelOverlap": "greedy", "labelSeparation": 6}
     if low > 0 and high / low >= _LOG_FROM:
-        return alt.Scale(type="log", domain=[low / 1.15, high * 1.15], nice=False)
-    return alt.Scale(domain=[min(0.0, low), high * 1.08 or 1.0], nice=False)
+        ends = [low / 1.15, high * 1.15]
+        scale = alt.Scale(type="log", domain=ends, nice=False)
+        return {"scale": scale, "axis": alt.Axis(values=log_ticks(*ends), **labels)}
+    scale = alt.Scale(domain=[min(0.0, low), high * 1.08 or 1.0], nice=False)
+    return {"scale": scale, "axis": alt.Axis(tickCount=6, **labels)}
 
 
 def _describe_load(rows: list[Row], place: dict[str, str], order: list[str], unit: str, unknown: int) -> str:

@@ -74,7 +74,7 @@ def expected_days(
         "day:T",
         title=None,
         scale=alt.Scale(type="utc"),
-        axis=alt.Axis(format="%d %b", grid=False, labelOverlap=True, labelSeparation=8),
+        axis=alt.Axis(format="%-d %b", grid=False, labelOverlap=True, labelSeparation=8),
     )
     scale = alt.Scale(domain=list(_COLOURS), range=list(_COLOURS.values()))
     y = alt.Y(

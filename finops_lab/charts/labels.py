@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import re
 
-__all__ = ["amount_axis", "compact", "currency_symbol", "measure", "percent"]
+__all__ = ["amount_axis", "compact", "currency_symbol", "log_ticks", "measure", "percent"]
 
 _STEPS = ((9, "B"), (6, "M"), (3, "k"))
 
@@ -118,3 +119,16 @@ def amount_axis(unit: str) -> str:
     small = f"format({size}, '.3~r')"
     symbol = json.dumps(_symbol(unit) or "", ensure_ascii=False)
     return f"(datum.value < 0 ? '-' : '') + {symbol} + ({size} >= 1000 ? {large} : {small})"
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Return 1, 2, 5, 10, ... inside a logarithmic axis: Vega's own choice leaves some without a label.
+
+    Examples
+    --------
+    >>> log_ticks(0.15, 12)
+    [0.2, 0.5, 1.0, 2.0, 5.0, 10.0]
+    """
+    exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    marks = [float(f"{lead}e{exponent}") for exponent in exponents for lead in (1, 2, 5)]
+    return [mark for mark in marks if low <= mark <= high]

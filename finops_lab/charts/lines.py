@@ -87,7 +87,7 @@ def day_lines(
         "day:T",
         title=None,
         scale=alt.Scale(type="utc"),
-        axis=alt.Axis(format="%d %b", grid=False, labelOverlap=True),
+        axis=alt.Axis(format="%-d %b", grid=False, labelOverlap=True),
     )
     y = alt.Y("value:Q", title=value_title if ratio else f"{value_title} ({unit})", axis=axis)
     base = alt.Chart(alt.Data(values=points)).encode(

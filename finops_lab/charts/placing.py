@@ -9,7 +9,9 @@ from typing import Literal
 
 __all__ = ["Place", "Spot", "place_names"]
 
-_CHARACTER, _LINE = 6.3, 13.0
+_LINE = 13.0
+# Widths in pixels of the bold 11 px letters that names are written in.
+_NARROW, _CHARACTER, _CAPITAL, _WIDE = 4.0, 6.6, 8.0, 9.8
 Box = tuple[float, float, float, float]
 
 
@@ -37,7 +39,9 @@ class Place:
     dy: float
 
 
-def place_names(spots: Sequence[Spot], width: float, height: float) -> list[Place | None]:
+def place_names(
+    spots: Sequence[Spot], width: float, height: float, lines: Sequence[Box] = ()
+) -> list[Place | None]:
     """Find a free place for each name, the first spot first; None where there is none.
 
     Parameters
@@ -46,6 +50,8 @@ def place_names(spots: Sequence[Spot], width: float, height: float) -> list[Plac
         All points; their symbols are kept free of names.
     width, height : float
         Size of the plot in pixels.
+    lines : sequence of (left, top, right, bottom)
+        What a name lies over only where no other place is free.
 
     Returns
     -------
@@ -60,16 +66,26 @@ def place_names(spots: Sequence[Spot], width: float, height: float) -> list[Plac
     taken = [_around(spot) for spot in spots]
     places: list[Place | None] = []
     for own, spot in enumerate(spots):
-        found = None
+        others = [box for i, box in enumerate(taken) if i != own]
+        free: list[tuple[bool, Place, Box]] = []
         for place in _candidates(spot):
             box = _box(spot, place)
             inside = min(box) >= 0 and box[2] <= width and box[3] <= height
-            if inside and not any(_overlap(box, other) for i, other in enumerate(taken) if i != own):
-                found = place
-                taken.append(box)
-                break
-        places.append(found)
+            if inside and not any(_overlap(box, other) for other in others):
+                free.append((any(_overlap(box, line) for line in lines), place, box))
+        best = min(free, key=lambda choice: choice[0], default=None)
+        places.append(best and best[1])
+        taken += [best[2]] if best else []
     return places
+
+
+def _written(name: str) -> float:
+    """Return about how many pixels wide a name is."""
+    return sum(
+        _NARROW if sign in "fijlrt-.,:;'|! ()[]/" else _WIDE if sign in "mwMW@%" else
+        _CAPITAL if sign.isupper() else _CHARACTER
+        for sign in name
+    )  # fmt: skip
 
 
 def _candidates(spot: Spot) -> list[Place]:
@@ -87,7 +103,7 @@ def _candidates(spot: Spot) -> list[Place]:
 
 
 def _box(spot: Spot, place: Place) -> Box:
-    wide = _CHARACTER * len(spot.name)
+    wide = _written(spot.name)
     left = {"left": 0.0, "center": -wide / 2, "right": -wide}[place.align] + spot.x + place.dx
     middle = spot.y + place.dy
     return left, middle - _LINE / 2, left + wide, middle + _LINE / 2

@@ -193,7 +193,7 @@ def _marks(deploys: pl.DataFrame | pl.LazyFrame | None, first: datetime, last: d
 def _below(spans: list[Row], marks: list[Row]) -> str:
     parts = ["Share of the month's error budget (UTC)"]
     parts += ["shaded: alerts"] if spans else []
-    parts += ["dashed: deploys"] if marks else []
+    parts += ["dotted: deploys, rollbacks, changes of configuration"] if marks else []
     return "; ".join(parts)
 
 

@@ -89,6 +89,8 @@ def spend_trend(
             labelAngle=0,
             labelOverlap=True,
             labelSeparation=6,
+            # A month's name is wider than its bar: lower, it stays clear of the 0 beside the axis.
+            labelPadding=8,
             ticks=False,
             domain=False,
         ),

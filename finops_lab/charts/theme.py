@@ -160,7 +160,9 @@ def _config() -> dict[str, Any]:
             "columns": 6,
             "columnPadding": 18,
             "symbolSize": 90,
-            "offset": 6,
+            # Padding, not offset: it also keeps a legend apart from the next one in its row.
+            "padding": 5,
+            "offset": 1,
         },
         "range": {"category": list(PALETTE)},
     }

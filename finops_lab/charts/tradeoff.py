@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 import polars as pl
 
 from finops_lab.charts.frames import Row, checked, fold, known, totals
-from finops_lab.charts.labels import amount_axis, measure
+from finops_lab.charts.labels import amount_axis, log_ticks, measure
 from finops_lab.charts.placing import Spot, place_names
 from finops_lab.charts.theme import INK, MUTED, SHAPES, colours, finish
 from finops_lab.wording import plural
@@ -100,7 +101,7 @@ def pareto(
         "log" if _spread(row["size"] for row in rows) >= _LOG_FROM else "linear"
     )
     across, up = _cost_axis(rows), _accuracy_axis(rows)
-    ticks = {"values": _ticks(across)} if across.log else {"tickCount": 7}
+    ticks = {"values": log_ticks(across.low, across.high)} if across.log else {"tickCount": 7}
     x = alt.X(
         "x:Q",
         title=x_title,
@@ -152,7 +153,7 @@ def pareto(
     hollow = beaten.mark_point(strokeWidth=1.5, opacity=0.75).encode(**group)
     solid = base.transform_filter("datum.on_front").mark_point(filled=True, opacity=0.95).encode(**group)
     return finish(
-        [*([line] if len(stairs) > 1 else []), hollow, solid, *_names(drawn, across, up, x, y)],
+        [*([line] if len(stairs) > 1 else []), hollow, solid, *_names(drawn, stairs, across, up, x, y)],
         title=title,
         subtitle=subtitle if subtitle is not None else _SUBTITLE,
         description=description or _describe(rows, unit, unknown),
@@ -191,7 +192,8 @@ def _spread(values: Iterable[float]) -> float:
 def _cost_axis(rows: list[Row]) -> _Axis:
     low, high = rows[0]["x"], rows[-1]["x"]
     if _spread((low, high)) >= _LOG_FROM:
-        return _Axis(low / 1.6, high * 1.6, log=True)
+        # More room at the right: most names stand there.
+        return _Axis(low / 1.6, high * 2, log=True)
     room = 0.12 * (high - low) or 0.5 * abs(high) or 1.0
     return _Axis(0.0 if 0 <= low < 0.5 * high else low - room, high + room)
 
@@ -202,16 +204,17 @@ def _accuracy_axis(rows: list[Row]) -> _Axis:
     return _Axis(low - room, high + room)
 
 
-def _ticks(axis: _Axis) -> list[float]:
-    """Return 1, 2, 5, 10, ... inside a logarithmic axis."""
-    exponents = range(math.floor(math.log10(axis.low)), math.ceil(math.log10(axis.high)) + 1)
-    marks = [float(f"{lead}e{exponent}") for exponent in exponents for lead in (1, 2, 5)]
-    return [mark for mark in marks if axis.low <= mark <= axis.high]
-
-
-def _names(rows: list[Row], across: _Axis, up: _Axis, x: alt.X, y: alt.Y) -> list[alt.Chart]:
+def _names(
+    rows: list[Row], stairs: list[Row], across: _Axis, up: _Axis, x: alt.X, y: alt.Y
+) -> list[alt.Chart]:
     import altair as alt
 
+    ends = [(_PLOT[0] * across.at(row["x"]), _PLOT[1] * (1 - up.at(row["y"]))) for row in stairs]
+    steps = [
+        side
+        for (left, low), (right, high) in pairwise(ends)
+        for side in ((left, low, right, low), (right, high, right, low))
+    ]
     first = sorted(rows, key=lambda row: not row["on_front"])
     slow, fast = max(row["size"] for row in rows), min(row["size"] for row in rows)
     spots = [
@@ -224,7 +227,7 @@ def _names(rows: list[Row], across: _Axis, up: _Axis, x: alt.X, y: alt.Y) -> lis
         for row in first
     ]
     layers = []
-    for row, place in zip(first, place_names(spots, *_PLOT), strict=True):
+    for row, place in zip(first, place_names(spots, *_PLOT, steps), strict=True):
         if place is not None:
             name = alt.Chart(alt.Data(values=[{key: row[key] for key in ("label", "x", "y")}]))
             text = name.mark_text(

@@ -22,6 +22,7 @@ from finops_lab.cli import (
     features,
     forecasts,
     incidents,
+    invoices,
     plans,
     profile,
     routes,
@@ -29,6 +30,7 @@ from finops_lab.cli import (
     value,
 )
 from finops_lab.cli._app import AtOption, LabOption, Metric, app, day, spinner
+from finops_lab.cli._pipes import outlive_readers
 from finops_lab.errors import FinopsError, InputError
 
 if TYPE_CHECKING:
@@ -236,13 +238,20 @@ tradeoffs.register()
 routes.register()
 canary.register()
 books.register()
+invoices.register()
 exports.register()
 
 
 def main() -> None:
     """Run the command line; a user's mistake ends in one line, never in a traceback."""
+    outlive_readers()
     try:
         app()
     except FinopsError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
+    except OSError as error:
+        # Of the machine, such as a folder that nobody may write to or a full disk.
+        said = FinopsError(error.strerror or str(error), file=error.filename)
+        typer.echo(f"error: {said}", err=True)
+        sys.exit(said.exit_code)

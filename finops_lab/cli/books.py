@@ -37,6 +37,7 @@ def receipt(
     Examples: finops-lab receipt --lab my-lab; finops-lab receipt --lab my-lab --verify
     """
     from finops_lab import bookkeeping
+    from finops_lab.allocation.overrides import unmatched
     from finops_lab.lab import open_lab
     from finops_lab.printing_ledger import print_receipt
 
@@ -44,6 +45,8 @@ def receipt(
     with spinner("working the ledger out"):
         done = bookkeeping.verify(opened) if verify else bookkeeping.ledger(opened)
     print_receipt(done)
+    for said in unmatched(done.steps, opened.config.overrides):
+        typer.echo(f"warning: {said}", err=True)
     if verify:
         typer.echo("verified: the ledger worked out again from the lake is the same, to the last decimal")
 
@@ -67,6 +70,7 @@ def chargeback(
     Example: finops-lab chargeback --lab my-lab --month 2026-10 --out reports
     """
     from finops_lab import chargeback as statements
+    from finops_lab.allocation.overrides import unmatched
     from finops_lab.api import allocate
     from finops_lab.calendar import format_month, parse_month
     from finops_lab.lab import open_lab
@@ -74,8 +78,11 @@ def chargeback(
     billed = format_month(parse_month(month))
     opened = open_lab(lab, progress=sys.stderr.isatty())
     with spinner("working the ledger out"):
-        entries = allocate(opened).entries
+        ledger = allocate(opened)
+        entries = ledger.entries
         made = statements.statements(entries, billed, metric=metric.value, basis=basis.value)
+    for said in unmatched(ledger.steps, opened.config.overrides):
+        typer.echo(f"warning: {said}", err=True)
     folder = out / billed
     folder.mkdir(parents=True, exist_ok=True)
     typer.echo(f"workbook: {statements.write_xlsx(made, folder / 'chargeback.xlsx')}")

@@ -40,6 +40,7 @@ COLUMNS = {
     "BilledCost": MONEY,
     "x_TaxBilledCost": MONEY,
     "x_Details": pl.Int64(),
+    "x_RepeatedBilledCost": MONEY,
 }
 _INVOICE = ["InvoiceId", "BillingCurrency", "InvoiceIssuerName"]
 
@@ -61,8 +62,10 @@ def read_invoices(path: str | Path) -> pl.LazyFrame:
         One row per invoice, issuer and currency, sorted: ``InvoiceId``, ``BillingCurrency``,
         ``InvoiceIssuerName`` (null where not told), ``InvoiceIssueDate`` (Date), ``InvoiceIssueStatus``
         (``Open``, ``Issued``, ``Voided``, or null), ``BilledCost`` (Decimal), ``x_TaxBilledCost``
-        (Decimal; the part of charge category ``Tax``, null where the file has no categories) and
-        ``x_Details`` (Int64; rows that were added up).
+        (Decimal; the part of charge category ``Tax``, null where the file has no categories),
+        ``x_Details`` (Int64; rows that were added up) and ``x_RepeatedBilledCost`` (Decimal; what those
+        of them add whose ``InvoiceDetailId`` stands in the invoice before: FOCUS 1.4 has each once, so
+        they may be delivered twice; null where the file has no details).
 
     Raises
     ------
@@ -101,6 +104,10 @@ def read_invoices(path: str | Path) -> pl.LazyFrame:
         )
     taxed = pl.col("ChargeCategory").str.to_lowercase() == "tax"
     tax = pl.col("BilledCost").filter(taxed).sum() if "ChargeCategory" in found else pl.lit(None)
+    detail = pl.struct(*_INVOICE, "InvoiceDetailId")
+    again = pl.col("InvoiceDetailId").is_not_null() & ~detail.is_first_distinct()
+    table = table.with_columns(again.alias("_again"))
+    repeated = pl.col("BilledCost").filter("_again").sum() if "InvoiceDetailId" in found else pl.lit(None)
     statuses = pl.col("InvoiceIssueStatus").unique().sort()
     invoices = table.group_by(_INVOICE).agg(
         pl.col("InvoiceIssueDate").max(),
@@ -108,6 +115,7 @@ def read_invoices(path: str | Path) -> pl.LazyFrame:
         pl.col("BilledCost").sum().cast(MONEY),
         tax.cast(MONEY).alias("x_TaxBilledCost"),
         pl.len().cast(pl.Int64).alias("x_Details"),
+        repeated.cast(MONEY).alias("x_RepeatedBilledCost"),
         statuses.alias("_statuses"),
     )
     mixed = invoices.filter(pl.col("_statuses").list.len() > 1).sort(_INVOICE)

@@ -52,6 +52,8 @@ def match_invoices(costs: pl.LazyFrame | pl.DataFrame, invoices: pl.LazyFrame | 
         ``gap`` (Decimal; bill less invoice, a side that is absent counted as nothing), so each of the
         three adds up to the whole. ``bill_tax`` and ``invoice_tax`` are the parts of charge category
         Tax, ``gap_before_tax`` the gap without both; null where the invoice does not tell.
+        ``invoice_repeated`` (Decimal) is the part of ``invoice_billed`` that details make which stand in
+        the invoice twice, null where the list has no details.
         ``tolerance`` (Decimal) and ``within_tolerance`` (Boolean): the rounding that FOCUS 1.4
         allows, max(100, sqrt(rows) / 2) subunits of the currency, held against the gap before tax
         where known, else the gap; null where one side is absent.
@@ -222,6 +224,7 @@ def _judged(lines: pl.DataFrame) -> pl.DataFrame:
         "gap",
         "bill_tax",
         pl.col("x_TaxBilledCost").alias("invoice_tax"),
+        pl.col("x_RepeatedBilledCost").alias("invoice_repeated"),
         pl.col("net").alias("gap_before_tax"),
         "tolerance",
         (pl.coalesce("net", "gap").abs() <= pl.col("tolerance")).alias("within_tolerance"),

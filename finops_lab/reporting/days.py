@@ -60,9 +60,6 @@ class Days:
     def billed(self, entries: pl.DataFrame, month: date) -> str:
         """Say how many of those days a month has charges of, where that is far fewer than in other months.
 
-        A bill that comes once a month, or on working days alone, has as many in the others: the median of
-        the months is what is usual.
-
         Returns
         -------
         str
@@ -76,13 +73,24 @@ class Days:
         >>> of.billed(bill, date(2026, 10, 1)), of.billed(bill, date(2026, 9, 1))
         ('1 of 31 days billed', '')
         """
+        some = self.billed_days(entries, month)
+        return "" if some is None else f"{some} of {plural(self.of(month), 'day')} billed"
+
+    def billed_days(self, entries: pl.DataFrame, month: date) -> int | None:
+        """Return how many of those days a month has charges of, where that is far fewer than in other months.
+
+        A bill that comes once a month, or on working days alone, has as many in the others: the median of
+        the months is what is usual. None where the month is as full as others are, or has no charge.
+        """
         near = entries.filter(pl.col("x_ChargeDate").dt.day() <= (self.known or _LONGEST))
         counts = near.group_by("x_ChargeMonth").agg(pl.col("x_ChargeDate").n_unique())
-        of = {name: count / self.of(parse_month(name)) for name, count in counts.iter_rows()}
+        of: dict[str, float] = {
+            name: count / self.of(parse_month(name)) for name, count in counts.iter_rows()
+        }
         mine = of.get(format_month(month))
         if mine is None or mine >= _USUAL * median(of.values()):
-            return ""
-        return f"{round(mine * self.of(month))} of {plural(self.of(month), 'day')} billed"
+            return None
+        return round(mine * self.of(month))
 
     def within(self, entries: pl.DataFrame) -> pl.DataFrame:
         """Return the entries of those days, of every month.

@@ -134,7 +134,7 @@ class PostMortem:
                     currency=self._currency,
                     money_columns=(),
                     number_columns={name: 0 for name in near.columns if name != "day"},
-                    labels={"day": "Day"},
+                    labels={"day": "Day", "gpu_hours": "GPU-hours of jobs begun"},
                     unknown="nothing was recorded",
                 )
             )
@@ -318,22 +318,26 @@ def _amount(statistic: float | None) -> Decimal | None:
 
 
 def _causes(causes: pl.DataFrame, currency: str) -> Table:
+    away = pl.col("hours_before").abs().round(1).cast(pl.String)
+    side = pl.when(pl.col("hours_before") < 0).then(pl.lit("after")).otherwise(pl.lit("before"))
+    when = pl.format("{} h {}", away, side).alias("when")
+    fits = pl.when(pl.col("matched") != "").then("matched").alias("matched")
     return money_table(
-        causes.select("kind", *utc("ts"), "what", "matched", "hours_before", "score"),
+        causes.select("kind", *utc("ts"), when, "what", fits, "score"),
         title="What coincides",
         subtitle="Candidates to look at: that one of them caused it is for you to find out",
         id="causes",
         currency=currency,
         money_columns=(),
-        number_columns={"hours_before": 1, "score": 2},
+        number_columns={"score": 2},
         labels={
             "ts": "When (UTC)",
             "what": "What",
             "matched": "Fits in",
-            "hours_before": "Hours before",
+            "when": "From its first day, 00:00",
             "score": "Fit, 0 to 1",
         },
-        unknown="nothing to compare by",
+        unknown="fits in no slice of the bill that is known",
     )
 
 

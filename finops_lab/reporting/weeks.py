@@ -87,7 +87,10 @@ class Weekly:
         if top["excess_amount"] is not None:
             amount = money(abs(top["excess_amount"]), top["BillingCurrency"])
             side = "above" if top["excess_amount"] > 0 else "below"
-            said += f", the largest {amount} {side} what was expected"
+            # Charges under another owner's name are at stake, and no more than was expected of all.
+            said += f", the largest with {amount} " + (
+                f"{side} what was expected" if top["kind"] != "failure_mode" else "at stake"
+            )
         said += ". What is a part of another one is not shown."
         tables = [_events(shown, sentences, one, roots.height, len(found) > 1) for one in currencies]
         rows = [{**row, "sentence": sentences[row["id"]]} for row in shown.to_dicts()]
@@ -98,7 +101,8 @@ class Weekly:
         rows = self.told.alerts
         sent = rows.filter(pl.col("state").is_in(["send", "quiet", "waiting"]))
         pages = sent.filter(severity="page").height
-        said = f"**{plural(pages, 'page')} and {plural(sent.height - pages, 'ticket')}** since {self.first}"
+        tickets = plural(sent.height - pages, "ticket")
+        said = f"**{plural(pages, 'page')} and {tickets}** that came since {self.first} or lasted until then"
         held = rows.height - sent.height
         said += f"; {plural(held, 'alert')} held back by rules." if held else "."
         if sent.is_empty():
@@ -111,7 +115,7 @@ class Weekly:
             id="alerts",
             currency=self.lab.currency,
             money_columns=(),
-            labels={"begin": "Since (UTC)", "sentence": "Why"},
+            labels={"begin": "Since (UTC)", "sentence": "Why", "state": "Done with it"},
             unknown="nothing is said of it",
         )
         return Section("alerts", said, (table,), {"alerts": sent.to_dicts()})
@@ -240,11 +244,11 @@ def _events(
     return money_table(
         table,
         title="Anomalies of the week" + (f" in {currency}" if several and currency else ""),
-        subtitle="Most money at stake first" + (f"; {rest} more" if rest else ""),
+        subtitle="The most first; below zero: less than expected" + (f"; {rest} more" if rest else ""),
         id="anomalies" + (f"-{(currency or 'none').lower()}" if several else ""),
         currency=currency or "USD",
         money_columns={"at_stake": 0},
-        labels={"days": "Days (UTC)", "at_stake": "Actual less expected", "why": "Why", "id": "Id"},
+        labels={"days": "Days (UTC)", "at_stake": "Money at stake", "why": "Why", "id": "Id"},
         unknown="nobody can price it",
     )
 

@@ -250,7 +250,7 @@ def _largest(damage: pl.DataFrame, dimension: str, event: Mapping[str, Any]) -> 
         return f"{event['value']}: the scope asked for"
     rows = damage.filter(pl.col("dimension") == dimension, pl.col("share") >= 0.05).head(4)
     said = [f"{row['value'] or 'none named'} {row['share']:.0%}" for row in rows.rows(named=True)]
-    return ", ".join(said) if said else "the bill does not say"
+    return f"{', '.join(said)} of the damage" if said else "the bill does not say"
 
 
 def _money(amount: Decimal | float, of: Mapping[str, Any], *, sign: bool = False) -> str:

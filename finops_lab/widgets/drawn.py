@@ -61,7 +61,7 @@ SCRIPT = """if (!window.finopsExplorer) {
     const bar = event.target.closest('.finops-picture .mark-rect path');
     const line = event.target.closest('.finops-figures tbody tr');
     if (!choices || !(bar || line)) return;
-    const name = bar?.getAttribute('aria-label').match(/; (?:Name|Group): (.*); Cost: [^;]*$/)?.[1];
+    const name = bar?.getAttribute('aria-label').match(/; (?:Name|Group): (.*); [^;:]+ cost: [^;]*$/)?.[1];
     const spaced = text => text?.replace(/\\s/g, ' ');  // the choices' spaces do not break
     const place = line ? [...line.parentElement.children].indexOf(line)
       : [...choices.options].map(one => spaced(one.text)).findIndex(text =>

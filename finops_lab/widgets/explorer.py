@@ -310,8 +310,9 @@ class Explorer:
         table = seen.table
         if table.is_empty():
             return drawn.note("There are no such charges in these months."), ""
-        title = f"{view.metric.capitalize()} cost by {view.by}"
-        words = {"title": title, "unit": self._currency, "value_title": "Cost"}
+        cost = f"{view.metric.capitalize()} cost"
+        title = f"{cost} by {view.by}"
+        words = {"title": title, "unit": self._currency, "value_title": cost}
         named = table.with_columns(pl.col(column(view.by)).fill_null(_UNKNOWN))
         if table["amount"].is_null().all():
             chart = drawn.note("Nobody knows this cost of these charges.")
@@ -324,10 +325,9 @@ class Explorer:
             chart = drawn.note("There are no such charges in these months, only in those before.")
         compared = ["before", "change"] if view.against else []
         shares = ["change_share" if view.against else "share"]
+        columns = ["amount", *compared, *shares, *([] if compared else ["rows"])]
         shown = money_table(
-            named.select(column(view.by), "amount", *compared, *shares, *([] if compared else ["rows"])).head(
-                _SHOWN
-            ),
+            named.select(column(view.by), *columns).head(_SHOWN),
             title=f"{title}, {self._currency}",
             subtitle=f"The first {_SHOWN} of {table.height:,}; Export has all"
             if table.height > _SHOWN

@@ -175,7 +175,7 @@ def _features(board: Board, features: pl.DataFrame) -> Table:
         subtitle=of_all(
             "features with the highest cost",
             shown.height,
-            beside="Cost is what inference for the feature cost; revenue is what feature_value files tell",
+            beside="Inference is told by the ledger; revenue is what feature_value files tell",
         ),
         id="features",
         currency=board.review.currency,
@@ -183,9 +183,9 @@ def _features(board: Board, features: pl.DataFrame) -> Table:
         percent_columns=["margin"] if "margin" in columns else [],
         labels={
             "key": "Feature",
-            "allocated": "Cost",
-            "margin_money": "Revenue less cost",
-            "allocated_per_call": "Cost per call",
+            "allocated": "Inference cost",
+            "margin_money": "Revenue left",
+            "allocated_per_call": "Inference cost per call",
         },
         unknown="its revenue or its calls are not known",
     )
@@ -195,10 +195,10 @@ def _revenue_chart(board: Board, months: pl.DataFrame) -> object:
     shown = months.tail(_MONTHS)
     bars = pl.concat(
         [
-            shown.select("month", group=pl.lit("cost"), amount="cost"),
+            shown.select("month", group=pl.lit("inference cost"), amount="cost"),
             shown.select(
                 "month",
-                group=pl.lit("revenue less cost"),
+                group=pl.lit("revenue left"),
                 amount="left",
             ),
         ]

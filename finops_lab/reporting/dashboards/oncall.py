@@ -161,7 +161,7 @@ class Dashboard(Board):
             daily.select(day="x_ChargeDate", group=pl.col("ProviderName").fill_null("unknown"), value=metric),
             title=f"{self.review.metric_name.capitalize()} of use by day and provider",
             unit=currency,
-            value_title="Cost",
+            value_title=self.review.metric_name.capitalize(),
         )
         dear = days.filter(pl.col("times") >= _DEAR)
         parts = (*departed.parts, chart, *([_dear(self, dear)] if dear.height else []))

@@ -223,7 +223,9 @@ class Dashboard(Board):
             )
         returned = practice_returns(practice_entries(lab.config.practice, self.review.currency))
         whole = returned.whole.row(0, named=True)
-        roi = "undefined" if whole["roi"] is None else f"{whole['roi']:.1f} times its cost"
+        saved, spent = (money(whole[n], self.review.currency) for n in ("realised_savings", "practice_money"))
+        said = f"**The practice saved {saved} for {spent} of hours and tools**"
+        said += "." if whole["roi"] is None else f", {whole['roi']:.2f} times its cost."
         columns = ["realised_savings", "practice_money", "net_savings", "avoided_spend"]
         table = money_table(
             returned.work.select("what", *columns, "hours", "roi"),
@@ -241,9 +243,7 @@ class Dashboard(Board):
             },
             unknown="it cost nothing, or its rate is not known",
         )
-        return Section(
-            "practice", f"**The practice returned {roi}.**", (table,), {"work": returned.work.to_dicts()}
-        )
+        return Section("practice", said, (table,), {"work": returned.work.to_dicts()})
 
     def backlog(self) -> Section:
         """Show what to label first: what has no owner cannot be optimised by anybody."""

@@ -56,7 +56,8 @@ def _finding(review: Review, found: Bridge) -> str:
 
 
 def _terms(review: Review, found: Bridge) -> Table:
-    shown = found.terms.filter(pl.col("amount") != 0)
+    # As wide as in the chart above.
+    shown = found.terms.filter(pl.col("amount") != 0).with_columns(2 * pl.col("standard_error"))
     if shown.is_empty():
         shown = found.terms.head(1)
     sampled = ["standard_error"] if shown["standard_error"].is_not_null().any() else []
@@ -74,7 +75,7 @@ def _terms(review: Review, found: Bridge) -> Table:
         | ({"standard_error": f"± by sampling, {found.currency}"} if sampled else {}),
         total_row={"amount": found.change},
         unknown="does not apply",
-        note="± is one standard error, since logged calls are a sample: as much may belong to volume."
+        note="± is two standard errors, since logged calls are a sample: as much may belong to volume."
         if sampled
         else None,
     )
@@ -92,16 +93,19 @@ def _cells(review: Review, found: Bridge) -> list[Table]:
     apart = pl.all_horizontal(pl.col(n).fill_null(0) == 0 for n in terms) & (pl.col("change") != 0)
     shown = shown.with_columns(pl.when(~apart).then(pl.col(n)).alias(n) for n in terms)
     name = pl.concat_str("model", "variant", separator=" ", ignore_nulls=True).alias("model")
-    columns = ["start", "end", "change", *terms]
+    rest = pl.col("change") - pl.sum_horizontal(terms)
+    shown = shown.with_columns(pl.when(~apart).then(rest).alias("rest")) if terms else shown
+    columns = ["start", "end", "change", *terms, *(["rest"] if terms else [])]
     return [
         money_table(
             shown.head(_CELLS).select(name, *columns),
             title="Model variants whose spend changed most",
-            subtitle="What of the change came of calls, tokens per call, cached input, retries and price",
+            subtitle="What of the change came of calls, tokens per call, cached input, retries and price; "
+            "the rest of days in the month, mix and what no call is tied to",
             id="bridge-cells",
             currency=found.currency,
             money_columns=dict.fromkeys(columns, review.decimals),
-            labels={"start": month_name(found.first), "end": month_name(found.last)},
+            labels={"start": month_name(found.first), "end": month_name(found.last), "requests": "Calls"},
             unknown="does not apply: new, vanished or not measured",
         )
     ]

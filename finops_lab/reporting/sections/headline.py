@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -94,8 +95,8 @@ def _scorecard(
 ) -> list[tuple[str, str, str]]:
     currency = review.currency
     known, last_year = review.days, add_months(review.month, -12)
-    daily = now / known.of(review.month)
-    daily_before = None if before is None else before / known.of(review.previous)
+    (daily, short), (daily_before, _) = _per_day(review, review.month), _per_day(review, review.previous)
+    per_day = "Spend per billed day" if short else "Spend per day"
     year_ago = review.so_far(last_year)
     span, last_month = ("days", "the same days of last month") if known.known else ("month", "last month")
     compared, then = last_month + review.billed(review.previous), f"then{review.billed(last_year)}"
@@ -105,7 +106,7 @@ def _scorecard(
             money(now, currency, exact=True),
             _versus(now, before, compared, currency),
         ),
-        ("Spend per day", money(daily, currency), _versus(daily, daily_before, compared, currency)),
+        (per_day, money(daily, currency), _versus(daily or Decimal(0), daily_before, compared, currency)),
         (f"Same {span} last year", money(year_ago, currency), _versus(now, year_ago, then, currency)),
     ]  # fmt: skip
     if budget is None:
@@ -138,6 +139,12 @@ def _scorecard(
             )
         )
     return rows
+
+
+def _per_day(review: Review, month: date) -> tuple[Decimal | None, bool]:
+    """Return the spend of a month so far per day, and whether that is per billed day: where many are missing."""
+    spend, some = review.so_far(month), review.days.billed_days(review.past, month)
+    return None if spend is None else spend / (some or review.days.of(month)), some is not None
 
 
 def _versus(now: Decimal, then: Decimal | None, what: str, currency: str) -> str:

@@ -107,8 +107,8 @@ def _running(review: Review, made: Outlook) -> str:
 def _said(review: Review, made: Outlook) -> str:
     last = _level(made.accuracy, TOTAL).filter(pl.col("ds") == made.panels.month, pl.col("off").is_not_null())
     words = [
-        f"{row['lead']} {'month' if row['lead'] == 1 else 'months'} before {abs(row['off']):.0%} "
-        f"{'too high' if row['off'] > 0 else 'too low'}"
+        f"{abs(row['off']):.0%} {'too high' if row['off'] > 0 else 'too low'} "
+        f"{plural(row['lead'], 'month')} before"
         for row in last.iter_rows(named=True)
     ]
     if not words:

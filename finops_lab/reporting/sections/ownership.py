@@ -66,7 +66,8 @@ def _finding(review: Review, covered: pl.DataFrame, waiting: pl.DataFrame) -> st
     if tagged.height:
         first = tagged.row(0, named=True)
         name = first["ResourceName"] or first["ResourceId"] or first["SubAccountName"] or first["ServiceName"]
-        said += f"; label **{name}** first, it costs {money(first['absolute_amount'], review.currency)}"
+        said += f"; of what a tag can give an owner **{name}** is the most, "
+        said += money(first["absolute_amount"], review.currency)
     return said + "."
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from finops_lab.allocation.overrides import unmatched
 from finops_lab.calendar import days_in_month
 from finops_lab.ingestion.doubles import repeated
 from finops_lab.ingestion.lake import FileEntry
@@ -101,6 +102,7 @@ def _warnings(
             f"{plural(len(gone), 'file')} still counted, but no longer in exports/: {', '.join(gone[:3])}"
             f"{', …' if len(gone) > 3 else ''} (delete lake/ to leave out what was withdrawn)"
         )
+    said += unmatched(review.ledger.steps, review.lab.config.overrides)
     month = review.lab.budgets().filter(pl.col("month") == f"{review.month:%Y-%m}")
     planned = month.select("dimension", "key").drop_nulls().unique().sort("dimension", "key")
     for (dimension,), named in planned.group_by("dimension", maintain_order=True):

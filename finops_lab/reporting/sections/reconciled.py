@@ -67,7 +67,7 @@ def _steps(review: Review, done: Reconciliation) -> Table:
         currency="USD",
         money_columns=dict.fromkeys(("amount", "end"), review.decimals),
         labels={"label": "Step", "amount": "Amount", "end": "So far"},
-        note="finops_lab.reconciling.reconcile gives every provider, model, day and direction.",
+        note="fl.reconcile gives every provider, model, day and direction.",
     )
 
 

@@ -49,7 +49,10 @@ def _finding(found: Kpis) -> str:
         said.append("**No KPI missed its target**")
     said.append(f"{groups['met'].height} met it")
     if groups["unclear"].height:
-        said.append(f"of {groups['unclear'].height} the bounds leave open whether it did")
+        many = groups["unclear"].height
+        said.append(
+            f"{many} {'is' if many == 1 else 'are'} unclear, as the bounds lie on both sides of the target"
+        )
     if aimless := found.table.filter(pl.col("status") == "no target").height:
         said.append(f"{aimless} {'has' if aimless == 1 else 'have'} no target")
     undefined = found.table.filter(pl.col("status") == "undefined").height

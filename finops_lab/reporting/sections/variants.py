@@ -84,9 +84,7 @@ def _finding(review: Review, found: pl.DataFrame, quality: str, old: tradeoffs.R
         f"**{front.height} of {known.height} model variants are on the front**: "
         "no other is at once cheaper, more accurate and faster"
     )
-    # Who waits for an answer cannot take one that comes in hours.
-    live = found.filter(~pl.col("variant").is_in(BATCH).fill_null(False))
-    chosen = tradeoffs.decisions(live, max_quality_loss=_LOSS)
+    chosen = tradeoffs.decisions(_live(found), max_quality_loss=_LOSS)
     chosen = chosen.filter(pl.col("variant").is_not_null() & (pl.col("saving_share") > 0))
     if chosen.height:
         top = chosen.sort("saving_share", "model", descending=[True, False]).row(0, named=True)
@@ -106,6 +104,11 @@ def _finding(review: Review, found: pl.DataFrame, quality: str, old: tradeoffs.R
         names = ", ".join(_name(*pair) for pair in old.listed.select("model", "variant").head(3).iter_rows())
         text += f" **{old.listed.height} live too long** ({names}): moving their calls would save {saved} a month."
     return text
+
+
+def _live(found: pl.DataFrame) -> pl.DataFrame:
+    """Return what answers at once: who waits for an answer cannot take one that comes in hours."""
+    return found.filter(~pl.col("variant").is_in(BATCH).fill_null(False))
 
 
 def _name(model: str | None, variant: str | None) -> str:
@@ -133,7 +136,7 @@ def _chart(review: Review, found: pl.DataFrame, span: str, quality: str) -> tupl
         pareto(
             frame,
             title="Cost, accuracy and latency of model variants",
-            subtitle=span,
+            subtitle=f"{span}; filled: on the front, hollow: beaten, dashed: the most {quality} for the money",
             x_title=f"Cost per 1,000 inferences ({review.currency}, {review.metric_name})",
             y_title=f"{quality.capitalize()} (share)",
             unit=review.currency,
@@ -184,13 +187,14 @@ def _table(
 
 
 def _choices(review: Review, found: pl.DataFrame, quality: str) -> object:
-    told = tradeoffs.decisions(found, max_quality_loss=_LOSS)
+    told = tradeoffs.decisions(_live(found), max_quality_loss=_LOSS)
+    noted = ["note"] if told["note"].drop_nulls().len() else []
     return money_table(
         told.select(
             *("model", "variant", "per_1000_inferences", "saving_share", "quality_loss", "slo_ms"),
-            *("reference", "reference_slo_ms", "note"),
+            *("reference", "reference_slo_ms", *noted),
         ).head(100),
-        title="Which variant to run, by model",
+        title="Which variant to run for live calls, by model",
         subtitle=f"The cheapest within {_LOSS:g} of the best {quality}; P95 of the worst hour where it is known",
         id="choices",
         currency=review.currency,
@@ -207,7 +211,8 @@ def _choices(review: Review, found: pl.DataFrame, quality: str) -> object:
             "reference_slo_ms": "Its P95, ms",
         },
         unknown="no variant within the limit, or a figure is missing",
-        note="Point values without a statistical test: a loss within the limit may be chance.",
+        note="Point values without a statistical test: a loss within the limit may be chance."
+        + (" Batches answer in hours and are left out." if _live(found).height < found.height else ""),
     )
 
 
