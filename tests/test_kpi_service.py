@@ -403,6 +403,45 @@ def test_engine_histograms_are_interpolated_and_open_at_the_end() -> None:
     assert latency.engine_latency(pl.DataFrame(rows).clear(), by=["pool_id"]).height == 0
 
 
+def test_figures_come_by_dimension_and_then_by_measure_month_and_key() -> None:
+    calls = calls_frame([{"latency_ms": 5.0, "ttft_ms": 1.0, "model": model} for model in ("b", "a", None)])
+    engines = [
+        row for pool in ("chat", "batch") for row in engine_rows({100.0: 80, math.inf: 100}, pool_id=pool)
+    ]
+    months = rows_of(REQUEST_MONTHS, *({"month": m, "model": "a"} for m in (NOVEMBER, OCTOBER)))
+    days = [
+        gpu_day(day=month, util_kind=kind)
+        for kind in ("sm_active", "gpu_util")
+        for month in (NOVEMBER, OCTOBER)
+    ]
+    kinds = ["gpu_util", "sm_active"]
+    for found, dimension, defined in (
+        (latency.latency(buckets_of(calls), by="model"), "model", latency.DEFINITIONS),
+        (latency.exact_latency(calls, by="model"), "model", latency.DEFINITIONS),
+        (latency.engine_latency(pl.DataFrame(engines), by="pool_id"), "pool_id", latency.DEFINITIONS),
+        (failures.error_rates(months, by="model"), "model", failures.DEFINITIONS),
+        (
+            utilization.gpu_utilization(rows_of(GPU_DAYS, *days), by="pool_id"),
+            "pool_id",
+            utilization.DEFINITIONS,
+        ),
+    ):
+        places = {one.measure: place for place, one in enumerate(defined)}
+        told = [
+            # Kinds of utilization are told one after the other.
+            (
+                [measure.startswith(kind) for kind in kinds],
+                named == dimension,
+                places[measure],
+                month,
+                key or "~",
+            )
+            for measure, named, month, key in found.select("measure", "dimension", "month", "key").iter_rows()
+        ]
+        assert len(set(found["measure"])) > 2
+        assert told == sorted(told, key=lambda one: ([not is_of for is_of in one[0]], *one[1:]))
+
+
 def test_calls_within_a_target_are_counted_between_bounds() -> None:
     calls = calls_frame([{"latency_ms": float(ms)} for ms in (50, 150, 400, 450, 900)]).with_columns(
         pool_id=pl.lit("chat")

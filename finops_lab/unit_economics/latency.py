@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import polars as pl
 
@@ -95,17 +95,25 @@ def interactive(rows: pl.DataFrame | pl.LazyFrame, batch: Sequence[str] = BATCH)
     >>> interactive(calls).collect().rows()
     [(None, None)]
     """
-    frame = rows.lazy()
-    return frame.filter(~_of_batch(frame.collect_schema(), batch))
+    says = _of_batch(rows, batch)
+    return rows.lazy().filter(~pl.any_horizontal(says)) if says else rows.lazy()
 
 
-def _of_batch(known: Iterable[str], batch: Sequence[str]) -> pl.Expr:
-    says = [
-        pl.col(name).cast(pl.String).str.to_lowercase().is_in(list(batch)).fill_null(False)
-        for name in ("service_tier", "variant")
-        if name in known
-    ]
-    return pl.any_horizontal(says) if says and batch else pl.lit(False)
+def _of_batch(rows: pl.DataFrame | pl.LazyFrame, batch: Sequence[str]) -> list[pl.Expr]:
+    """Return what tells batch calls, any of it; nothing where there are none."""
+    says = []
+    for name in ("service_tier", "variant") if batch else ():
+        if name not in rows.collect_schema():
+            continue
+        told = pl.col(name).cast(pl.String).str.to_lowercase().is_in(list(batch))
+        if isinstance(rows, pl.DataFrame):
+            # Names are few, whatever the rows: only they are compared letter by letter.
+            names = rows.select(pl.col(name).unique()).filter(told)
+            if names.is_empty():
+                continue
+            told = pl.col(name).is_in(names[name].implode())
+        says.append(told.fill_null(False))
+    return says
 
 
 def latency(
@@ -150,22 +158,21 @@ def latency(
     >>> found.select("measure", pl.col("value", "lower", "upper").cast(pl.Float64).round(1)).rows()
     [('p95', 399.5, 395.5, 403.5), ('p50', 100.5, 99.5, 101.5), ('p99', 399.5, 395.5, 403.5)]
     """
-    frame = monthly(histograms)
-    by = columns_of(by, frame, "durations")
-    dimensions = whole_and_by(by)
+    by = columns_of(by, frame := monthly(histograms), "durations")
+    dimensions, batch_calls = whole_and_by(by), _of_batch(histograms, batch)
     # Batch calls count nowhere, but a key of nothing else is told too.
-    calls = pl.when(~_of_batch(frame.collect_schema(), batch)).then("calls")
+    calls = pl.when(~pl.any_horizontal(batch_calls)).then("calls") if batch_calls else pl.col("calls")
     wanted = frame.select("month", *dict.fromkeys(by), "metric", "bucket", calls)
     rows = wanted.collect(engine=engine_for(histograms))
     if rows.is_empty():
         return pl.DataFrame(schema=FIGURES)
     sums = added_up(rows, dimensions, pl.col("calls").sum(), also=("metric", "bucket"))
     found = quantiles(sums.lazy(), [*_KEYS, "metric"], QUANTILES).collect(engine=engine_for(sums))
-    every = sums.select(_KEYS).unique()
+    every = pl.concat([found.select(_KEYS), sums.filter(pl.col("calls") <= 0).select(_KEYS)]).unique()
     if requests is None:
         return together(_told(found, every), dimensions)
-    counted = interactive(monthly(requests), batch).select("month", *dict.fromkeys(by), "calls_ok")
-    all_calls = added_up(counted.collect(engine=engine_for(requests)), dimensions, pl.col("calls_ok").sum())
+    ended = monthly(interactive(requests, batch)).select("month", *dict.fromkeys(by), "calls_ok")
+    all_calls = added_up(ended.collect(engine=engine_for(requests)), dimensions, pl.col("calls_ok").sum())
     return together(_told(found, every, all_calls), dimensions)
 
 
