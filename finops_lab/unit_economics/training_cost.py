@@ -298,6 +298,7 @@ def _retrained(attempts: pl.DataFrame, timed: pl.DataFrame, dimensions: Sequence
         .unique()
         .join(_STATES.lazy().select(pl.col("number").unique()), how="cross")
         .join(sums.lazy(), on=[*PLACE, "number"], how="left", nulls_equal=True)
+        .sort("number")
         .with_columns(pl.col("numerator").fill_null(0).cast(MONEY), pl.col("rows", "priced").fill_null(0))
         .with_columns(
             pl.lit(1).alias("denominator"),
@@ -311,5 +312,5 @@ def _retrained(attempts: pl.DataFrame, timed: pl.DataFrame, dimensions: Sequence
         )
         .collect(engine="in-memory")
     )
-    found = rows.partition_by("number", as_dict=True)
-    return [asked(found[number,], one) for number, (one, _) in enumerate(_MONTHLY) if rows.height]
+    found = rows.partition_by("number", maintain_order=True)
+    return [asked(some, one) for some, (one, _) in zip(found, _MONTHLY, strict=rows.height > 0)]
