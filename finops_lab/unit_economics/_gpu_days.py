@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
 
 import polars as pl
 
-from finops_lab.unit_economics._grouping import grouped, share_of
+from finops_lab.unit_economics._by_dimension import engine_for, named
+from finops_lab.unit_economics._grouping import share_of
 
 __all__ = ["covered_days", "sampled_days"]
 
@@ -50,24 +52,39 @@ def sampled_days(days: pl.DataFrame | pl.LazyFrame, until: date | None = None) -
         .agg(day.n_unique().cast(pl.Int64).alias("sampled"), day.max().dt.offset_by("1d").alias("beyond"))
         .with_columns((known - begun).dt.total_days().alias("due"))
         .select(*pool, "month", "sampled", "due")
-        .collect()
+        .collect(engine=engine_for(days))
     )
 
 
-def covered_days(sampled: pl.DataFrame, rows: pl.DataFrame, dimension: str | None) -> pl.DataFrame:
-    """Return ``month``, ``key`` and ``coverage``: sampled days of due ones, of the pools of each key.
+def covered_days(sampled: pl.DataFrame, rows: pl.DataFrame, dimensions: Sequence[str | None]) -> pl.DataFrame:
+    """Return which share of the days that were due was sampled, of the pools of each key.
 
     Parameters
     ----------
     sampled : polars.DataFrame
-        What `sampled_days` returned, of one kind.
+        What `sampled_days` returned.
     rows : polars.DataFrame
-        Rows with ``month``, the pool's columns and the dimension: which pools a key used.
-    dimension : str or None
-        The dimension; everything without it.
+        Rows with ``month``, ``util_kind``, the pool's columns and those of the dimensions: which
+        pools a key used.
+    dimensions : sequence of str or None
+        None is the whole.
+
+    Returns
+    -------
+    polars.DataFrame
+        ``dimension``, ``month``, ``key``, ``util_kind`` and ``coverage``.
     """
-    names = ["month", *_POOL]
-    keyed = rows.select(*dict.fromkeys([*names, *([dimension] if dimension else [])])).unique()
-    told = keyed.join(sampled, on=names, nulls_equal=True)
-    sums = grouped(told, dimension, pl.col("sampled", "due").sum())
-    return sums.select("month", "key", share_of(pl.col("sampled"), pl.col("due")).alias("coverage"))
+    names = ["month", "util_kind", *_POOL]
+    known = [name for name in dimensions if name is not None]
+    used = rows.select(*dict.fromkeys([*names, *known])).unique()
+    told = used.join(sampled, on=names, nulls_equal=True).lazy()
+    # A pool counts once for each key that used it, whatever else tells its rows apart.
+    each = pl.concat(
+        told.select(
+            pl.lit(dimension, pl.String).alias("dimension"), named(dimension), *names, "sampled", "due"
+        ).unique()
+        for dimension in dimensions
+    )
+    sums = each.group_by("dimension", "month", "key", "util_kind").agg(pl.col("sampled", "due").sum())
+    covered = share_of(pl.col("sampled"), pl.col("due")).alias("coverage")
+    return sums.select("dimension", "month", "key", "util_kind", covered).collect(engine="in-memory")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import decimal
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 
 import polars as pl
@@ -12,8 +13,9 @@ from finops_lab.money import MONEY, SCALE
 
 _FEW = 300  # as many are looked up one by one in less time than a query takes to begin
 _SMALL = 10_000
+PLACE = ("dimension", "month", "key")
 
-__all__ = ["as_written", "grouped", "known_sum", "monthly", "per_hour", "share_of"]
+__all__ = ["PLACE", "as_written", "grouped", "known_sum", "monthly", "per_dimension", "per_hour", "share_of"]
 
 
 def monthly(rows: pl.DataFrame | pl.LazyFrame) -> pl.LazyFrame:
@@ -58,6 +60,32 @@ def grouped(rows: pl.DataFrame | pl.LazyFrame, dimension: str | None, *sums: pl.
     # Of few rows the streaming engine costs more to begin than to run.
     few = isinstance(rows, pl.DataFrame) and rows.height <= _SMALL
     return found.collect(engine="in-memory" if few else "auto")
+
+
+def per_dimension(
+    rows: pl.DataFrame | pl.LazyFrame,
+    dimensions: Sequence[str | None],
+    columns: Callable[[str | None], Iterable[str | pl.Expr]],
+) -> pl.LazyFrame:
+    """Return rows once for each dimension, to group them all at once: `PLACE` and the columns of each.
+
+    Examples
+    --------
+    >>> rows = pl.DataFrame({"month": [1, 1], "team": ["a", "b"], "calls": [2, 3]})
+    >>> found = per_dimension(rows, (None, "team"), lambda _: ["calls"])
+    >>> found.group_by(PLACE).agg(pl.col("calls").sum()).sort("calls").collect().rows()
+    [('team', 1, 'a', 2), ('team', 1, 'b', 3), (None, 1, None, 5)]
+    """
+    nothing = pl.lit(None, pl.String)
+    return pl.concat(
+        rows.lazy().select(
+            pl.lit(dimension, pl.String).alias("dimension"),
+            "month",
+            (nothing if dimension is None else pl.col(dimension).cast(pl.String)).alias("key"),
+            *columns(dimension),
+        )
+        for dimension in dimensions
+    )
 
 
 def known_sum(name: str) -> pl.Expr:

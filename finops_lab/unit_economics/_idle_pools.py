@@ -9,25 +9,27 @@ from decimal import Decimal
 import polars as pl
 
 from finops_lab.money import exact_sum
+from finops_lab.unit_economics._grouping import PLACE
 
 __all__ = ["idle_of_pools"]
 
 
+_Place = tuple[str | None, date, str | None]
+
+
 def idle_of_pools(
-    gpu_days: pl.LazyFrame | pl.DataFrame | None, calls: pl.DataFrame, dimension: str | None
-) -> dict[tuple[date, str | None], tuple[Decimal, float]]:
-    """Return what was idle per month and value of a dimension, at the samples' own rates, in USD.
+    gpu_days: pl.LazyFrame | pl.DataFrame, serves: pl.DataFrame
+) -> dict[_Place, tuple[Decimal, float]]:
+    """Return what was idle per dimension, month and value of it, at the samples' own rates, in USD.
 
     Parameters
     ----------
-    gpu_days : polars.LazyFrame or polars.DataFrame, optional
+    gpu_days : polars.LazyFrame or polars.DataFrame
         `finops_lab.unit_economics.schemas.GPU_DAYS`. Of several kinds of utilization of a pool, the
         one that most of its time is sampled by counts, on a tie the first by name.
-    calls : polars.DataFrame
-        ``month``, ``pool_id`` and the dimension: the traffic that the pools serve. Pools that serve
-        none of it are left out.
-    dimension : str, optional
-        The dimension; the whole without it.
+    serves : polars.DataFrame
+        ``dimension``, ``month``, ``key`` and ``pool_id``: the traffic that the pools serve, each once.
+        Pools that serve none of it are left out.
 
     Returns
     -------
@@ -40,15 +42,11 @@ def idle_of_pools(
     >>> from finops_lab.unit_economics.schemas import GPU_DAYS
     >>> days = pl.DataFrame({"day": [date(2026, 10, 3)], "pool_id": ["p"], "util_kind": ["gpu_util"],
     ...     "sampled_s": [Decimal(60)], "idle_usd": [Decimal(2)]}, schema_overrides=GPU_DAYS)
-    >>> calls = pl.DataFrame({"month": [date(2026, 10, 1)], "pool_id": ["p"], "model": ["m"]})
-    >>> idle_of_pools(days, calls, "model")
-    {(datetime.date(2026, 10, 1), 'm'): (Decimal('2.000000000000000000'), 1.0)}
+    >>> serves = pl.DataFrame({"dimension": ["model"], "month": [date(2026, 10, 1)], "key": ["m"], "pool_id": ["p"]})
+    >>> idle_of_pools(days, serves)
+    {('model', datetime.date(2026, 10, 1), 'm'): (Decimal('2.000000000000000000'), 1.0)}
     """
-    if gpu_days is None:
-        return {}
     pool = ["month", "pool_id"]
-    key = pl.lit(None, pl.String) if dimension is None else pl.col(dimension)
-    serves = calls.filter(pl.col("pool_id").is_not_null()).select(*pool, key.alias("key")).unique()
     spent = (
         gpu_days.lazy()
         .filter(pl.col("pool_id").is_not_null(), pl.col("util_kind").is_not_null())
@@ -63,15 +61,15 @@ def idle_of_pools(
         (month, name): None if unknown else idle
         for month, name, idle, unknown in spent.select(*pool, "idle_usd", "unknown").iter_rows()
     }
-    values: dict[tuple[date, str], set[str | None]] = defaultdict(set)
-    for month, name, value in serves.iter_rows():
-        values[month, name].add(value)
-    shared: set[tuple[date, str | None]] = set()
-    found: dict[tuple[date, str | None], list[Decimal | None]] = defaultdict(list)
-    for (month, name), served in sorted(values.items()):
+    values: dict[tuple[str | None, date, str], set[str | None]] = defaultdict(set)
+    for dimension, month, value, name in serves.select(*PLACE, "pool_id").iter_rows():
+        values[dimension, month, name].add(value)
+    shared: set[_Place] = set()
+    found: dict[_Place, list[Decimal | None]] = defaultdict(list)
+    for (dimension, month, name), served in values.items():
         for value in served:
-            found[month, value].append(known.get((month, name)))
-            shared |= {(month, value)} if len(served) > 1 else set()
+            found[dimension, month, value].append(known.get((month, name)))
+            shared |= {(dimension, month, value)} if len(served) > 1 else set()
     return {
         place: (exact_sum(amounts), len(amounts) / len(pools))
         for place, pools in found.items()

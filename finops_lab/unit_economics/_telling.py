@@ -45,7 +45,7 @@ def asked(
     return Asked(rows, definition, dimension, times, currency, doubted=True)
 
 
-def first_reason(*reasons: tuple[pl.Expr, str]) -> pl.Expr:
+def first_reason(*reasons: tuple[pl.Expr, str | pl.Expr]) -> pl.Expr:
     """Return the first reason whose condition holds; null where none does.
 
     Examples
@@ -54,5 +54,6 @@ def first_reason(*reasons: tuple[pl.Expr, str]) -> pl.Expr:
     'b'
     """
     return pl.coalesce(
-        *[pl.when(holds).then(pl.lit(text)) for holds, text in reasons], pl.lit(None, pl.String)
+        *[pl.when(holds).then(pl.lit(text) if isinstance(text, str) else text) for holds, text in reasons],
+        pl.lit(None, pl.String),
     ).alias("reason")

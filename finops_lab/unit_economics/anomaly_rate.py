@@ -11,9 +11,9 @@ import polars as pl
 from finops_lab.calendar import days_in_month
 from finops_lab.errors import InputError, each_name
 from finops_lab.money import MONEY, divided
-from finops_lab.unit_economics._grouping import grouped
-from finops_lab.unit_economics._telling import told
-from finops_lab.unit_economics.figures import Definition, whole_and_by
+from finops_lab.unit_economics._grouping import PLACE, per_dimension
+from finops_lab.unit_economics._telling import asked, told
+from finops_lab.unit_economics.figures import Asked, Definition, together, whole_and_by
 
 __all__ = ["CONFIRMED", "DEFINITIONS", "DISMISSED", "anomaly_rate"]
 
@@ -97,28 +97,25 @@ def anomaly_rate(
     status = pl.col("status")
     yes = status.is_in(list(confirmed)).fill_null(False)
     no = status.is_in(list(dismissed)).fill_null(False)
-    looked_at = pl.DataFrame(
-        {"month": list(months), "key": None}, schema={"month": pl.Date, "key": pl.String}
-    )
-    parts: list[pl.DataFrame] = []
-    for dimension in whole_and_by(by):
-        sums = grouped(
-            found,
-            dimension,
+    sums = (
+        per_dimension(found, whole_and_by(by), lambda _: ["status"])
+        .group_by(PLACE)
+        .agg(
             yes.cast(pl.Int64).sum().alias("yes"),
             (~no).cast(pl.Int64).sum().alias("most"),
             (yes | no).cast(pl.Int64).sum().alias("judged"),
             pl.len().cast(pl.Int64).alias("rows"),
         )
-        if dimension is None:
-            sums = looked_at.unique().join(
-                sums, on=["month", "key"], how="full", coalesce=True, nulls_equal=True
-            )
-            sums = sums.with_columns(pl.col("yes", "most", "judged", "rows").fill_null(0))
-        days = [_days(month, up_to) for month in sums["month"]]
-        sums = sums.with_columns(pl.Series("days", days, pl.Int64))
-        parts += [_told(sums, one, dimension) for one in DEFINITIONS]
-    return pl.concat(parts)
+        .collect(engine="in-memory")
+    )
+    whole = sums.filter(pl.col("dimension").is_null())["month"].to_list()
+    calm = [{"month": month} for month in dict.fromkeys(months) if month not in whole]
+    sums = pl.concat([sums, pl.DataFrame(calm, schema=sums.schema)])
+    sums = sums.with_columns(
+        pl.col("yes", "most", "judged", "rows").fill_null(0),
+        pl.Series("days", [_days(month, up_to) for month in sums["month"]], pl.Int64),
+    )
+    return together([_told(sums, one) for one in DEFINITIONS], whole_and_by(by))
 
 
 def _days(month: date, up_to: date | None) -> int:
@@ -139,7 +136,7 @@ def _read(anomalies: pl.LazyFrame | pl.DataFrame, by: Sequence[str]) -> pl.DataF
     return frame.select(month, pl.col("status").cast(pl.String), *by).collect()
 
 
-def _told(sums: pl.DataFrame, one: Definition, dimension: str | None) -> pl.DataFrame:
+def _told(sums: pl.DataFrame, one: Definition) -> Asked:
     days = [Decimal(n) if one is WEEKLY else Decimal(1) for n in sums["days"]]
     times = 7 if one is WEEKLY else 1
 
@@ -148,8 +145,7 @@ def _told(sums: pl.DataFrame, one: Definition, dimension: str | None) -> pl.Data
 
     some = pl.col("rows") > 0
     rows = sums.select(
-        "month",
-        "key",
+        *PLACE,
         pl.col("yes").alias("numerator"),
         pl.Series("denominator", [divided(below, Decimal(times)) for below in days], MONEY),
         pl.Series("value", rate(sums["yes"]), MONEY),
@@ -160,4 +156,4 @@ def _told(sums: pl.DataFrame, one: Definition, dimension: str | None) -> pl.Data
         pl.when(some).then(pl.col("judged") / pl.col("rows")).alias("coverage"),
         pl.lit(None, pl.String).alias("reason"),
     )
-    return told(rows, one, dimension=dimension)
+    return asked(rows, one)

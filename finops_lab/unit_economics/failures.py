@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import polars as pl
 
 from finops_lab.errors import columns_of
-from finops_lab.unit_economics._grouping import grouped, monthly, share_of
+from finops_lab.unit_economics._by_dimension import added_up, engine_for
+from finops_lab.unit_economics._grouping import monthly, share_of
 from finops_lab.unit_economics._sampled import WORDS, share_bounds
 from finops_lab.unit_economics.figures import Asked, Definition, together, whole_and_by
-from finops_lab.unit_economics.schemas import BY, FIGURES, VARIANCES
+from finops_lab.unit_economics.schemas import BY
 
 __all__ = ["ACCURACIES", "DEFINITIONS", "error_rates", "labelled_error_rate"]
 
@@ -31,9 +32,8 @@ class _Measure:
 
 
 _FINISHED = ("calls_ok", "calls_failed")
-_OK, _FAILED, _CANCELLED, _RETRIED, _TOLD = (
-    pl.col(f"variance_{name}") for name in ("ok", "failed", "cancelled", "retried", "retry_told")
-)
+_VARIANCES = tuple(f"variance_{name}" for name in ("ok", "failed", "cancelled", "retried", "retry_told"))
+_OK, _FAILED, _CANCELLED, _RETRIED, _TOLD = (pl.col(name) for name in _VARIANCES)
 _MEASURES = (
     _Measure(
         Definition(
@@ -113,29 +113,24 @@ def error_rates(
         "calls_retry_told",
     )
     frame = monthly(requests)
-    told = frame.collect_schema()
-    spread = [(pl.col(n) if n in told else pl.lit(None, pl.Float64)).alias(n) for n in VARIANCES]
-    rows = frame.select("month", *dict.fromkeys(by), *names, *spread).collect()
+    spread = [name for name in _VARIANCES if name in frame.collect_schema()]
+    rows = frame.select("month", *dict.fromkeys(by), *names, *spread).collect(engine=engine_for(requests))
+    # Most logs are of every call: nobody asks how far their counts may be off.
+    sampled = not all(rows.select(pl.col(spread).eq(0).all()).rows()[0]) if spread else False
+    sums = added_up(rows, whole_and_by(by), pl.col(*names, *(spread if sampled else ())).sum())
+    known = share_of(pl.col("calls") - pl.col("calls_pending"), pl.col("calls")).alias("coverage")
+    unspread = [pl.lit(0).alias(name) for name in _VARIANCES if name not in sums.columns]
+    sums = sums.with_columns(known, *unspread)
     parts = []
-    for dimension in whole_and_by(by):
-        sums = grouped(rows, dimension, *(pl.col(name).sum() for name in (*names, *VARIANCES)))
-        known = share_of(pl.col("calls") - pl.col("calls_pending"), pl.col("calls")).alias("coverage")
-        for one in _MEASURES:
-            over = pl.sum_horizontal(one.denominator).alias("denominator")
-            above = pl.sum_horizontal(one.numerator).alias("numerator")
-            shares = sums.select(
-                "month",
-                "key",
-                "rows",
-                known,
-                above,
-                over,
-                one.variance.alias("v"),
-                one.variance_of_rest.alias("w"),
-            )
-            low, high = share_bounds(shares, "numerator", "denominator", pl.col("v"), pl.col("w"))
-            some = shares.drop("v", "w").with_columns(low.alias("lower"), high.alias("upper"))
-            parts.append(Asked(some, one.definition, dimension))
+    for one in _MEASURES:
+        some = sums.with_columns(
+            pl.sum_horizontal(one.numerator).alias("numerator"),
+            pl.sum_horizontal(one.denominator).alias("denominator"),
+        )
+        if sampled:
+            low, high = share_bounds(some, "numerator", "denominator", one.variance, one.variance_of_rest)
+            some = some.with_columns(low.alias("lower"), high.alias("upper"))
+        parts.append(Asked(some, one.definition))
     return together(parts, whole_and_by(by))
 
 
@@ -180,21 +175,19 @@ def labelled_error_rate(
     ).fill_null(False)
     # A share of n items is a whole number of them: what floating point adds is rounded away.
     wrong = ((1 - pl.col("value")) * pl.col("n")).round(3).cast(pl.Decimal(38, 3))
-    rows = samples.lazy().select(
-        pl.col("ts").dt.date().dt.month_start().alias("month"),
-        *by,
-        usable.alias("usable"),
-        pl.when(usable).then(wrong).alias("numerator"),
-        pl.when(usable).then("n").alias("denominator"),
+    # Added up by all dimensions at once first: evaluations may be many, what comes of them is not.
+    rows = (
+        samples.lazy()
+        .group_by(pl.col("ts").dt.date().dt.month_start().alias("month"), *dict.fromkeys(by))
+        .agg(
+            wrong.filter(usable).sum().alias("numerator"),
+            pl.col("n").filter(usable).sum().alias("denominator"),
+            usable.sum().cast(pl.Int64).alias("rows"),
+            pl.len().alias("evaluations"),
+        )
+        .collect(engine=engine_for(samples))
     )
-    if rows.select(pl.len()).collect().item() == 0:
-        return pl.DataFrame(schema=FIGURES)
-    sums = (
-        pl.col("numerator", "denominator").sum(),
-        pl.col("usable").sum().cast(pl.Int64).alias("rows"),
-        pl.col("usable").mean().alias("coverage"),
-    )
-    return together(
-        (Asked(grouped(rows, dimension, *sums), _LABELLED, dimension) for dimension in whole_and_by(by)),
-        whole_and_by(by),
-    )
+    sums = added_up(
+        rows, whole_and_by(by), pl.col("numerator", "denominator", "rows", "evaluations").sum()
+    ).with_columns(share_of(pl.col("rows"), pl.col("evaluations")).alias("coverage"))
+    return together([Asked(sums, _LABELLED)], whole_and_by(by))

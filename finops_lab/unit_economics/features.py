@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date
 from fractions import Fraction
-from typing import Any
 
 import polars as pl
 
@@ -13,7 +12,7 @@ from finops_lab.config import Activity
 from finops_lab.errors import InputError, each_name
 from finops_lab.money import MONEY
 from finops_lab.unit_economics._earning import earned_months
-from finops_lab.unit_economics._grouping import grouped
+from finops_lab.unit_economics._grouping import PLACE, grouped, per_dimension
 from finops_lab.unit_economics._sampled import WORDS, count_bounds, money_bounds
 from finops_lab.unit_economics._telling import asked, first_reason
 from finops_lab.unit_economics.activity import currency_of, spent
@@ -25,6 +24,13 @@ __all__ = ["DEFINITIONS", "against_revenue", "feature_cost"]
 _LEDGER, _VALUE, _CALLS = "ledger", "feature_value", "inference_requests"
 _REVENUE_CURRENCY = "USD"
 _EARNERS = ("feature", "customer")  # what revenue is told of
+# Of one of them, all of its money and revenue are held against each other.
+_ITSELF = {"compared": pl.col("amount"), "revenue_compared": pl.col("revenue")}
+_COLUMNS = (
+    *PLACE,
+    *("amount", "compared", "revenue", "revenue_compared", "calls", "variance"),
+    *("entries", "unknown", "periods", "unknown_periods", "rows", "share"),
+)
 
 MARGIN = Definition(
     "M12",
@@ -171,18 +177,21 @@ def feature_cost(
         pl.col("variance_ok").fill_null(0) if "variance_ok" in requests.lazy().collect_schema() else pl.lit(0)
     )
     counted = {"calls": inferences, "variance": off.cast(COUNTED)}
-    calls = requests.lazy().select("month", *names, "rows", **counted).collect()
-    value = feature_value.lazy().collect()
-    parts: list[Asked] = []
+    calls = requests.lazy().select("month", *names, "rows", **counted)
+    calls = calls.group_by("month", *names).agg(pl.col("calls", "rows", "variance").sum())
+    served, value = calls.collect(), feature_value.lazy().collect()
     earned = {name: earned_months(value, name, up_to) for name in _EARNERS}
-    for dimension in whole_and_by(by):
-        name = dimension or "feature"
-        if name in _EARNERS:
-            table = _side_by_side(money, earned[name], calls, name)
-            table = _whole(table) if dimension is None else table
-        else:
-            table = _whole(_shared_out(money, earned["feature"], calls, name), name)
-        parts += _figures(_judged(table, dimension, metric, currency), dimension, currency)
+    nothing = pl.lit(None, pl.String)
+    of_features = _side_by_side(money, earned["feature"], served, "feature")
+    mixed = [of_features.with_columns(dimension=nothing, feature="key").with_columns(key=nothing)]
+    if others := [name for name in by if name not in _EARNERS]:
+        mixed.append(_shared_out(money, earned["feature"], served, others))
+    tables = [_whole(pl.concat(mixed, how="diagonal"))]
+    for name in [name for name in by if name in _EARNERS]:
+        own = of_features if name == "feature" else _side_by_side(money, earned[name], served, name)
+        tables.append(own.with_columns(pl.lit(name).alias("dimension"), **_ITSELF))
+    tables = [table.select(_COLUMNS) for table in tables]
+    parts = _figures(_judged(pl.concat(tables), metric, currency), currency)
     # Revenue of the days that nothing tells of can only add.
     revenue = pl.col("measure").is_in([one.measure for one in (MARGIN, MARGIN_MONEY, REVENUE)])
     partly = revenue & pl.col("dimension").is_in(_EARNERS) & (pl.col("coverage") < 1)
@@ -241,29 +250,41 @@ def _side_by_side(money: pl.DataFrame, earned: pl.DataFrame, calls: pl.DataFrame
     )
 
 
-def _shared_out(money: pl.DataFrame, earned: pl.DataFrame, calls: pl.DataFrame, name: str) -> pl.DataFrame:
+def _shared_out(
+    money: pl.DataFrame, earned: pl.DataFrame, calls: pl.DataFrame, dimensions: Sequence[str]
+) -> pl.DataFrame:
     """Give the revenue of each feature to the one value of a dimension that it is of, if there is one."""
-    keys = ["month", "feature", name]
-    costs = money.group_by(keys).agg(pl.col("amount", "charged", "entries", "unknown").sum())
-    served = calls.group_by(keys).agg(pl.col("calls", "rows", "variance").sum())
+    keys = [*PLACE, "feature"]
+
+    def added(rows: pl.DataFrame, *names: str) -> pl.LazyFrame:
+        told = per_dimension(rows, dimensions, lambda _: ["feature", *names])
+        return told.group_by(keys).agg(pl.col(names).sum())
+
+    costs = added(money, "amount", "charged", "entries", "unknown")
+    served = added(calls, "calls", "rows", "variance")
     table = costs.join(served, on=keys, how="full", coalesce=True, nulls_equal=True).with_columns(
         pl.col("entries", "unknown", "rows").fill_null(0), pl.col("charged").fill_null(0)
     )
     # Money of no value may be anybody's; a call that says none says nothing.
-    counts = (pl.col("entries") > 0) | (pl.col(name).is_not_null() & (pl.col("rows") > 0))
-    alone = counts & (pl.col(name).filter(counts).n_unique().over("month", "feature") == 1)
-    mine = earned.select("month", pl.col("key").alias("feature"), "revenue", "periods", "unknown_periods")
-    table = table.join(mine, on=["month", "feature"], how="left", maintain_order="left").with_columns(
-        pl.when(alone).then(pl.col("revenue", "periods", "unknown_periods"))
+    counts = (pl.col("entries") > 0) | (pl.col("key").is_not_null() & (pl.col("rows") > 0))
+    several = pl.col("key").filter(counts).n_unique().over("dimension", "month", "feature") > 1
+    mine = earned.lazy().select(
+        "month", pl.col("key").alias("feature"), "revenue", "periods", "unknown_periods"
     )
-    return table.rename({"feature": "key"}).with_columns(pl.col("periods", "unknown_periods").fill_null(0))
+    told = pl.when(counts & ~several).then(pl.col("revenue", "periods", "unknown_periods"))
+    return (
+        table.join(mine, on=["month", "feature"], how="left")
+        .with_columns(told)
+        .with_columns(pl.col("periods", "unknown_periods").fill_null(0))
+        .collect()
+    )
 
 
-def _whole(table: pl.DataFrame, owner: str | None = None) -> pl.DataFrame:
+def _whole(table: pl.DataFrame) -> pl.DataFrame:
     """Put features together: all named money and calls, and money of those with known revenue."""
-    named, paid = pl.col("key").is_not_null(), pl.col("revenue").is_not_null() & (pl.col("entries") > 0)
-    both = named & paid
-    sums = table.group_by("month", *([owner] if owner else [])).agg(
+    named = pl.col("feature").is_not_null()
+    both = named & pl.col("revenue").is_not_null() & (pl.col("entries") > 0)
+    sums = table.group_by(PLACE).agg(
         pl.when(named.any()).then(pl.col("amount").filter(named).sum()).alias("amount"),
         pl.col("amount").filter(both).sum().alias("compared"),
         pl.when(both.any()).then(pl.col("revenue").filter(both).sum()).alias("revenue_compared"),
@@ -280,71 +301,64 @@ def _whole(table: pl.DataFrame, owner: str | None = None) -> pl.DataFrame:
         float(Fraction(part) / Fraction(every)) if every else None
         for part, every in sums.select("part", "all").iter_rows()
     ]
-    key = pl.lit(None, pl.String) if owner is None else pl.col(owner)
-    return sums.with_columns(key.alias("key"), pl.Series("share", shares, pl.Float64))
+    return sums.with_columns(pl.Series("share", shares, pl.Float64))
 
 
-def _judged(table: pl.DataFrame, dimension: str | None, metric: str, currency: str) -> pl.DataFrame:
-    if dimension in _EARNERS:
-        table = table.with_columns(
-            pl.col("amount").alias("compared"), pl.col("revenue").alias("revenue_compared")
-        )
-    nobody = pl.col("key").is_null() if dimension else pl.lit(False)
-    unnamed = (nobody, f"names no {dimension}: not compared")
+def _judged(table: pl.DataFrame, metric: str, currency: str) -> pl.DataFrame:
+    dimension, known = pl.col("dimension"), pl.col("revenue").is_not_null()
+    alone = dimension.is_not_null() & ~dimension.is_in(_EARNERS)
+    nobody = dimension.is_not_null() & pl.col("key").is_null()
+    unnamed = (nobody, pl.format("names no {}: not compared", dimension))
     no_money = (pl.col("entries") == 0, "no inference money is allocated to it")
     unknown_money = (pl.col("unknown") > 0, f"{metric} is not known of all its charges")
-    alone = "" if dimension in (None, *_EARNERS) else f", or is of features that other {dimension}s share"
-    no_revenue = (pl.col("revenue_compared").is_null(), f"its revenue is not known{alone}")
+    of_several = "its revenue is not known, or is of features that other {}s share"
     some = pl.format("revenue is unknown in {} of {} periods", "unknown_periods", "periods")
-    foreign = pl.lit(currency != _REVENUE_CURRENCY)
-    left = pl.col("revenue_compared") - pl.col("compared")
+    compared = pl.col("revenue_compared")
     return table.with_columns(
-        left.cast(MONEY).alias("left"),
+        (compared - pl.col("compared")).cast(MONEY).alias("left"),
         first_reason(no_money, unknown_money).alias("reason_of_cost"),
-        pl.when(pl.col("revenue").is_null() & (pl.col("unknown_periods") > 0))
-        .then(some)
-        .when(pl.col("revenue").is_null())
-        .then(pl.lit(f"no revenue is known{alone and ' of features that are its alone'}"))
-        .alias("reason_of_revenue"),
+        first_reason(
+            (~known & (pl.col("unknown_periods") > 0), some),
+            (~known & alone, "no revenue is known of features that are its alone"),
+            (~known, "no revenue is known"),
+        ).alias("reason_of_revenue"),
         first_reason(unnamed, no_money, unknown_money).alias("reason_of_calls"),
         first_reason(
             unnamed,
             no_money,
             unknown_money,
-            no_revenue,
-            (foreign, f"revenue is in {_REVENUE_CURRENCY} and costs are in {currency}"),
+            (compared.is_null() & alone, pl.format(of_several, dimension)),
+            (compared.is_null(), "its revenue is not known"),
+            (
+                pl.lit(currency != _REVENUE_CURRENCY),
+                f"revenue is in {_REVENUE_CURRENCY} and costs are in {currency}",
+            ),
         ).alias("reason_of_margin"),
         pl.lit(1).alias("one"),
     )
 
 
-def _figures(table: pl.DataFrame, dimension: str | None, currency: str) -> list[Asked]:
+def _figures(table: pl.DataFrame, currency: str) -> list[Asked]:
     ledger, periods, calls = pl.col("entries"), pl.col("periods"), pl.col("rows")
-    share = pl.col("share")
+    share, nothing = pl.col("share"), pl.lit(None, pl.Float64)
+    of_value = pl.when(pl.col("dimension").is_not_null()).then(share)
     kinds: tuple[tuple[Definition, str, str, pl.Expr, pl.Expr, str], ...] = (
         (MARGIN, "left", "revenue_compared", ledger + periods, share, "reason_of_margin"),
         (MARGIN_MONEY, "left", "one", ledger + periods, share, "reason_of_margin"),
-        (ALLOCATED, "amount", "one", ledger, pl.lit(None, pl.Float64), "reason_of_cost"),
-        (
-            REVENUE,
-            "revenue",
-            "one",
-            periods,
-            share if dimension else pl.lit(None, pl.Float64),
-            "reason_of_revenue",
-        ),
-        (PER_CALL, "amount", "calls", ledger + calls, pl.lit(None, pl.Float64), "reason_of_calls"),
+        (ALLOCATED, "amount", "one", ledger, nothing, "reason_of_cost"),
+        (REVENUE, "revenue", "one", periods, of_value, "reason_of_revenue"),
+        (PER_CALL, "amount", "calls", ledger + calls, nothing, "reason_of_calls"),
     )
     parts = []
     for one, top, below, rows, coverage, reason in kinds:
-        some: dict[str, Any] = {
-            "numerator": pl.col(top),
-            "denominator": pl.col(below),
-            "rows": rows,
-            "coverage": coverage,
-            "reason": pl.col(reason),
-        }
-        picked = table.select("month", "key", *[what.alias(name) for name, what in some.items()])
+        picked = table.select(
+            *PLACE,
+            pl.col(top).alias("numerator"),
+            pl.col(below).alias("denominator"),
+            rows.alias("rows"),
+            coverage.alias("coverage"),
+            pl.col(reason).alias("reason"),
+        )
         if one is PER_CALL:
             ends = money_bounds(picked["numerator"], *count_bounds(table, "calls", pl.col("variance")))
             known = pl.col("reason").is_null()
@@ -353,5 +367,5 @@ def _figures(table: pl.DataFrame, dimension: str | None, currency: str) -> list[
                 for end, name in zip(ends, ("lower", "upper"), strict=True)
             )
         told_in = _REVENUE_CURRENCY if one is REVENUE else currency
-        parts.append(asked(picked, one, dimension=dimension, currency=told_in))
+        parts.append(asked(picked, one, currency=told_in))
     return parts

@@ -13,10 +13,11 @@ from finops_lab.config import Activity, TokenWeights
 from finops_lab.contracts import DIMENSIONS
 from finops_lab.errors import InputError, each_name
 from finops_lab.money import MONEY, SCALE, exact_sum, one_currency, split
-from finops_lab.unit_economics._grouping import grouped, share_of
+from finops_lab.unit_economics._grouping import PLACE, per_dimension, share_of
 from finops_lab.unit_economics._idle_pools import idle_of_pools
 from finops_lab.unit_economics._inference_figures import inference_figures
 from finops_lab.unit_economics._inference_measures import DEFINITIONS
+from finops_lab.unit_economics._same_traffic import SameTraffic
 from finops_lab.unit_economics._telling import first_reason
 from finops_lab.unit_economics.activity import currency_of, spent
 from finops_lab.unit_economics.figures import together, whole_and_by
@@ -26,8 +27,7 @@ __all__ = ["DEFINITIONS", "inference_cost"]
 
 # What both the ledger and requests say.
 _TOLD_BY = tuple(name for name in DIMENSIONS if name in REQUEST_KEYS)
-_Place = tuple[date, str | None]
-_Amounts = dict[_Place, Decimal]
+_Place = tuple[str | None, date, str | None]
 _ZERO = Decimal(0)
 # Of a weight; with the three of counted tokens they make the decimals of money.
 _DIGITS = SCALE - 3
@@ -126,25 +126,23 @@ def inference_cost(
     dimensions = list(dict.fromkeys([*by, "model", "feature"]))
     money = spent(entries, "inference", dimensions, rules=rules, metric=metric).collect()
     calls = _counted(requests, dimensions)
-    served = _matched(money, calls, None)[1].select(pl.col("matched").alias("served"))
-    calls = calls.hstack(served)
+    told = whole_and_by(by)
+    traffic = SameTraffic(money, calls, by)
+    marks = {dimension: traffic.matched(dimension) for dimension in told}
+    money = money.with_columns(of_money.alias(_mark(dimension)) for dimension, (of_money, _) in marks.items())
+    calls = calls.with_columns(of_calls.alias(_mark(dimension)) for dimension, (_, of_calls) in marks.items())
     training = _training(schedule, currency)
-    tables: list[pl.DataFrame] = []
-    for dimension in whole_and_by(by):
-        some, served_calls = _matched(money, calls, dimension)
-        table = _ready(
-            _side_by_side(some, served_calls, dimension, metric),
-            dimension,
-            _loaded(training, served_calls, dimension),
-            set(training["month"]),
-            # The rates of GPU samples are in USD.
-            idle_of_pools(gpu_days, served_calls.filter("matched"), dimension) if currency == "USD" else {},
-            outcomes,
-            weights or TokenWeights(),
-            currency,
-        )
-        tables.append(table.with_columns(pl.lit(dimension, pl.String).alias("dimension")))
-    return together(inference_figures(pl.concat(tables), currency), whole_and_by(by))
+    table = _ready(
+        _side_by_side(money, calls, told, metric),
+        _loaded(training, calls.filter(marks[None][1]), told),
+        set(training["month"]),
+        # The rates of GPU samples are in USD.
+        {} if gpu_days is None or currency != "USD" else idle_of_pools(gpu_days, _served(calls, told)),
+        outcomes,
+        weights or TokenWeights(),
+        currency,
+    )
+    return together(inference_figures(table, currency), told)
 
 
 def _counted(requests: pl.LazyFrame | pl.DataFrame, dimensions: Sequence[str]) -> pl.DataFrame:
@@ -168,59 +166,53 @@ def _counted(requests: pl.LazyFrame | pl.DataFrame, dimensions: Sequence[str]) -
     return frame.group_by(keys).agg(what.sum().alias(name) for name, what in known.items()).collect()
 
 
-def _matched(
-    money: pl.DataFrame, calls: pl.DataFrame, dimension: str | None
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Mark money that requests name, and calls that some money is of: within each value of a dimension."""
-    model, feature = pl.col("model"), pl.col("feature")
-    within = ["month"] if dimension is None else ["month", dimension]
+def _mark(dimension: str | None) -> str:
+    return f"matched within {dimension}"
 
-    def among(frame: pl.DataFrame, other: pl.DataFrame, name: str) -> pl.Series:
-        keys = list(dict.fromkeys([*within, name]))
-        seen = other.filter(pl.col(name).is_not_null()).select(*keys, pl.lit(True).alias("_seen")).unique()
-        found = frame.select(keys).join(seen, on=keys, how="left", nulls_equal=True, maintain_order="left")
-        return found["_seen"].fill_null(False)
 
-    nameless = money["model"].is_null()
-    by_feature = among(money, calls, "feature") & nameless
-    money = money.with_columns((among(money, calls, "model") | by_feature).alias("matched"))
-    # Idle and dark parts of a pool name neither; they go with the pool's other parts.
-    of_pool = among(money, money.filter("matched"), "pool") & nameless & money["feature"].is_null()
-    money = money.with_columns((pl.col("matched") | of_pool).alias("matched"))
-    counts = money.filter("matched")
-    of_model = among(calls, counts, "model")
-    of_feature = among(calls, counts.filter(model.is_null(), feature.is_not_null()), "feature")
-    return money, calls.with_columns((of_model | of_feature).alias("matched"))
+def _served(calls: pl.DataFrame, dimensions: Sequence[str | None]) -> pl.DataFrame:
+    """Return the pools that served what counts, by month and value of each dimension."""
+    pooled = calls.filter(pl.col("pool_id").is_not_null())
+    served = per_dimension(pooled, dimensions, lambda one: ["pool_id", pl.col(_mark(one)).alias("matched")])
+    return served.filter("matched").select(*PLACE, "pool_id").unique().collect(engine="in-memory")
 
 
 def _side_by_side(
-    money: pl.DataFrame, calls: pl.DataFrame, dimension: str | None, metric: str
+    money: pl.DataFrame, calls: pl.DataFrame, dimensions: Sequence[str | None], metric: str
 ) -> pl.DataFrame:
     matched = pl.col("matched")
-    there = grouped(
-        money,
-        dimension,
-        *[pl.col(name).filter(matched).sum() for name in _AMOUNTS],
-        pl.col("charged").sum().alias("all_charged"),
-        pl.col("entries").sum().alias("all_entries"),
+
+    def marked(rows: pl.DataFrame, names: Sequence[str]) -> pl.LazyFrame:
+        return per_dimension(rows, dimensions, lambda one: [*names, pl.col(_mark(one)).alias("matched")])
+
+    there = (
+        marked(money, _AMOUNTS)
+        .group_by(PLACE)
+        .agg(
+            *[pl.col(name).filter(matched).sum() for name in _AMOUNTS],
+            pl.col("charged").sum().alias("all_charged"),
+            pl.col("entries").sum().alias("all_entries"),
+        )
     )
-    counts = grouped(
-        calls,
-        dimension,
-        *[pl.col(name).filter(matched).sum() for name in _COUNTS],
-        pl.col("inferences").sum().alias("all_inferences"),
-        pl.col("rows").sum().alias("all_rows"),
-        pl.col("variance_ok").filter(~matched).sum().alias("variance_unmatched"),
+    counts = (
+        marked(calls, _COUNTS)
+        .group_by(PLACE)
+        .agg(
+            *[pl.col(name).filter(matched).sum() for name in _COUNTS],
+            pl.col("inferences").sum().alias("all_inferences"),
+            pl.col("rows").sum().alias("all_rows"),
+            pl.col("variance_ok").filter(~matched).sum().alias("variance_unmatched"),
+        )
     )
-    table = there.join(counts, on=["month", "key"], how="full", coalesce=True, nulls_equal=True)
-    table = table.with_columns(
+    table = there.join(counts, on=PLACE, how="full", coalesce=True, nulls_equal=True).with_columns(
         pl.col(
             "entries", "all_entries", "unknown", "idle", "rows", "rows_without_tokens", "all_rows"
         ).fill_null(0)
     )
-    nobody = pl.col("key").is_null() if dimension else pl.lit(False)
+    nobody = pl.col("dimension").is_not_null() & pl.col("key").is_null()
+    no_such = pl.format("names no {}: its money and its calls need not be of the same traffic", "dimension")
     unseen = (
-        (nobody, f"names no {dimension}: its money and its calls need not be of the same traffic"),
+        (nobody, no_such),
         (~pl.col("month").is_in(calls["month"].unique().to_list()), "no requests are known of the month"),
     )
     reason = first_reason(
@@ -238,13 +230,12 @@ def _side_by_side(
         (pl.col("entries") + pl.col("rows")).alias("all"),
         share_of(pl.col("charged"), pl.col("all_charged")).alias("coverage"),
         share_of(pl.col("rows_without_tokens"), pl.col("rows")).alias("untold"),
-    ).sort("month", "key", nulls_last=True)
+    ).collect()
 
 
 def _ready(
     table: pl.DataFrame,
-    dimension: str | None,
-    training: _Amounts,
+    training: Mapping[_Place, Decimal],
     trained: Collection[date],
     idle: Mapping[_Place, tuple[Decimal, float]],
     outcomes: pl.LazyFrame | pl.DataFrame | None,
@@ -255,16 +246,16 @@ def _ready(
     # Training jobs tell what they cost in USD.
     untrained = "no training amortized to the month is known"
     untrained += "" if currency == "USD" else f" in {currency}"
-    places: list[_Place] = table.select("month", "key").rows()
+    places: list[_Place] = table.select(PLACE).rows()
     # Where the schedule tells of a month, a model without a line in it was not trained here.
-    made = [training.get(place, _ZERO if place[0] in trained else None) for place in places]
+    made = [training.get(place, _ZERO if place[1] in trained else None) for place in places]
     spare = [idle.get(place, (None, None)) for place in places]
     table = table.with_columns(
         pl.Series("training", made, MONEY),
         pl.Series("spare", [amount for amount, _ in spare], MONEY),
         pl.Series("coverage_of_samples", [share for _, share in spare], pl.Float64),
         _weighted(weights),
-        _outcomes(table, outcomes, dimension),
+        _outcomes(table, outcomes),
         *_variances(weights, counted=outcomes is not None),
     )
     return table.with_columns(
@@ -325,19 +316,15 @@ def _or(column: str, reason: str) -> pl.Expr:
     return pl.coalesce("reason", pl.when(pl.col(column).is_null()).then(pl.lit(reason)))
 
 
-def _outcomes(
-    table: pl.DataFrame, outcomes: pl.LazyFrame | pl.DataFrame | None, dimension: str | None
-) -> pl.Series:
+def _outcomes(table: pl.DataFrame, outcomes: pl.LazyFrame | pl.DataFrame | None) -> pl.Series:
     if outcomes is None:
         return table["outcomes"].cast(MONEY).alias("outcome")
     frame = outcomes.lazy().collect()
-    if dimension is not None and dimension not in frame.columns:
-        return pl.Series("outcome", [None] * table.height, MONEY)
-    counts = grouped(frame, dimension, pl.col("outcomes").sum().cast(MONEY).alias("outcome"))
-    keys = ["month", "key"]
-    return table.select(keys).join(counts, on=keys, how="left", nulls_equal=True, maintain_order="left")[
-        "outcome"
-    ]
+    known = [one for one in table["dimension"].unique() if one is None or one in frame.columns]
+    counts = per_dimension(frame, known, lambda _: ["outcomes"]).group_by(PLACE)
+    found = counts.agg(pl.col("outcomes").sum().cast(MONEY).alias("outcome")).collect()
+    places = table.select(PLACE)
+    return places.join(found, on=PLACE, how="left", nulls_equal=True, maintain_order="left")["outcome"]
 
 
 def _training(schedule: pl.LazyFrame | pl.DataFrame | None, currency: str) -> pl.DataFrame:
@@ -355,18 +342,24 @@ def _training(schedule: pl.LazyFrame | pl.DataFrame | None, currency: str) -> pl
     return lines.group_by("month", "model").agg(pl.col("amount").sum()).sort("month", "model")
 
 
-def _loaded(training: pl.DataFrame, calls: pl.DataFrame, dimension: str | None) -> _Amounts:
+def _loaded(
+    training: pl.DataFrame, calls: pl.DataFrame, dimensions: Sequence[str | None]
+) -> dict[_Place, Decimal]:
     """Share each model's training of a month among its inferences; what counts here is added up."""
-    key = pl.lit(None, pl.String) if dimension is None else pl.col(dimension)
-    users = calls.filter("served", pl.col("model").is_not_null(), pl.col("inferences") > 0)
-    keys = ["month", "model", "key", "matched"]
-    shares = users.with_columns(key.alias("key")).group_by(keys).agg(pl.col("inferences").sum())
-    shared: dict[tuple[date, str], list[tuple[str | None, bool, Decimal]]] = defaultdict(list)
-    for month, model, value, counts, n in shares.sort(keys, nulls_last=True).iter_rows():
-        shared[month, model].append((value, counts, n))
+    if training.is_empty():
+        return {}
+    users = calls.filter(pl.col("model").is_in(training["model"].to_list()), pl.col("inferences") > 0)
+    keys = ["dimension", "month", "model", "key", "matched"]
+    columns = ["model", "inferences"]
+    shares = per_dimension(users, dimensions, lambda one: [*columns, pl.col(_mark(one)).alias("matched")])
+    counted = shares.group_by(keys).agg(pl.col("inferences").sum()).sort(keys, nulls_last=True)
+    shared: dict[tuple[date, str], dict[str | None, list[tuple[str | None, bool, Decimal]]]]
+    shared = defaultdict(lambda: defaultdict(list))
+    for dimension, month, model, value, counts, n in counted.collect(engine="in-memory").iter_rows():
+        shared[month, model][dimension].append((value, counts, n))
     found: dict[_Place, list[Decimal]] = defaultdict(list)
     for month, model, amount in training.iter_rows():
-        if among := shared.get((month, model)):
+        for dimension, among in shared.get((month, model), {}).items():
             for (value, counts, _), part in zip(among, split(amount, [n for *_, n in among]), strict=True):
-                found[month, value] += [part] if counts else []
+                found[dimension, month, value] += [part] if counts else []
     return {place: exact_sum(parts) for place, parts in found.items()}

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import Iterable, Sequence
 
 import polars as pl
 
 from finops_lab.calendar import days_in_month
 from finops_lab.errors import columns_of
+from finops_lab.unit_economics._by_dimension import added_up, engine_for, in_full, named
 from finops_lab.unit_economics._dividing import quotients
 from finops_lab.unit_economics._engine_buckets import as_cumulative, counted_buckets
 from finops_lab.unit_economics._exact_quantile import exactly, thousandths
-from finops_lab.unit_economics._grouping import as_written, grouped, monthly, share_of
+from finops_lab.unit_economics._grouping import as_written, monthly, share_of
 from finops_lab.unit_economics.figures import Asked, Definition, together, whole_and_by
 from finops_lab.unit_economics.histogram import QUANTILES, bounds, from_cumulative, quantiles, share
 from finops_lab.unit_economics.schemas import BY, BY_ENGINE, FIGURES
-
-Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
 
 __all__ = [
     "BATCH",
@@ -45,6 +43,14 @@ _ENGINE = (
 _OPEN = "it falls into the bucket without an upper end: only the lower bound is known"
 _DDSKETCH = "Masson, Rim and Lee, DDSketch, VLDB 2019"
 _PROMETHEUS = "Prometheus, histogram_quantile"
+_KEYS = ("dimension", "month", "key")
+_WANTED = {
+    "metric": pl.String,
+    "quantile": pl.Float64,
+    "number": pl.Int64,
+    "part": pl.Int64,
+    "whole": pl.Int64,
+}
 
 
 def _defined(measure: str, title: str, words: str, table: str, source: str) -> Definition:
@@ -90,13 +96,16 @@ def interactive(rows: pl.DataFrame | pl.LazyFrame, batch: Sequence[str] = BATCH)
     [(None, None)]
     """
     frame = rows.lazy()
-    known = frame.collect_schema()
+    return frame.filter(~_of_batch(frame.collect_schema(), batch))
+
+
+def _of_batch(known: Iterable[str], batch: Sequence[str]) -> pl.Expr:
     says = [
         pl.col(name).cast(pl.String).str.to_lowercase().is_in(list(batch)).fill_null(False)
         for name in ("service_tier", "variant")
         if name in known
     ]
-    return frame.filter(~pl.any_horizontal(says)) if says and batch else frame
+    return pl.any_horizontal(says) if says and batch else pl.lit(False)
 
 
 def latency(
@@ -141,30 +150,23 @@ def latency(
     >>> found.select("measure", pl.col("value", "lower", "upper").cast(pl.Float64).round(1)).rows()
     [('p95', 399.5, 395.5, 403.5), ('p50', 100.5, 99.5, 101.5), ('p99', 399.5, 395.5, 403.5)]
     """
-    rows = monthly(histograms).collect()
-    by = columns_of(by, rows, "durations")
-    counted = None if requests is None else interactive(monthly(requests), batch).collect()
-    kept = interactive(rows, batch).collect()
+    frame = monthly(histograms)
+    by = columns_of(by, frame, "durations")
+    dimensions = whole_and_by(by)
+    # Batch calls count nowhere, but a key of nothing else is told too.
+    calls = pl.when(~_of_batch(frame.collect_schema(), batch)).then("calls")
+    wanted = frame.select("month", *dict.fromkeys(by), "metric", "bucket", calls)
+    rows = wanted.collect(engine=engine_for(histograms))
     if rows.is_empty():
         return pl.DataFrame(schema=FIGURES)
-    on = ["month", "key", "metric"]
-    calls = pl.col("calls").sum()
-    keys, all_calls, sums = [], [], []
-    for dimension in whole_and_by(by):
-        keys.append(_of(dimension, grouped(rows, dimension)))
-        if counted is not None:
-            all_calls.append(_of(dimension, grouped(counted, dimension, pl.col("calls_ok").sum())))
-        added = _keyed(kept.lazy(), dimension).group_by(*on, "bucket").agg(calls).collect()
-        sums.append(_of(dimension, added))
-    found = quantiles(pl.concat(sums).lazy(), ["dimension", *on], QUANTILES).collect()
-    every, of_all = pl.concat(keys), pl.concat(all_calls) if all_calls else None
-    parts = [
-        _told(
-            every, found.filter(pl.col("metric") == metric, pl.col("quantile") == at), at, definition, of_all
-        )
-        for metric, at, definition, _ in _MEASURES
-    ]
-    return together(parts, whole_and_by(by))
+    sums = added_up(rows, dimensions, pl.col("calls").sum(), also=("metric", "bucket"))
+    found = quantiles(sums.lazy(), [*_KEYS, "metric"], QUANTILES).collect(engine=engine_for(sums))
+    every = sums.select(_KEYS).unique()
+    if requests is None:
+        return together(_told(found, every), dimensions)
+    counted = interactive(monthly(requests), batch).select("month", *dict.fromkeys(by), "calls_ok")
+    all_calls = added_up(counted.collect(engine=engine_for(requests)), dimensions, pl.col("calls_ok").sum())
+    return together(_told(found, every, all_calls), dimensions)
 
 
 def exact_latency(
@@ -208,16 +210,24 @@ def exact_latency(
         .collect()
     )
     every = monthly(requests).select("month", *dict.fromkeys(by)).unique().collect()
-    parts: list[Asked] = []
-    for dimension in whole_and_by(by) if every.height else ():
-        keyed = _keyed(rows.lazy(), dimension).collect()
-        keys = _of(dimension, grouped(every, dimension))
-        total = thousandths(pl.col("weight").sum()).alias("calls_ok")
-        all_calls = _of(dimension, keyed.group_by("month", "key").agg(total))
-        for metric, at, definition, _ in _MEASURES:
-            found = _of(dimension, exactly(keyed, f"{metric}_ms", at))
-            parts.append(_told(keys, found, at, definition, all_calls))
-    return together(parts, whole_and_by(by))
+    if every.is_empty():
+        return pl.DataFrame(schema=FIGURES)
+    dimensions = whole_and_by(by)
+    total = thousandths(pl.col("weight").sum()).alias("calls_ok")
+    wanted = dict.fromkeys((metric, at) for metric, at, _, _ in _MEASURES)
+    found = pl.concat(
+        exactly(keyed, f"{metric}_ms", at).select(
+            pl.lit(dimension, pl.String).alias("dimension"),
+            pl.lit(metric).alias("metric"),
+            pl.lit(at).alias("quantile"),
+            pl.all(),
+        )
+        for dimension in dimensions
+        for keyed in [rows.with_columns(named(dimension))]
+        for metric, at in wanted
+    )
+    keys = added_up(every, dimensions).select(_KEYS)
+    return together(_told(found, keys, added_up(rows, dimensions, total)), dimensions)
 
 
 def engine_latency(
@@ -261,21 +271,12 @@ def engine_latency(
     counted = rows.collect() if done else counted_buckets(rows, by)
     if counted.is_empty():
         return pl.DataFrame(schema=FIGURES)
-    keys = ["dimension", "month", "key"]
-    on = [*keys, "metric"]
-    sums = pl.concat(
-        _of(dimension, _keyed(counted.lazy(), dimension))
-        .group_by(*on, "from_ms", "le_ms")
-        .agg(pl.col("calls", "rows").sum())
-        for dimension in whole_and_by(by)
-    ).collect()
-    found = from_cumulative(as_cumulative(sums), keys, QUANTILES).collect()
+    ends = ("from_ms", "le_ms")
+    sums = added_up(counted, whole_and_by(by), pl.col("calls", "rows").sum(), also=("metric", *ends))
+    on = [*_KEYS, "metric"]
+    found = from_cumulative(as_cumulative(sums), _KEYS, QUANTILES).collect(engine=engine_for(sums))
     found = found.join(sums.group_by(on).agg(pl.col("rows").sum()), on=on, how="left", nulls_equal=True)
-    parts: list[Asked] = []
-    for metric, at, _, definition in _MEASURES:
-        mine = found.filter(pl.col("metric") == metric, pl.col("quantile") == at)
-        parts.append(_told(mine.select(keys), mine, at, definition, None))
-    return together(parts, whole_and_by(by))
+    return together(_told(found), whole_and_by(by))
 
 
 def calls_within(
@@ -353,36 +354,38 @@ def calls_within(
     return found.join(spans, on="month", how="left", maintain_order="left")
 
 
-def _keyed(rows: pl.LazyFrame, dimension: str | None) -> pl.LazyFrame:
-    key = pl.lit(None, pl.String) if dimension is None else pl.col(dimension).cast(pl.String)
-    return rows.with_columns(key.alias("key"))
-
-
-def _of(dimension: str | None, frame: Frame) -> Frame:
-    return frame.with_columns(pl.lit(dimension, pl.String).alias("dimension"))
-
-
 def _told(
-    keys: pl.DataFrame,
-    found: pl.DataFrame,
-    at: float,
-    definition: Definition,
-    all_calls: pl.DataFrame | None,
-) -> Asked:
-    """Return figures of a quantile for all keys: undefined where nothing was counted."""
-    on = ["dimension", "month", "key"]
-    given = [name for name in ("value", "lower", "upper", "rows") if name in found.columns]
-    told = keys.join(found.select(*on, "calls", *given), on=on, how="left", nulls_equal=True)
+    found: pl.DataFrame, keys: pl.DataFrame | None = None, all_calls: pl.DataFrame | None = None
+) -> list[Asked]:
+    """Return figures of all quantiles: of `keys` undefined ones too, where nothing was counted.
+
+    Without them what was found is what engines counted.
+    """
+    shares = [(metric, at, number, *share(at)) for number, (metric, at, _, _) in enumerate(_MEASURES)]
+    wanted = pl.DataFrame(shares, schema=_WANTED, orient="row")
+    if keys is None:
+        told = found.join(wanted, on=["metric", "quantile"])
+    else:
+        on = [*_KEYS, "metric", "quantile"]
+        told = keys.join(wanted, how="cross").join(found, on=on, how="left", nulls_equal=True)
     if all_calls is not None:
-        told = told.join(all_calls, on=on, how="left", nulls_equal=True)
+        told = in_full(told.join(all_calls, on=_KEYS, how="left", nulls_equal=True))
         told = told.with_columns(share_of(pl.col("calls"), pl.col("calls_ok")).alias("coverage"))
-    part, whole = share(at)
-    ranks = quotients(told["calls"], pl.repeat(whole, told.height, eager=True), part)
+    given = [name for name in ("value", "lower", "upper") if name in told.columns]
+    # Ends of buckets are ends of many: each is written once.
+    written = as_written(pl.concat([told[name].alias("ms") for name in given]))
     open_end = pl.col("value").is_null() & pl.col("calls").is_not_null()
     told = told.with_columns(
-        *(as_written(told[name]) for name in given if name != "rows"),
-        ranks.alias("numerator"),
-        pl.col("calls").alias("denominator"),
         pl.when(open_end).then(pl.lit(_OPEN)).alias("reason"),
+        *(written.slice(n * told.height, told.height).alias(name) for n, name in enumerate(given)),
+        quotients(told.select(pl.col("calls") * pl.col("part")).to_series(), told["whole"]).alias(
+            "numerator"
+        ),
+        pl.col("calls").alias("denominator"),
     )
-    return Asked(told, definition)
+    parts = told.partition_by("number", as_dict=True)
+    return [
+        Asked(parts[number,], by_requests if keys is not None else by_engine)
+        for number, (_, _, by_requests, by_engine) in enumerate(_MEASURES)
+        if (number,) in parts
+    ]

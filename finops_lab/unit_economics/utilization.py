@@ -10,10 +10,10 @@ import polars as pl
 from finops_lab.allocation.idle import paid_gpu_us
 from finops_lab.contracts.telemetry import UTIL_KINDS
 from finops_lab.errors import InputError, columns_of, each_name
+from finops_lab.unit_economics._by_dimension import added_up, engine_for, in_full
 from finops_lab.unit_economics._gpu_days import covered_days, sampled_days
-from finops_lab.unit_economics._grouping import as_written, grouped, known_sum, monthly, per_hour, share_of
+from finops_lab.unit_economics._grouping import as_written, known_sum, monthly, share_of
 from finops_lab.unit_economics.figures import Asked, Definition, together, whole_and_by
-from finops_lab.unit_economics.schemas import FIGURES
 
 __all__ = ["BY_GPU", "DEFINITIONS", "gpu_utilization", "paid_gpu_hours", "pool_models"]
 
@@ -118,88 +118,72 @@ def gpu_utilization(
     if pools is not None:
         named = pools.lazy().select("pool_id", "model").drop_nulls().unique("pool_id", keep="none")
         frame = frame.join(named, on="pool_id", how="left")
-    dimensions = [name for name in by if name != "model" or pools is not None]
-    rows = frame.collect()
-    columns_of(dimensions, rows, "GPU days")
-    sampled = sampled_days(days, until) if "day" in days.lazy().collect_schema() else None
-    parts = [
-        together(
-            (
-                part
-                for dimension in whole_and_by(dimensions)
-                for part in _of_kind(mine, kind, dimension, paid, sampled)
-            ),
-            whole_and_by(dimensions),
-        )
-        for kind in UTIL_KINDS
-        if (mine := rows.filter(pl.col("util_kind") == kind)).height
-    ]
-    return pl.concat(parts) if parts else pl.DataFrame(schema=FIGURES)
-
-
-def _of_kind(
-    rows: pl.DataFrame,
-    kind: str,
-    dimension: str | None,
-    paid: pl.DataFrame | pl.LazyFrame | None,
-    sampled_on: pl.DataFrame | None,
-) -> list[Asked]:
-    sums = grouped(
+    rows = frame.filter(pl.col("util_kind").is_in(UTIL_KINDS)).collect(engine=engine_for(days))
+    by = [name for name in by if name != "model" or pools is not None]
+    columns_of(by, rows, "GPU days")
+    dimensions = whole_and_by(by)
+    sums = added_up(
         rows,
-        dimension,
-        *(pl.col(name).sum() for name in _SUMMED),
+        dimensions,
+        pl.col(_SUMMED).sum(),
         pl.col("peak_util").max(),
         known_sum("idle_usd"),
+        also=("util_kind",),
     )
-    covered = _covered(sums, dimension, paid)
-    if sampled_on is not None and covered.null_count():
+    sampled = sampled_days(days, until) if "day" in days.lazy().collect_schema() else None
+    idle = pl.when(pl.col("sampled_s") > 0).then(pl.col("sampled_s") - pl.col("busy_s"))
+    sums = _with_coverage(sums, rows, dimensions, paid, sampled).with_columns(
+        as_written(sums["peak_util"]),
+        idle.alias("idle_s"),
+        share_of(pl.col("priced_s"), pl.col("sampled_s")).alias("priced"),
+    )
+    of_kinds = sums.partition_by("util_kind", as_dict=True)
+    parts = (part for (kind,), mine in of_kinds.items() for part in _asked(mine, str(kind)))
+    found = together(parts, dimensions)
+    measures = ([one.measure for one in several] for several in _BY_KIND.values())
+    return pl.concat(found.filter(pl.col("measure").is_in(names)) for names in measures)
+
+
+def _with_coverage(
+    sums: pl.DataFrame,
+    rows: pl.DataFrame,
+    dimensions: Sequence[str | None],
+    paid: pl.DataFrame | pl.LazyFrame | None,
+    sampled: pl.DataFrame | None,
+) -> pl.DataFrame:
+    """Tell which share of the time paid for was sampled; of months without it, of the days."""
+    on = ["dimension", "month", "key"]
+    told, covered = pl.Series(dtype=pl.Date), pl.lit(None, pl.Float64)
+    if paid is not None:
+        bill = paid.lazy().collect(engine=engine_for(paid))
+        of_bill = [name for name in dimensions if name is None or name in bill.columns]
+        hours = added_up(bill, of_bill, known_sum("gpu_hours"))
+        sums = in_full(sums.join(hours, on=on, how="left", nulls_equal=True, maintain_order="left"))
+        told, covered = bill["month"], share_of(pl.col("sampled_s"), pl.col("gpu_hours") * 3600)
+    if sampled is not None:
         # Hours and days are two measures of it: a month has one of them.
-        told = [] if paid is None else paid.lazy().select("month").unique().collect()["month"].to_list()
-        days = sampled_on.filter(pl.col("util_kind") == kind, ~pl.col("month").is_in(told))
-        by_days = covered_days(days, rows, dimension)
-        found = sums.select("month", "key").join(
-            by_days, on=["month", "key"], how="left", nulls_equal=True, maintain_order="left"
-        )
-        covered = covered.zip_with(covered.is_not_null(), found["coverage"])
-    sampled = sums.with_columns(covered, as_written(sums["peak_util"]))
+        of_days = covered_days(sampled.filter(~pl.col("month").is_in(told.implode())), rows, dimensions)
+        on.append("util_kind")
+        sums = sums.join(of_days, on=on, how="left", nulls_equal=True, maintain_order="left")
+        covered = pl.coalesce(covered, "coverage")
+    return sums.with_columns(covered.alias("coverage"))
+
+
+def _asked(sums: pl.DataFrame, kind: str) -> list[Asked]:
     nothing = pl.lit(None, pl.Int64)
-    idle = pl.col("sampled_s") - pl.col("busy_s")
-    measures = (
-        (pl.col("busy_s").alias("numerator"), pl.col("sampled_s").alias("denominator")),
-        (pl.col("allocated_busy_s").alias("numerator"), pl.col("allocated_s").alias("denominator")),
-        (pl.col("peak_util").alias("value"), nothing.alias("numerator"), nothing.alias("denominator")),
-        per_hour(pl.when(pl.col("sampled_s") > 0).then(idle)),
-        (
-            pl.col("idle_usd").alias("value"),
-            pl.col("idle_usd").alias("numerator"),
-            nothing.alias("denominator"),
-            share_of(pl.col("priced_s"), pl.col("sampled_s")).alias("coverage"),
-        ),
+    measures: tuple[dict[str, str | pl.Expr], ...] = (
+        {"numerator": "busy_s", "denominator": "sampled_s"},
+        {"numerator": "allocated_busy_s", "denominator": "allocated_s"},
+        {"value": "peak_util", "numerator": nothing, "denominator": nothing},
+        {"numerator": "idle_s", "denominator": pl.lit(3600)},
+        {"value": "idle_usd", "numerator": "idle_usd", "denominator": nothing, "coverage": "priced"},
     )
     return [
         Asked(
-            sampled.with_columns(*columns).select(
-                "month", "key", "rows", "coverage", "numerator", "denominator",
-                *(["value"] if any(c.meta.output_name() == "value" for c in columns) else []),
-            ),
+            sums.select("dimension", "month", "key", "rows", **{"coverage": "coverage", **columns}),
             definition,
-            dimension,
         )
         for definition, columns in zip(_BY_KIND[kind], measures, strict=True)
-    ]  # fmt: skip
-
-
-def _covered(
-    sums: pl.DataFrame, dimension: str | None, paid: pl.DataFrame | pl.LazyFrame | None
-) -> pl.Series:
-    """Return which share of the time paid for was sampled; null where the bill does not say."""
-    unknown = pl.Series("coverage", [None] * sums.height, pl.Float64)
-    if paid is None or (dimension is not None and dimension not in paid.lazy().collect_schema()):
-        return unknown
-    hours = grouped(paid, dimension, known_sum("gpu_hours"))
-    joined = sums.join(hours, on=["month", "key"], how="left", nulls_equal=True, maintain_order="left")
-    return joined.select(share_of(pl.col("sampled_s"), pl.col("gpu_hours") * 3600).alias("coverage"))[
-        "coverage"
     ]
 
 

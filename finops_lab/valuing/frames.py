@@ -264,16 +264,8 @@ class Frames:
         makes = self.jobs.lazy().filter(pl.col("kind").is_in(["train", "retrain", "finetune", "tune"]))
         if self.deploys.is_empty() or self.jobs.is_empty():
             return None
-        # Requests of the days before the first month count too, where there are any.
         last = self.end - timedelta(days=1)
-        calls = measuring.request_days(self.lab).select(
-            "model",
-            "day",
-            ts_start=pl.col("day").cast(pl.Datetime("us", "UTC")),
-            n_requests=pl.lit(1, pl.Int64),
-            sample_weight=pl.col("calls_ok").cast(pl.Float64),
-        )
-        whole = amortize(makes, self.deploys.lazy(), calls, by="time", last=last)
+        whole = amortize(makes, self.deploys.lazy(), by="time", last=last)
         return whole.schedule.filter(pl.col("month").is_between(self.first, self.last))
 
     def table(self, name: str, moment: str) -> pl.LazyFrame:

@@ -97,17 +97,13 @@ def figures(frames: Frames, *, metric: str = "EffectiveCost") -> pl.DataFrame:
     months = [
         add_months(frames.first, n) for n in range(TREND_MONTHS) if add_months(frames.first, n) < frames.end
     ]
-    models = utilization.pool_models(lab.pools(), frames.requests)
-    paid = utilization.paid_gpu_hours(lab.costs().filter(frames.within("ChargePeriodStart")))
-    entries, requests, gpu_days = frames.entries, frames.requests, frames.gpu_days
-    up_to = frames.up_to
-    accuracy, called = frames.table("accuracy_samples", "ts"), frames.called
-    capacities, events = frames.table("capacity_series", "ts"), frames.table("scale_events", "ts_decision")
-    # Here the lab is read, which one thread may do at a time; others share the thousands of small queries.
+    # Here the lab is read, which one thread may do at a time; others share the small queries meanwhile.
     with ThreadPoolExecutor(_THREADS) as pool:
+        requests = frames.requests
+        failed = pool.submit(failures.error_rates, requests)
+        lasted = pool.submit(latency.latency, frames.histograms, requests=requests)
+        entries, gpu_days, up_to = frames.entries, frames.gpu_days, frames.up_to
         asked = [
-            pool.submit(latency.latency, frames.histograms, requests=requests),
-            pool.submit(failures.error_rates, requests),
             pool.submit(
                 inference_cost.inference_cost,
                 entries,
@@ -118,6 +114,30 @@ def figures(frames: Frames, *, metric: str = "EffectiveCost") -> pl.DataFrame:
                 metric=metric,
             ),
             pool.submit(
+                utilization.gpu_utilization,
+                gpu_days,
+                pools=utilization.pool_models(lab.pools(), requests),
+                paid=utilization.paid_gpu_hours(lab.costs().filter(frames.within("ChargePeriodStart"))),
+                until=frames.open_at and frames.open_at.date(),
+            ),
+            pool.submit(capacity.useful_hours, gpu_days, by=("pool_id", "cluster", "team")),
+            pool.submit(capacity.idle_pools, entries.with_columns(frames.pool), metric=metric),
+            pool.submit(training_cost.training_cost, entries, frames.jobs, rules=rules, metric=metric),
+            lasted,
+            pool.submit(latency.engine_latency, frames.engine_buckets),
+            failed,
+            pool.submit(failures.labelled_error_rate, frames.table("accuracy_samples", "ts")),
+            *(pool.submit(ask) for ask in _anomalies(frames, months, up_to)),
+            pool.submit(owners.owned, entries, metric=metric, bill=frames.bill_rows),
+            pool.submit(evictions.eviction_impact, frames.evictions, frames.jobs),
+            pool.submit(error_budgets.burn_figures, burned(frames), currency=lab.currency),
+            pool.submit(
+                scaling.scaling,
+                frames.table("capacity_series", "ts"),
+                frames.table("scale_events", "ts_decision"),
+            ),
+            pool.submit(_per_qps, frames, metric, frames.called, up_to),
+            pool.submit(
                 features.feature_cost,
                 entries,
                 lab.table("feature_value"),
@@ -127,24 +147,6 @@ def figures(frames: Frames, *, metric: str = "EffectiveCost") -> pl.DataFrame:
                 by=("feature", "customer", "team", "model", "variant", "environment"),
                 up_to=up_to,
             ),
-            pool.submit(
-                utilization.gpu_utilization,
-                gpu_days,
-                pools=models,
-                paid=paid,
-                until=frames.open_at and frames.open_at.date(),
-            ),
-            pool.submit(training_cost.training_cost, entries, frames.jobs, rules=rules, metric=metric),
-            pool.submit(capacity.useful_hours, gpu_days, by=("pool_id", "cluster", "team")),
-            pool.submit(capacity.idle_pools, entries.with_columns(frames.pool), metric=metric),
-            pool.submit(latency.engine_latency, frames.engine_buckets),
-            pool.submit(failures.labelled_error_rate, accuracy),
-            pool.submit(owners.owned, entries, metric=metric, bill=frames.bill_rows),
-            pool.submit(evictions.eviction_impact, frames.evictions, frames.jobs),
-            pool.submit(scaling.scaling, capacities, events),
-            pool.submit(_per_qps, frames, metric, called, up_to),
-            pool.submit(error_budgets.burn_figures, burned(frames), currency=lab.currency),
-            *(pool.submit(ask) for ask in _anomalies(frames, months, up_to)),
         ]
         parts = [told.result() for told in asked]
     within = pl.col("month").is_between(frames.first, frames.last)
@@ -159,7 +161,8 @@ def _anomalies(frames: Frames, months: list[date], up_to: date | None) -> list[C
     from finops_lab.watching import anomalies, anomaly_counts
 
     found = anomalies(frames.lab, at=frames.at, with_telemetry=False)
-    seen = [month for month in months if month in found.looked_at]
+    looked_at = found.looked_at
+    seen = [month for month in months if month in looked_at]
 
     def unjudged() -> pl.DataFrame:
         unseen = anomaly_rate.anomaly_rate(None, [month for month in months if month not in seen])
