@@ -10,9 +10,10 @@ import polars as pl
 
 from finops_lab.calendar import add_months, months_from
 from finops_lab.money import MONEY, split
-from finops_lab.unit_economics._long_tjobs import engine_of
+from finops_lab.unit_economics._by_dimension import engine_for
+from finops_lab.unit_economics._grouping import PLACE
 
-__all__ = ["READ", "job_months", "overlaps"]
+__all__ = ["READ", "every_month", "job_months", "overlaps"]
 
 # What is read of `training_jobs`.
 READ: dict[str, pl.DataType | type[pl.DataType]] = {
@@ -109,7 +110,7 @@ def job_months(jobs: pl.LazyFrame | pl.DataFrame) -> pl.DataFrame:
             pl.col("attempt").cast(pl.Int64),
         )
         .select(pl.col(name).cast(kind) for name, kind in _SCHEMA.items())
-        .collect(engine=engine_of(jobs))
+        .collect(engine=engine_for(jobs))
     )
     # An end on the first moment of a month is the end of the month before.
     last = (pl.col("ts_end") - pl.duration(microseconds=1)).dt.date().dt.month_start()
@@ -140,3 +141,19 @@ def _parts(row: dict[str, Any]) -> list[dict[str, Any]]:
         }
         for i, (month, _) in enumerate(months)
     ]
+
+
+def every_month(months: pl.Series) -> pl.LazyFrame:
+    """Return what figures of the whole are of, every month from the first to the last: see `PLACE`.
+
+    Examples
+    --------
+    >>> every_month(pl.Series([date(2026, 12, 1), None, date(2026, 10, 1)])).collect().height
+    3
+    """
+    known = months.drop_nulls().to_list()
+    every = pl.LazyFrame(
+        {"month": months_from(min(known), max(known)) if known else []}, schema={"month": pl.Date}
+    )
+    nothing = pl.lit(None, pl.String)
+    return every.with_columns(nothing.alias("dimension"), nothing.alias("key")).select(PLACE)

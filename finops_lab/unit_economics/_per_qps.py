@@ -6,9 +6,9 @@ from datetime import date
 
 import polars as pl
 
+from finops_lab.unit_economics._by_dimension import engine_for
 from finops_lab.unit_economics._dividing import quotients
 from finops_lab.unit_economics._grouping import share_of
-from finops_lab.unit_economics._long_tjobs import engine_of
 from finops_lab.unit_economics._sampled import WORDS, count_bounds, money_bounds
 from finops_lab.unit_economics._telling import asked
 from finops_lab.unit_economics.figures import Definition, together
@@ -101,7 +101,7 @@ def money_per_qps(
     if "why" not in paid_for.collect_schema():
         paid_for = paid_for.with_columns(pl.lit(None, pl.String).alias("why"))
     both = told.lazy().join(paid_for.select(*keys, "money", "why"), on=keys, how="full", coalesce=True)
-    rows = both.collect(engine=engine_of(told))
+    rows = both.collect(engine=engine_for(told))
     paid = rows.filter(pl.col("money").is_not_null() & pl.col("calls").is_not_null())
     sums = ("money", "calls", "lower", "upper", "variance")
     added = paid.group_by("month", "seconds").agg(pl.col(sums).sum(), pl.len().alias("counted"))
@@ -210,7 +210,7 @@ def sampled_money(days: pl.DataFrame | pl.LazyFrame, called: pl.DataFrame | pl.L
         .alias("why")
     )
     known = pl.when(pl.col("why").is_null()).then("sampled_usd").alias("money")
-    return spent.with_columns(why).select(*pool, known, "why").collect(engine=engine_of(days))
+    return spent.with_columns(why).select(*pool, known, "why").collect(engine=engine_for(days))
 
 
 def _unlike() -> pl.Expr:

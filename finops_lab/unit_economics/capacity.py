@@ -9,8 +9,8 @@ import polars as pl
 
 from finops_lab.errors import columns_of
 from finops_lab.money import MONEY, divided, product
-from finops_lab.unit_economics._grouping import grouped, known_sum, monthly, share_of
-from finops_lab.unit_economics._long_tjobs import PLACE, by_each, engine_of
+from finops_lab.unit_economics._by_dimension import added_up, engine_for
+from finops_lab.unit_economics._grouping import PLACE, grouped, known_sum, monthly, share_of
 from finops_lab.unit_economics.activity import currency_of, month_of
 from finops_lab.unit_economics.figures import Asked, Definition, together, whole_and_by
 from finops_lab.unit_economics.schemas import FIGURES
@@ -129,7 +129,7 @@ def idle_pools(entries: pl.DataFrame | pl.LazyFrame, *, metric: str = "Effective
     rows, dimensions = pool_money(entries, metric=metric), whole_and_by(["pool_id"])
     if rows.is_empty():
         return pl.DataFrame(schema=FIGURES)
-    sums = by_each(rows, dimensions, pl.col("money", "idle", "dark", "rows").sum())
+    sums = added_up(rows, dimensions, pl.col("money", "idle", "dark", "rows").sum())
     parts = [
         Asked(
             sums.select(
@@ -252,7 +252,7 @@ def useful_hours(
     """
     by = columns_of(by, days, "GPU days")
     dimensions = whole_and_by(by)
-    rows = monthly(days).filter(pl.col("util_kind") == kind).collect(engine=engine_of(days))
+    rows = monthly(days).filter(pl.col("util_kind") == kind).collect(engine=engine_for(days))
     useful = [_useful_hours(rows, dimensions)] if rows.height else []
     billed = [] if money is None else _billed_hours(rows, money, currency)
     found = together(useful, dimensions)
@@ -267,8 +267,8 @@ def _useful_hours(rows: pl.DataFrame, dimensions: Sequence[str | None]) -> Asked
         .cast(pl.Decimal(38, 3))
         .alias("busy_priced_s")
     )
-    whole = by_each(rows, dimensions, pl.col("sampled_s").sum().alias("all_s"))
-    sums = by_each(
+    whole = added_up(rows, dimensions, pl.col("sampled_s").sum().alias("all_s"))
+    sums = added_up(
         priced, dimensions, pl.col("rows", "priced_s", "busy_priced_s").sum(), known_sum("sampled_usd")
     )
     told = whole.join(sums, on=PLACE, how="left", nulls_equal=True).select(

@@ -13,9 +13,10 @@ import polars as pl
 from finops_lab.calendar import format_month
 from finops_lab.errors import each_name
 from finops_lab.money import MONEY, divided, exact_sum
+from finops_lab.unit_economics._by_dimension import added_up, engine_for
+from finops_lab.unit_economics._grouping import PLACE
 from finops_lab.unit_economics._incidents import incidents, untold
-from finops_lab.unit_economics._job_months import job_months
-from finops_lab.unit_economics._long_tjobs import PLACE, by_each, engine_of, every_month
+from finops_lab.unit_economics._job_months import every_month, job_months
 from finops_lab.unit_economics._telling import asked
 from finops_lab.unit_economics.figures import Asked, Definition, together, whole_and_by
 from finops_lab.unit_economics.training_cost import BY_JOB, of_jobs
@@ -188,7 +189,7 @@ def _sums(
     names = [name for _, name in (*_HOURS, *_USD)]
     priced = pl.col("lost_usd").is_not_null() & pl.col("restart_usd").is_not_null()
     parts = [pl.col("lost_usd"), pl.col("restart_usd"), pl.col("fallback_usd").fill_null(0)]
-    sums = by_each(
+    sums = added_up(
         hits,
         dimensions,
         pl.col("evictions").sum(),
@@ -200,9 +201,9 @@ def _sums(
         (priced & pl.col("fallback_usd").is_not_null()).cast(pl.Int64).sum().alias("n_whole"),
     )
     # Interruptions that no eviction tells of, and who says how he paid.
-    behind = by_each(gaps, dimensions, pl.len().cast(pl.Int64).alias("gaps"))
+    behind = added_up(gaps, dimensions, pl.len().cast(pl.Int64).alias("gaps"))
     purchase = pl.col("purchase")
-    ran = by_each(
+    ran = added_up(
         attempts.filter(pl.col("month").is_not_null()),
         dimensions,
         purchase.is_not_null().mean().alias("said"),
@@ -232,13 +233,12 @@ def _sums(
     ]
     below = [
         sums.lazy().select(
-            pl.lit(one.measure).alias("measure"),
             *(*PLACE, "evictions", "hits", "needed", "said", "none"),
             pl.col(name).cast(MONEY).alias("numerator"),
             pl.col(known).alias("known"),
             pl.col(whole).alias("whole"),
         )
-        for one, name, known, whole in measures
+        for _, name, known, whole in measures
     ]
     some, told = pl.col("needed") > 0, pl.col("reason").is_null()
     nothing = pl.when(pl.col("hits") > 0).then(pl.lit(_NOTHING)).otherwise(pl.lit(_GAPS))
@@ -256,8 +256,7 @@ def _sums(
         )
         .collect(engine="in-memory")
     )
-    found = rows.partition_by("measure", as_dict=True)
-    return [asked(found[one.measure,], one) for one, *_ in measures if rows.height]
+    return [asked(rows.slice(n * sums.height, sums.height), one) for n, (one, *_) in enumerate(measures)]
 
 
 def _on_demand(evictions: pl.LazyFrame | pl.DataFrame) -> dict[str, Decimal]:
@@ -265,7 +264,7 @@ def _on_demand(evictions: pl.LazyFrame | pl.DataFrame) -> dict[str, Decimal]:
     price = "fallback_price_usd_per_hour"
     told_ones = evictions.lazy().filter(pl.col(price).is_not_null(), pl.col("instance_type").is_not_null())
     newest = told_ones.select("ts_lost", "instance_type", pl.col(price).cast(MONEY)).collect(
-        engine=engine_of(evictions)
+        engine=engine_for(evictions)
     )
     return {kind: amount for _, kind, amount in newest.sort("ts_lost", price).iter_rows()}
 
@@ -281,21 +280,21 @@ def _rates(
     priced = machine.is_not_null() & pl.col("cost_usd").is_not_null()
     untold = pl.any_horizontal(pl.col("lost_machine_ms", "restart_usd").is_null())
     kinds = ("instance_type",)
-    ran = by_each(
+    ran = added_up(
         spot,
         dimensions,
         pl.col("cost_usd").filter(priced).sum().alias("paid"),
         machine.filter(priced).sum().alias("machine_ms"),
         pl.len().cast(pl.Int64).alias("rows"),
         priced.cast(pl.Int64).sum().alias("priced"),
-        keys=kinds,
+        also=kinds,
     )
-    lost = by_each(
+    lost = added_up(
         hits,
         dimensions,
         pl.col("lost_machine_ms", "restart_usd").sum(),
         untold.cast(pl.Int64).sum().alias("untold"),
-        keys=kinds,
+        also=kinds,
     )
     table = ran.join(lost, on=[*PLACE, *kinds], how="left", nulls_equal=True).with_columns(
         pl.col("lost_machine_ms", "untold", "restart_usd").fill_null(0)

@@ -10,8 +10,8 @@ from finops_lab.allocation.coverage import require, row_count, valued
 from finops_lab.contracts import DIMENSIONS
 from finops_lab.errors import InputError, each_name
 from finops_lab.money import MONEY
-from finops_lab.unit_economics._grouping import share_of
-from finops_lab.unit_economics._long_tjobs import PLACE, by_each
+from finops_lab.unit_economics._by_dimension import added_up
+from finops_lab.unit_economics._grouping import PLACE, share_of
 from finops_lab.unit_economics._telling import first_reason
 from finops_lab.unit_economics.activity import currency_of, month_of
 from finops_lab.unit_economics.figures import Asked, Definition, together, whole_and_by
@@ -120,7 +120,7 @@ def owned(
         raise InputError(f"there is no dimension {unknown[0]!r}", hint="provider, " + ", ".join(DIMENSIONS))
     dimensions = whole_and_by(by)
     sums = _by_sign(entries, metric, by).with_columns(pl.col(_column(name)).alias(name) for name in by)
-    shares = _with_coverage(by_each(sums, dimensions, *_shares(metric)), dimensions, bill).with_columns(
+    shares = _with_coverage(added_up(sums, dimensions, *_shares(metric)), dimensions, bill).with_columns(
         # The sum of nothing but unknown amounts is unknown, not zero.
         pl.when("known").then(pl.col("^(gross_positive|absolute).*$").exclude("^.*_rows$")),
         first_reason((~pl.col("known"), f"{metric} is not known")),
@@ -139,7 +139,7 @@ def _with_coverage(
     if bill is None:
         return shares.with_columns(pl.lit(None, pl.Float64).alias("coverage"))
     of_bill = [name for name in dimensions if name in (None, "provider")]
-    delivered = by_each(bill, of_bill, pl.col("rows").sum().alias("delivered"))
+    delivered = added_up(bill, of_bill, pl.col("rows").sum().alias("delivered"))
     held = share_of(pl.col("rows_rows"), pl.col("delivered")).alias("coverage")
     return shares.join(delivered, on=PLACE, how="left", nulls_equal=True).with_columns(held)
 

@@ -8,8 +8,8 @@ from decimal import Decimal
 import polars as pl
 
 from finops_lab.money import divided
-from finops_lab.unit_economics._grouping import per_hour, share_of
-from finops_lab.unit_economics._long_tjobs import PLACE, by_each
+from finops_lab.unit_economics._by_dimension import added_up
+from finops_lab.unit_economics._grouping import PLACE, per_hour, share_of
 from finops_lab.unit_economics._per_qps import PER_QPS, PER_QPS_SAMPLED, money_per_qps, sampled_money
 from finops_lab.unit_economics.figures import Asked, Definition, together
 from finops_lab.unit_economics.schemas import FIGURES
@@ -149,7 +149,7 @@ def _intervals(series: pl.LazyFrame) -> pl.DataFrame:
 
 
 def _of_series(intervals: pl.DataFrame) -> list[Asked]:
-    sums = by_each(
+    sums = added_up(
         intervals,
         _DIMENSIONS,
         pl.col("unit").filter(pl.col("rows") > 0).n_unique().alias("units"),
@@ -232,7 +232,7 @@ def _changes(events: pl.LazyFrame) -> pl.DataFrame:
 def _of_events(changes: pl.DataFrame, intervals: pl.DataFrame) -> list[Asked]:
     waits = pl.col("waited_us")
     p95 = waits.quantile(0.95, "equiprobable").cast(pl.Int64)
-    sums = by_each(
+    sums = added_up(
         changes,
         _DIMENSIONS,
         pl.len().cast(pl.Int64).alias("rows"),
@@ -241,7 +241,7 @@ def _of_events(changes: pl.DataFrame, intervals: pl.DataFrame) -> list[Asked]:
         p95.alias("p95_us"),
         (waits <= p95).sum().cast(pl.Int64).alias("within"),
     )
-    watched = by_each(intervals, _DIMENSIONS, pl.col("day").n_unique().cast(pl.Int64).alias("days"))
+    watched = added_up(intervals, _DIMENSIONS, pl.col("day").n_unique().cast(pl.Int64).alias("days"))
     sums = sums.join(watched, on=PLACE, how="left", nulls_equal=True)
     values = [None if us is None else divided(Decimal(us), 1_000_000) for us in sums["p95_us"].to_list()]
     ready = sums.with_columns(

@@ -11,8 +11,9 @@ from finops_lab.config import Activity
 from finops_lab.contracts.telemetry import JOB_STATES
 from finops_lab.errors import InputError, each_name
 from finops_lab.money import MONEY, divided
-from finops_lab.unit_economics._job_months import job_months
-from finops_lab.unit_economics._long_tjobs import PLACE, by_each, every_month
+from finops_lab.unit_economics._by_dimension import added_up
+from finops_lab.unit_economics._grouping import PLACE
+from finops_lab.unit_economics._job_months import every_month, job_months
 from finops_lab.unit_economics._telling import asked, first_reason
 from finops_lab.unit_economics.activity import currency_of, spent
 from finops_lab.unit_economics.figures import Asked, Definition, together, whole_and_by
@@ -176,7 +177,7 @@ def training_cost(
     by = each_name(by)
     of_jobs(by)
     currency, dimensions = currency_of(entries), whole_and_by(by)
-    money = by_each(
+    money = added_up(
         spent(entries, "training", by, rules=rules, metric=metric).collect(),
         dimensions,
         pl.col("amount", "entries", "unknown").sum(),
@@ -203,7 +204,7 @@ def of_jobs(by: Sequence[str]) -> None:
 def _timed(attempts: pl.DataFrame, dimensions: Sequence[str | None]) -> pl.DataFrame:
     timed, priced = pl.col("wall_ms").is_not_null(), pl.col("cost_usd").is_not_null()
     both, gpus = timed & priced, timed & priced & pl.col("gpu_ms").is_not_null()
-    return by_each(
+    return added_up(
         attempts,
         dimensions,
         pl.len().cast(pl.Int64).alias("attempts"),
@@ -283,13 +284,13 @@ def _billed(money: pl.DataFrame, metric: str, currency: str) -> Asked:
 
 
 def _retrained(attempts: pl.DataFrame, timed: pl.DataFrame, dimensions: Sequence[str | None]) -> list[Asked]:
-    sums = by_each(
+    sums = added_up(
         attempts.filter(pl.col("kind") == "retrain").join(_STATES, on="state"),
         dimensions,
         pl.col("cost_usd").sum().alias("numerator"),
         pl.len().cast(pl.Int64).alias("rows"),
         pl.col("cost_usd").count().cast(pl.Int64).alias("priced"),
-        keys=("number",),
+        also=("number",),
     )
     some = (pl.col("rows") > 0) & (pl.col("priced") == 0)
     rows = (
@@ -298,6 +299,7 @@ def _retrained(attempts: pl.DataFrame, timed: pl.DataFrame, dimensions: Sequence
         .unique()
         .join(_STATES.lazy().select(pl.col("number").unique()), how="cross")
         .join(sums.lazy(), on=[*PLACE, "number"], how="left", nulls_equal=True)
+        .sort("number")
         .with_columns(pl.col("numerator").fill_null(0).cast(MONEY), pl.col("rows", "priced").fill_null(0))
         .with_columns(
             pl.lit(1).alias("denominator"),
@@ -311,5 +313,5 @@ def _retrained(attempts: pl.DataFrame, timed: pl.DataFrame, dimensions: Sequence
         )
         .collect(engine="in-memory")
     )
-    found = rows.partition_by("number", as_dict=True)
-    return [asked(found[number,], one) for number, (one, _) in enumerate(_MONTHLY) if rows.height]
+    found = rows.partition_by("number", maintain_order=True)
+    return [asked(some, one) for some, (one, _) in zip(found, _MONTHLY, strict=rows.height > 0)]
