@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
 import polars as pl
 
-__all__ = ["added_up", "engine_for", "in_full", "named"]
+__all__ = ["PLACE", "added_up", "engine_for", "in_full", "named", "per_dimension"]
 
 _SMALL = 10_000
+PLACE = ("dimension", "month", "key")
 
 
 def added_up(
@@ -47,6 +48,31 @@ def added_up(
         for dimension in dimensions
     )
     return in_full(pl.concat(each).collect(engine=engine_for(rows)))
+
+
+def per_dimension(
+    rows: pl.DataFrame | pl.LazyFrame,
+    dimensions: Sequence[str | None],
+    columns: Callable[[str | None], Iterable[str | pl.Expr]],
+) -> pl.LazyFrame:
+    """Return rows once for each dimension, to group them all at once: `PLACE` and the columns of each.
+
+    Examples
+    --------
+    >>> rows = pl.DataFrame({"month": [1, 1], "team": ["a", "b"], "calls": [2, 3]})
+    >>> found = per_dimension(rows, (None, "team"), lambda _: ["calls"])
+    >>> found.group_by(PLACE).agg(pl.col("calls").sum()).sort("calls").collect().rows()
+    [('team', 1, 'a', 2), ('team', 1, 'b', 3), (None, 1, None, 5)]
+    """
+    return pl.concat(
+        rows.lazy().select(
+            pl.lit(dimension, pl.String).alias("dimension"),
+            "month",
+            named(dimension),
+            *columns(dimension),
+        )
+        for dimension in dimensions
+    )
 
 
 def in_full(frame: pl.DataFrame) -> pl.DataFrame:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import decimal
-from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 
 import polars as pl
 
 from finops_lab.errors import InputError
 from finops_lab.money import MONEY, SCALE
+from finops_lab.unit_economics._by_dimension import engine_for, named
 
 _FEW = 300  # as many are looked up one by one in less time than a query takes to begin
-_SMALL = 10_000
-PLACE = ("dimension", "month", "key")
 
-__all__ = ["PLACE", "as_written", "grouped", "known_sum", "monthly", "per_dimension", "per_hour", "share_of"]
+__all__ = ["as_written", "grouped", "known_sum", "monthly", "per_hour", "share_of"]
 
 
 def monthly(rows: pl.DataFrame | pl.LazyFrame) -> pl.LazyFrame:
@@ -55,37 +53,8 @@ def grouped(rows: pl.DataFrame | pl.LazyFrame, dimension: str | None, *sums: pl.
     >>> grouped(rows, None, pl.col("calls").sum()).rows()
     [(1, None, 5)]
     """
-    key = pl.lit(None, pl.String) if dimension is None else pl.col(dimension).cast(pl.String)
-    found = rows.lazy().with_columns(key.alias("key")).group_by("month", "key").agg(*sums)
-    # Of few rows the streaming engine costs more to begin than to run.
-    few = isinstance(rows, pl.DataFrame) and rows.height <= _SMALL
-    return found.collect(engine="in-memory" if few else "auto")
-
-
-def per_dimension(
-    rows: pl.DataFrame | pl.LazyFrame,
-    dimensions: Sequence[str | None],
-    columns: Callable[[str | None], Iterable[str | pl.Expr]],
-) -> pl.LazyFrame:
-    """Return rows once for each dimension, to group them all at once: `PLACE` and the columns of each.
-
-    Examples
-    --------
-    >>> rows = pl.DataFrame({"month": [1, 1], "team": ["a", "b"], "calls": [2, 3]})
-    >>> found = per_dimension(rows, (None, "team"), lambda _: ["calls"])
-    >>> found.group_by(PLACE).agg(pl.col("calls").sum()).sort("calls").collect().rows()
-    [('team', 1, 'a', 2), ('team', 1, 'b', 3), (None, 1, None, 5)]
-    """
-    nothing = pl.lit(None, pl.String)
-    return pl.concat(
-        rows.lazy().select(
-            pl.lit(dimension, pl.String).alias("dimension"),
-            "month",
-            (nothing if dimension is None else pl.col(dimension).cast(pl.String)).alias("key"),
-            *columns(dimension),
-        )
-        for dimension in dimensions
-    )
+    found = rows.lazy().with_columns(named(dimension)).group_by("month", "key").agg(*sums)
+    return found.collect(engine=engine_for(rows))
 
 
 def known_sum(name: str) -> pl.Expr:

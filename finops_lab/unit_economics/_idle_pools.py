@@ -9,7 +9,7 @@ from decimal import Decimal
 import polars as pl
 
 from finops_lab.money import exact_sum
-from finops_lab.unit_economics._grouping import PLACE
+from finops_lab.unit_economics._by_dimension import PLACE
 
 __all__ = ["idle_of_pools"]
 

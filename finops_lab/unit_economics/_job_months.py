@@ -10,8 +10,7 @@ import polars as pl
 
 from finops_lab.calendar import add_months, months_from
 from finops_lab.money import MONEY, split
-from finops_lab.unit_economics._by_dimension import engine_for
-from finops_lab.unit_economics._grouping import PLACE
+from finops_lab.unit_economics._by_dimension import PLACE, engine_for
 
 __all__ = ["READ", "every_month", "job_months", "overlaps"]
 

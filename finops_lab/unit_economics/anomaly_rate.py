@@ -11,7 +11,7 @@ import polars as pl
 from finops_lab.calendar import days_in_month
 from finops_lab.errors import InputError, each_name
 from finops_lab.money import MONEY, divided
-from finops_lab.unit_economics._grouping import PLACE, per_dimension
+from finops_lab.unit_economics._by_dimension import PLACE, per_dimension
 from finops_lab.unit_economics._telling import asked, told
 from finops_lab.unit_economics.figures import Asked, Definition, together, whole_and_by
 

@@ -9,8 +9,8 @@ import polars as pl
 
 from finops_lab.errors import columns_of
 from finops_lab.money import MONEY, divided, product
-from finops_lab.unit_economics._by_dimension import added_up, engine_for
-from finops_lab.unit_economics._grouping import PLACE, grouped, known_sum, monthly, share_of
+from finops_lab.unit_economics._by_dimension import PLACE, added_up, engine_for
+from finops_lab.unit_economics._grouping import grouped, known_sum, monthly, share_of
 from finops_lab.unit_economics.activity import currency_of, month_of
 from finops_lab.unit_economics.figures import Asked, Definition, together, whole_and_by
 from finops_lab.unit_economics.schemas import FIGURES

@@ -13,8 +13,7 @@ import polars as pl
 from finops_lab.calendar import format_month
 from finops_lab.errors import each_name
 from finops_lab.money import MONEY, divided, exact_sum
-from finops_lab.unit_economics._by_dimension import added_up, engine_for
-from finops_lab.unit_economics._grouping import PLACE
+from finops_lab.unit_economics._by_dimension import PLACE, added_up, engine_for
 from finops_lab.unit_economics._incidents import incidents, untold
 from finops_lab.unit_economics._job_months import every_month, job_months
 from finops_lab.unit_economics._telling import asked

@@ -11,8 +11,9 @@ import polars as pl
 from finops_lab.config import Activity
 from finops_lab.errors import InputError, each_name
 from finops_lab.money import MONEY
+from finops_lab.unit_economics._by_dimension import PLACE, per_dimension
 from finops_lab.unit_economics._earning import earned_months
-from finops_lab.unit_economics._grouping import PLACE, grouped, per_dimension
+from finops_lab.unit_economics._grouping import grouped
 from finops_lab.unit_economics._sampled import WORDS, count_bounds, money_bounds
 from finops_lab.unit_economics._telling import asked, first_reason
 from finops_lab.unit_economics.activity import currency_of, spent

@@ -13,7 +13,8 @@ from finops_lab.config import Activity, TokenWeights
 from finops_lab.contracts import DIMENSIONS
 from finops_lab.errors import InputError, each_name
 from finops_lab.money import MONEY, SCALE, exact_sum, one_currency, split
-from finops_lab.unit_economics._grouping import PLACE, per_dimension, share_of
+from finops_lab.unit_economics._by_dimension import PLACE, per_dimension
+from finops_lab.unit_economics._grouping import share_of
 from finops_lab.unit_economics._idle_pools import idle_of_pools
 from finops_lab.unit_economics._inference_figures import inference_figures
 from finops_lab.unit_economics._inference_measures import DEFINITIONS

@@ -10,8 +10,8 @@ from finops_lab.allocation.coverage import require, row_count, valued
 from finops_lab.contracts import DIMENSIONS
 from finops_lab.errors import InputError, each_name
 from finops_lab.money import MONEY
-from finops_lab.unit_economics._by_dimension import added_up
-from finops_lab.unit_economics._grouping import PLACE, share_of
+from finops_lab.unit_economics._by_dimension import PLACE, added_up
+from finops_lab.unit_economics._grouping import share_of
 from finops_lab.unit_economics._telling import first_reason
 from finops_lab.unit_economics.activity import currency_of, month_of
 from finops_lab.unit_economics.figures import Asked, Definition, together, whole_and_by

@@ -8,8 +8,8 @@ from decimal import Decimal
 import polars as pl
 
 from finops_lab.money import divided
-from finops_lab.unit_economics._by_dimension import added_up
-from finops_lab.unit_economics._grouping import PLACE, per_hour, share_of
+from finops_lab.unit_economics._by_dimension import PLACE, added_up
+from finops_lab.unit_economics._grouping import per_hour, share_of
 from finops_lab.unit_economics._per_qps import PER_QPS, PER_QPS_SAMPLED, money_per_qps, sampled_money
 from finops_lab.unit_economics.figures import Asked, Definition, together
 from finops_lab.unit_economics.schemas import FIGURES

@@ -11,8 +11,7 @@ from finops_lab.config import Activity
 from finops_lab.contracts.telemetry import JOB_STATES
 from finops_lab.errors import InputError, each_name
 from finops_lab.money import MONEY, divided
-from finops_lab.unit_economics._by_dimension import added_up
-from finops_lab.unit_economics._grouping import PLACE
+from finops_lab.unit_economics._by_dimension import PLACE, added_up
 from finops_lab.unit_economics._job_months import every_month, job_months
 from finops_lab.unit_economics._telling import asked, first_reason
 from finops_lab.unit_economics.activity import currency_of, spent
