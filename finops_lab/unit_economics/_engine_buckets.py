@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-__all__ = ["as_cumulative", "counted_buckets"]
+__all__ = ["counted_buckets"]
 
 # What tells one engine's histogram of a window from another.
 _SERIES = (
@@ -62,25 +62,4 @@ def counted_buckets(rows: pl.LazyFrame, by: Sequence[str]) -> pl.DataFrame:
             (pl.col("_count") - pl.col("_below")).sum().alias("calls"), pl.len().cast(pl.Int64).alias("rows")
         )
         .collect()
-    )
-
-
-def as_cumulative(sums: pl.DataFrame) -> pl.LazyFrame:
-    """Write each bucket as a histogram of its own: nothing up to its lower end, all up to its upper one.
-
-    Examples
-    --------
-    >>> from datetime import date
-    >>> one = pl.DataFrame({"month": [date(2026, 10, 1)], "key": [None], "metric": ["latency"],
-    ...     "from_ms": [100.0], "le_ms": [200.0], "calls": [18]})
-    >>> as_cumulative(one).select("le_ms", "cumulative_count").collect().rows()
-    [(100.0, 0), (200.0, 18)]
-    """
-    keys = [pl.col(name) for name in sums.columns if name in ("dimension", "month", "key", "metric")]
-    bucket = pl.format("{}-{}", "from_ms", "le_ms").alias("source_metric")
-    moment = pl.col("month").cast(pl.Datetime("us", "UTC")).alias("ts")
-    ends = (("from_ms", pl.lit(0, pl.Int64)), ("le_ms", pl.col("calls")))
-    return pl.concat(
-        sums.lazy().select(*keys, moment, bucket, pl.col(end).alias("le_ms"), count.alias("cumulative_count"))
-        for end, count in ends
     )

@@ -32,6 +32,7 @@ __all__ = [
     "bucket",
     "build",
     "from_cumulative",
+    "from_ends",
     "merge",
     "merged",
     "quantiles",
@@ -290,22 +291,6 @@ def share(quantile: float) -> tuple[int, int]:
     return Fraction(Decimal(str(quantile))).limit_denominator(10**6).as_integer_ratio()
 
 
-def _reached(counted: pl.LazyFrame, keys: Sequence[str], order: str, quantile: float) -> pl.LazyFrame:
-    """Return of each group the first row, in the given order, at which the share is reached."""
-    part, whole = share(quantile)
-    calls = pl.col("calls").to_physical().cast(pl.Int128)
-    total, before = calls.sum(), calls.cum_sum() - calls
-    if keys:
-        total, before = total.over(keys), before.over(keys, order_by=order)
-    else:
-        counted = counted.sort(order)
-    found = counted.with_columns(_before=before, _total=total, _all=total.reinterpret(dtype=COUNTED))
-    reached = (pl.col("_before") + calls) * whole >= pl.col("_total") * part
-    # At 0 any row would do: the first that holds anything is the least value.
-    found = found.filter(reached, calls > 0)
-    return found.group_by(keys).agg(pl.all().sort_by(order).first()) if keys else found.head(1)
-
-
 def from_cumulative(
     rows: pl.LazyFrame, by: str | Sequence[str] = (), at: Sequence[float] = QUANTILES
 ) -> pl.LazyFrame:
@@ -349,36 +334,67 @@ def from_cumulative(
     count = pl.col("cumulative_count").cast(pl.Int64).cum_max().over(series, order_by="le_ms")
     each = rows.select(*series, "le_ms", count.alias("_count")).with_columns(
         calls=pl.col("_count") - pl.col("_count").shift(1, fill_value=0).over(series, order_by="le_ms"),
-        _from=pl.col("le_ms").shift(1, fill_value=0.0).over(series, order_by="le_ms"),
+        from_ms=pl.col("le_ms").shift(1, fill_value=0.0).over(series, order_by="le_ms"),
     )
-    thousandths = (pl.col("calls").sum().cast(pl.Int128) * 1000).reinterpret(dtype=COUNTED)
-    each = each.filter(pl.col("calls") > 0).group_by(*keys, "_from", "le_ms").agg(calls=thousandths)
-    each = each.sort(*keys, "le_ms", "_from")
-    ends: list[pl.LazyFrame] = []
+    return from_ends(each, keys, at)
+
+
+def from_ends(
+    counted: pl.LazyFrame, by: str | Sequence[str] = (), at: Sequence[float] = QUANTILES
+) -> pl.LazyFrame:
+    """Read quantiles from buckets whose two ends are known, as `from_cumulative` does.
+
+    Parameters
+    ----------
+    counted : polars.LazyFrame
+        ``metric``, the columns of `by`, ``from_ms`` and ``le_ms`` (the bucket's ends), ``calls``
+        between them (Int64); the same bucket may come several times.
+    by, at
+        As for `from_cumulative`.
+
+    Returns
+    -------
+    polars.LazyFrame
+        What `from_cumulative` returns.
+
+    Examples
+    --------
+    >>> rows = pl.LazyFrame({"metric": ["ttft"] * 2, "from_ms": [0.0, 100.0], "le_ms": [100.0, 200.0],
+    ...     "calls": [60, 40]})
+    >>> from_ends(rows, at=[0.8]).drop("metric", "quantile").collect().rows()
+    [(150.0, 100.0, 200.0, Decimal('100.000'))]
+    """
+    keys = list(dict.fromkeys(["metric", *each_name(by)]))
+    calls, total = pl.col("calls"), pl.col("_total")
+    thousandths, before = calls.sum().cast(pl.Int128) * 1000, calls.cum_sum() - calls
+    each = counted.filter(calls > 0).group_by(*keys, "from_ms", "le_ms").agg(thousandths)
+    each = each.with_columns(
+        _total=calls.sum().over(keys),
+        _below=before.over(keys, order_by=["from_ms", "le_ms"]),
+        _before=before.over(keys, order_by=["le_ms", "from_ms"]),
+    )
+    lows, highs, finite = [], [], pl.when(pl.col("le_ms").is_finite())
     for q in at:
         part, whole = share(q)
-        low = _reached(each, keys, "_from", q).select(*keys, lower="_from")
-        high = _reached(each, keys, "le_ms", q)
-        wanted = (pl.col("_total") * part / whole - pl.col("_before")) / pl.col("calls").to_physical()
-        inside = pl.col("_from") + (pl.col("le_ms") - pl.col("_from")) * wanted.clip(0, 1)
-        finite = pl.col("le_ms").is_finite()
-        high = high.select(
-            *keys,
-            pl.lit(float(q)).alias("quantile"),
-            pl.when(finite).then(inside).alias("value"),
-            pl.when(finite).then("le_ms").alias("upper"),
-            pl.col("_all").alias("calls"),
+        # At 0 any would do: the first that holds anything is the least value.
+        wanted = pl.max_horizontal(total * part, 1)
+        low, high = (
+            each.filter(pl.col(name) * whole < wanted, (pl.col(name) + calls) * whole >= wanted)
+            for name in ("_below", "_before")
         )
-        both = high.join(low, on=keys, nulls_equal=True)
-        value = pl.max_horizontal("value", "lower")
-        ends.append(
-            both.select(
+        within = (total * part / whole - pl.col("_before")) / calls
+        inside = pl.col("from_ms") + (pl.col("le_ms") - pl.col("from_ms")) * within.clip(0, 1)
+        lows.append(low.select(*keys, quantile=pl.lit(float(q)), lower="from_ms"))
+        highs.append(
+            high.select(
                 *keys,
-                "quantile",
-                pl.when(pl.col("value").is_not_null()).then(value).alias("value"),
-                "lower",
-                "upper",
-                "calls",
+                quantile=pl.lit(float(q)),
+                value=finite.then(inside),
+                upper=finite.then("le_ms"),
+                calls=total.reinterpret(dtype=COUNTED),
             )
         )
-    return pl.concat(ends).sort(*keys, "quantile", nulls_last=True)
+    on = [*keys, "quantile"]
+    both = pl.concat(highs).join(pl.concat(lows), on=on, nulls_equal=True)
+    value = pl.when(pl.col("value").is_not_null()).then(pl.max_horizontal("value", "lower")).alias("value")
+    return both.select(*on, value, "lower", "upper", "calls").sort(on, nulls_last=True)

@@ -10,11 +10,11 @@ from finops_lab.calendar import days_in_month
 from finops_lab.errors import columns_of
 from finops_lab.unit_economics._by_dimension import added_up, engine_for, in_full, named
 from finops_lab.unit_economics._dividing import quotients
-from finops_lab.unit_economics._engine_buckets import as_cumulative, counted_buckets
+from finops_lab.unit_economics._engine_buckets import counted_buckets
 from finops_lab.unit_economics._exact_quantile import exactly, thousandths
 from finops_lab.unit_economics._grouping import as_written, monthly, share_of
 from finops_lab.unit_economics.figures import Asked, Definition, together, whole_and_by
-from finops_lab.unit_economics.histogram import QUANTILES, bounds, from_cumulative, quantiles, share
+from finops_lab.unit_economics.histogram import QUANTILES, bounds, from_ends, quantiles, share
 from finops_lab.unit_economics.schemas import BY, BY_ENGINE, FIGURES
 
 __all__ = [
@@ -281,7 +281,7 @@ def engine_latency(
     ends = ("from_ms", "le_ms")
     sums = added_up(counted, whole_and_by(by), pl.col("calls", "rows").sum(), also=("metric", *ends))
     on = [*_KEYS, "metric"]
-    found = from_cumulative(as_cumulative(sums), _KEYS, QUANTILES).collect(engine=engine_for(sums))
+    found = from_ends(sums.lazy(), _KEYS, QUANTILES).collect(engine=engine_for(sums))
     found = found.join(sums.group_by(on).agg(pl.col("rows").sum()), on=on, how="left", nulls_equal=True)
     return together(_told(found), whole_and_by(by))
 
