@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from finops_lab.unit_economics._by_dimension import added_up, engine_for
-from finops_lab.unit_economics._grouping import PLACE, grouped
+from finops_lab.unit_economics._by_dimension import PLACE, added_up, engine_for
+from finops_lab.unit_economics._grouping import grouped
 from finops_lab.unit_economics._job_months import every_month
 
 

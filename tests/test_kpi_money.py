@@ -498,6 +498,7 @@ def test_golden_owners() -> None:
 def test_owners_say_how_much_of_the_bill_the_ledger_holds() -> None:
     bill = pl.DataFrame({"month": [OCT] * 2, "provider": ["CloudOne", "lost"], "rows": [15, 5]})
     found = m7.owned(LEDGER, by=("provider", "feature"), bill=bill)
+    assert_frame_equal(m7.owned(LEDGER, by=("provider", "feature", "provider"), bill=bill), found)
     assert figure(found, "gross_positive")["coverage"] == 15 / 20
     assert figure(found, "rows", "provider", "CloudOne")["coverage"] == 1
     # A row that is missing has no feature, and what no bill tells of is not known.

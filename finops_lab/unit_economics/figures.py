@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import polars as pl
@@ -223,7 +224,12 @@ def _divided(table: pl.DataFrame) -> pl.DataFrame:
 
 
 def _again(value: str | int | None, height: int, kind: pl.DataType | type[pl.DataType]) -> pl.Series:
-    return pl.Series([value], dtype=kind).new_from_index(0, height)
+    return _single(value, kind).new_from_index(0, height)
+
+
+@lru_cache(maxsize=256)
+def _single(value: str | int | None, kind: pl.DataType | type[pl.DataType]) -> pl.Series:
+    return pl.Series([value], dtype=kind)
 
 
 def whole_and_by(dimensions: Sequence[str]) -> tuple[str | None, ...]:
