@@ -210,6 +210,21 @@ VALUE = (
     "period_start,period_end,feature,customer,revenue_usd,units,unit_name\n"
     "2026-10-01T00:00:00Z,2026-11-01T00:00:00Z,chat,,100,10,answers\n"
 )
+PRACTICE = """
+[[practice]]
+month = "2026-10"
+what = "int8"
+realised_savings = "100"
+hours = "2"
+rate_per_hour = "10"
+currency = "EUR"
+
+[[practice]]
+month = "2026-10"
+what = "idle pools"
+realised_savings = "70"
+hours = "2"
+"""
 FEATURE = '[[dimensions.feature]]\nname = "f"\ntag = ["feature"]\n'
 SLO = '[[slos]]\nservice = "chat"\nobjective = "availability"\ntarget = 0.99\n'
 
@@ -294,7 +309,16 @@ def test_revenue_in_another_currency_and_calls_without_deploys(tmp_path: Path) -
 
 def test_durations_of_nothing_are_not_drawn(tmp_path: Path) -> None:
     exports = {"bill.csv": bill(), "inference_requests.csv": AT_ONCE, "spot_evictions.csv": EVICTED}
-    found = shown(tmp_path, exports)
+    found = shown(tmp_path, exports, PLAIN_TOML + PRACTICE)
+    # Each currency has its own return, and euros are no dollars.
+    practice = found["optimization practice"]
+    assert practice.finding == (
+        "**The practice returned 5.0 times its cost in EUR.** "
+        "**What the practice returned in USD is not known**: hours have no rate."
+    )
+    euro, dollar = practice.parts
+    assert isinstance(euro, Table) and "€100" in euro.html and "$" not in euro.html
+    assert isinstance(dollar, Table) and "$70" in dollar.html
     assert found["debug latency"].finding == "**No latency is known** in this month."
     assert found["debug trace"].finding == "**Trace b** took 0 ms in 1 call."
     # 1.5 hours at $10; what the other eviction cost nobody tells.

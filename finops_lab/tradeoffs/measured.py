@@ -225,7 +225,7 @@ def _calls(
             *[
                 _total((pl.col(name) * pl.col("sample_weight")).filter(finished, counts)).alias(prefix + name)
                 for name in ("input_tokens", "output_tokens")
-                for prefix, counts in (("", True), ("paid_", paid))
+                for prefix, counts in (("", pl.lit(True)), ("paid_", paid))
             ],
             pl.col("day").filter(ok).n_unique().alias("months_called"),
             pl.when(pl.col("region").n_unique() == 1).then(pl.col("region").first()).alias("region"),

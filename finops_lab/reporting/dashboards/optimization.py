@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import polars as pl
 
 from finops_lab import valuing
@@ -222,32 +224,46 @@ class Dashboard(Board):
                 "**Savings are not written down**: put `[[practice]]` into `finops.toml` to see their return.",
             )
         returned = practice_returns(practice_entries(lab.config.practice, self.review.currency))
-        whole = returned.whole.row(0, named=True)
-        roi = "undefined" if whole["roi"] is None else f"{whole['roi']:.1f} times its cost"
-        columns = ["realised_savings", "practice_money", "net_savings", "avoided_spend"]
-        table = money_table(
-            returned.work.select("what", *columns, "hours", "roi"),
-            title="What the FinOps practice returned, all months",
-            subtitle="Avoided spend is no saving that a bill shows, and is in no sum",
-            id="practice",
-            currency=self.review.currency,
-            money_columns=dict.fromkeys(columns, 0),
-            number_columns={"hours": 1, "roi": 2},
-            labels={
-                "what": "Work",
-                "practice_money": "Hours and tools",
-                "net_savings": "Net",
-                "roi": "Times its cost",
-            },
-            unknown="it cost nothing, or its rate is not known",
+        # Two currencies are never added: each has its own return and its own table.
+        several = returned.whole.height > 1
+        said = [_returned(one, several) for one in returned.whole.iter_rows(named=True)]
+        tables = tuple(
+            _practice(returned.work.filter(currency=currency), currency, several)
+            for currency in returned.whole["currency"]
         )
-        return Section(
-            "practice", f"**The practice returned {roi}.**", (table,), {"work": returned.work.to_dicts()}
-        )
+        return Section("practice", " ".join(said), tables, {"work": returned.work.to_dicts()})
 
     def backlog(self) -> Section:
         """Show what to label first: what has no owner cannot be optimised by anybody."""
         return self.review.allocation()
+
+
+def _returned(whole: dict[str, Any], several: bool) -> str:
+    """Say what the practice returned in a currency, or why nobody knows."""
+    of = f" in {whole['currency']}" if several else ""
+    if whole["roi"] is None:
+        return f"**What the practice returned{of} is not known**: {whole['reason']}."
+    return f"**The practice returned {whole['roi']:.1f} times its cost{of}.**"
+
+
+def _practice(work: pl.DataFrame, currency: str, several: bool) -> Table:
+    columns = ["realised_savings", "practice_money", "net_savings", "avoided_spend"]
+    return money_table(
+        work.select("what", *columns, "hours", "roi"),
+        title=f"What the FinOps practice returned, all months{f', in {currency}' if several else ''}",
+        subtitle="Avoided spend is no saving that a bill shows, and is in no sum",
+        id=f"practice-{currency.lower()}" if several else "practice",
+        currency=currency,
+        money_columns=dict.fromkeys(columns, 0),
+        number_columns={"hours": 1, "roi": 2},
+        labels={
+            "what": "Work",
+            "practice_money": "Hours and tools",
+            "net_savings": "Net",
+            "roi": "Times its cost",
+        },
+        unknown="it cost nothing, or its rate is not known",
+    )
 
 
 def _kinds(board: Board, lines: pl.DataFrame) -> Table:
