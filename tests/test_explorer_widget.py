@@ -155,6 +155,13 @@ def test_a_gap_in_the_months_does_not_move_the_comparison(lab: fl.Lab) -> None:
     assert explorer.view.against is None  # it begins in July, and May is before
 
 
+def test_months_that_a_ledger_does_not_have_are_no_zeros(lab: fl.Lab) -> None:
+    unknown = fl.spend(lab, "2026-10", against=("2026-05", "2026-06"))
+    assert unknown.select(pl.col("before", "change", "change_share").null_count()).row(0) == (4, 4, 4)
+    known = fl.spend(lab, "2026-10", against=("2026-06", "2026-07"))
+    assert known["before"].null_count() == 0 and known.schema == unknown.schema
+
+
 def test_filters_are_kept_per_dimension_and_cleared(explorer: Explorer) -> None:
     whole = explorer.parts["table"].value
     pick(explorer, filter="team")

@@ -28,6 +28,7 @@ from finops_lab.unit_economics.utilization import gpu_utilization
 __all__ = ["Dashboard"]
 
 _POOLS = 25
+_LISTED = 5
 _USEFUL = "money_per_useful_gpu_hour"
 
 
@@ -62,7 +63,7 @@ class Dashboard(Board):
         top = wide.row(0, named=True)
         if (most := top.get(f"{kind}_idle_money")) is not None:
             said += f"; {top['key'] or 'what names no pool'} most, at {money(most, 'USD')}"
-        said += "."
+        said += "." + _sampled_otherwise(days, kind)
         columns = [
             name
             for name in (kind, f"{kind}_peak", f"{kind}_idle_gpu_hours", f"{kind}_idle_money", _USEFUL)
@@ -236,6 +237,17 @@ class Dashboard(Board):
     def backlog(self) -> Section:
         """Show what to label first: what has no owner cannot be optimised by anybody."""
         return self.review.allocation()
+
+
+def _sampled_otherwise(days: pl.DataFrame, kind: str) -> str:
+    """Name the pools that are not in the table, because no sample of them is of its kind."""
+    told = days.filter(util_kind=kind)["pool_id"].unique().to_list()
+    others = days.filter(~pl.col("pool_id").is_in(told, nulls_equal=True))
+    named = others.select(
+        pl.format("{} by {}", pl.col("pool_id").fill_null("what names no pool"), "util_kind")
+    )
+    pools = sorted(set(named.to_series()))
+    return f" Sampled otherwise, and not among these: {', '.join(pools[:_LISTED])}." if pools else ""
 
 
 def _returned(whole: dict[str, Any], several: bool) -> str:
