@@ -299,10 +299,8 @@ def known(entries: pl.LazyFrame | pl.DataFrame, first: str, last: str) -> bool:
 
     Parameters
     ----------
-    entries : polars.LazyFrame or polars.DataFrame
-        Rows of the `ledger` contract.
-    first, last : str
-        First and last month, such as ``2026-10``; both included.
+    entries, first, last
+        Rows of the `ledger` contract; first and last month, such as ``2026-10``, both included.
 
     Examples
     --------

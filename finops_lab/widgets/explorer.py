@@ -169,17 +169,15 @@ class Explorer:
         return as_code(self.view, self._folder)
 
     def _against(self, first: str, last: str) -> tuple[str, str] | None:
-        """Return the months to compare with; None where the ledger begins later, or has none of them."""
+        """Return the months to compare with; None where the ledger tells of none: that is not nothing spent."""
         how = self.controls["against"].value
         if how == _NOTHING:
             return None
         begin, end = parse_month(first), parse_month(last)
-        length = (end.year - begin.year) * 12 + end.month - begin.month + 1
-        back = length if how == _BEFORE else 12
+        back = 12 * (end.year - begin.year) + end.month - begin.month + 1 if how == _BEFORE else 12
         ends = format_month(add_months(begin, -back)), format_month(add_months(end, -back))
-        # In a month that was not delivered, nobody knows that nothing was spent.
-        told = any(ends[0] <= month <= ends[1] for month in self._months)
-        return ends if told and ends[0] >= self._months[0] else None
+        told = self._months[0] <= ends[0] and any(ends[0] <= month <= ends[1] for month in self._months)
+        return ends if told else None
 
     # --- what happens when a control changes -----------------------------------------------------
 
