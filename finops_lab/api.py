@@ -104,7 +104,8 @@ def spend(
     -------
     polars.DataFrame
         Largest first: the value, ``amount``, ``share``, ``rows``, and with `against` ``before``,
-        ``change`` and ``change_share``.
+        ``change`` and ``change_share``; these are null where the ledger has none of the months to
+        compare with.
 
     Raises
     ------
@@ -115,7 +116,13 @@ def spend(
     """
     wanted = {name: tuple(values) for name, values in (where or {}).items()}
     view = exploring.View(first, last or first, metric=metric, by=by, against=against, where=wanted)
-    return exploring.spend(entries(lab), view)
+    kept = entries(lab)
+    found = exploring.spend(kept, view)
+    if against is not None and not exploring.known(kept, *against):
+        # Nobody knows what was spent before a ledger begins: that is not nothing.
+        unknown = ("before", "change", "change_share")
+        found = found.with_columns(pl.lit(None, found.schema[name]).alias(name) for name in unknown)
+    return found
 
 
 def explore(lab: Lab, by: str = "team") -> Explorer:

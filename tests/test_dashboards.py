@@ -22,6 +22,7 @@ from finops_lab.reporting.dashboards import DASHBOARDS, Board, run_dashboard
 from finops_lab.reporting.dashboards.happened import dear_days, releases
 from finops_lab.reporting.executing import KINDS, ReportFiles
 from finops_lab.reporting.section import Section
+from finops_lab.tables import Table
 
 TRUTH = json.loads((packaged("samples") / "truth.json").read_text())
 PHONE = 390
@@ -206,13 +207,32 @@ CALLS = "ts_start,model,operation,status,feature,latency_ms,output_tokens\n" + "
     for minute in range(30)
 )
 AT_ONCE = (
-    "ts_start,model,operation,status,trace_id,latency_ms\n"
-    "2026-10-01T10:00:00Z,m,chat,ok,a,\n2026-10-01T10:00:01Z,m,chat,ok,b,0\n"
+    "ts_start,model,operation,status,trace_id,latency_ms,response_bytes\n"
+    "2026-10-01T10:00:00Z,m,chat,ok,a,,\n2026-10-01T10:00:01Z,m,chat,ok,b,0,2000000\n"
+)
+EVICTED = (
+    "ts_lost,kind,lost_work_s,restart_s,price_usd_per_hour\n"
+    "2026-10-05T10:00:00Z,interruption,3600,1800,10\n2026-10-06T10:00:00Z,interruption,,,\n"
 )
 VALUE = (
     "period_start,period_end,feature,customer,revenue_usd,units,unit_name\n"
     "2026-10-01T00:00:00Z,2026-11-01T00:00:00Z,chat,,100,10,answers\n"
 )
+PRACTICE = """
+[[practice]]
+month = "2026-10"
+what = "int8"
+realised_savings = "100"
+hours = "2"
+rate_per_hour = "10"
+currency = "EUR"
+
+[[practice]]
+month = "2026-10"
+what = "idle pools"
+realised_savings = "70"
+hours = "2"
+"""
 FEATURE = '[[dimensions.feature]]\nname = "f"\ntag = ["feature"]\n'
 SLO = '[[slos]]\nservice = "chat"\nobjective = "availability"\ntarget = 0.99\n'
 
@@ -296,9 +316,25 @@ def test_revenue_in_another_currency_and_calls_without_deploys(tmp_path: Path) -
 
 
 def test_durations_of_nothing_are_not_drawn(tmp_path: Path) -> None:
-    found = shown(tmp_path, {"bill.csv": bill(), "inference_requests.csv": AT_ONCE})
+    exports = {"bill.csv": bill(), "inference_requests.csv": AT_ONCE, "spot_evictions.csv": EVICTED}
+    found = shown(tmp_path, exports, PLAIN_TOML + PRACTICE)
+    # Each currency has its own return, and euros are no dollars.
+    practice = found["optimization practice"]
+    assert practice.finding == (
+        "**The practice returned 5.0 times its cost in EUR.** "
+        "**What the practice returned in USD is not known**: hours have no rate."
+    )
+    euro, dollar = practice.parts
+    assert isinstance(euro, Table) and "€100" in euro.html and "$" not in euro.html
+    assert isinstance(dollar, Table) and "$70" in dollar.html
     assert found["debug latency"].finding == "**No latency is known** in this month."
     assert found["debug trace"].finding == "**Trace b** took 0 ms in 1 call."
+    # 1.5 hours at $10; what the other eviction cost nobody tells.
+    assert found["debug evictions"].finding == "**2 evictions in October 2026**, $15.00 or more extra."
+    # Bytes are told of a bill that charges nothing for moving them, small ones too.
+    assert found["optimization traffic"].finding == "**Nothing was charged for moving or keeping data.**"
+    (table,) = found["optimization traffic"].parts
+    assert isinstance(table, Table) and "0.0020" in table.html and "Egress" not in table.html
 
 
 def test_an_unknown_dashboard_is_refused() -> None:

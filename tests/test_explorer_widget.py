@@ -136,7 +136,7 @@ def test_a_period_is_compared_with_one_as_long_and_only_if_the_ledger_has_all_of
     assert explorer.view.against == ("2026-07", "2026-08")
     pick(explorer, first="2026-08")
     assert explorer.view.against is None
-    assert "nothing to compare with: the ledger begins later" in text(explorer, "said")
+    assert "nothing to compare with: the ledger begins later or has a gap there" in text(explorer, "said")
     assert "Bill rows" in text(explorer, "table") and "Change" not in text(explorer, "table")
     pick(explorer, first="2026-10", against="a year before")
     assert explorer.view.against is None
@@ -147,8 +147,19 @@ def test_a_period_is_compared_with_one_as_long_and_only_if_the_ledger_has_all_of
 def test_a_gap_in_the_months_does_not_move_the_comparison(lab: fl.Lab) -> None:
     kept = fl.entries(lab).filter(pl.col("x_ChargeMonth") != "2026-09")
     explorer = Explorer(kept, "USD", ["2026-07", "2026-08", "2026-10"], lambda entry: pl.DataFrame())
-    assert explorer.view.against == ("2026-09", "2026-09")
-    assert explorer.table["before"].to_list() == [Decimal(0)] * 4
+    # Not August either, and no zeros: nobody knows what September cost.
+    assert explorer.view.against is None
+    assert explorer.table.columns == ["x_team", "amount", "share", "rows"]
+    assert "the ledger begins later or has a gap there" in text(explorer, "said")
+    pick(explorer, first="2026-08", last="2026-10")
+    assert explorer.view.against is None  # it begins in July, and May is before
+
+
+def test_months_that_a_ledger_does_not_have_are_no_zeros(lab: fl.Lab) -> None:
+    unknown = fl.spend(lab, "2026-10", against=("2026-05", "2026-06"))
+    assert unknown.select(pl.col("before", "change", "change_share").null_count()).row(0) == (4, 4, 4)
+    known = fl.spend(lab, "2026-10", against=("2026-06", "2026-07"))
+    assert known["before"].null_count() == 0 and known.schema == unknown.schema
 
 
 def test_filters_are_kept_per_dimension_and_cleared(explorer: Explorer) -> None:

@@ -850,6 +850,10 @@ def test_what_coincides_is_told_nearest_first_and_never_as_a_cause() -> None:
     assert near["words"][4].startswith("coincides with a change of configuration of search to f00, ")
     assert not near["words"].str.contains("cause").any()
     assert coincidences(found, deploys=DEPLOYS, hours=0.1).is_empty()
+    # What is judged by day has its alert when the day is over: what happened in it counts, and shortly before.
+    over = found.head(1).with_columns(pl.lit("cost_per_inference").alias("objective"), begin=at(22))
+    assert coincidences(over, deploys=DEPLOYS)["ts"].to_list() == [at(21, 15), at(21, 8, 55), at(21, 9, 1)]
+    assert coincidences(over, deploys=DEPLOYS, hours=16).height == 4
     assert coincidences(found, deploys=DEPLOYS, most=1).height == 1
     with pytest.raises(InputError, match="above 0"):
         coincidences(found, hours=0)

@@ -260,7 +260,18 @@ def test_months_billed_but_not_called_are_noted() -> None:
     assert found["note"] is None  # September has money and a call
     october = [r for r in REQUESTS if r["day"].month == 10]
     found = row(lab(requests=october, first=date(2026, 8, 1)), "chat", "fp16")
-    assert found["note"] == "months billed: 2, months called: 1"
+    # The log tells nothing of September, so its money is no cost of October's calls.
+    assert found["per_1000_inferences"] == 1000.0 and found["per_1m_tokens"] == pytest.approx(3 / 52 * 1e6)
+    assert found["note"] == (
+        "months billed: 2, months called: 1; unit costs are of the months that bill and requests both tell of"
+    )
+    # A log that tells of others in September tells that this one had no calls, and its money counts.
+    others = [*october, call("embed", None, 7.0, day=date(2026, 9, 5))]
+    found = row(lab(requests=others, first=date(2026, 8, 1)), "chat", "fp16")
+    assert found["per_1000_inferences"] == pytest.approx(1003 / 3 * 1000)
+    # Calls of a month that no bill tells of are no calls that this money paid for.
+    billed = [entry for entry in LEDGER if entry["x_ChargeMonth"] == "2026-10"]
+    assert row(lab(billed, first=date(2026, 8, 1)), "chat", "fp16")["per_1000_inferences"] == 1000.0
 
 
 def test_quality_is_the_mean_over_data_sets_of_the_newest_sample() -> None:

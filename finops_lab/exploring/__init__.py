@@ -2,7 +2,18 @@
 
 from finops_lab.exploring.code import as_code
 from finops_lab.exploring.rows import bill_rows, explained
-from finops_lab.exploring.views import GROUPS, METRICS, Look, View, behind, look, over_time, spend, values
+from finops_lab.exploring.views import (
+    GROUPS,
+    METRICS,
+    Look,
+    View,
+    behind,
+    known,
+    look,
+    over_time,
+    spend,
+    values,
+)
 
 __all__ = [
     "GROUPS",
@@ -13,6 +24,7 @@ __all__ = [
     "behind",
     "bill_rows",
     "explained",
+    "known",
     "look",
     "over_time",
     "spend",

@@ -14,7 +14,19 @@ from finops_lab.contracts import BILL_KEYS, DIMENSIONS
 from finops_lab.errors import CurrencyError, InputError
 from finops_lab.money import MONEY
 
-__all__ = ["GROUPS", "METRICS", "Look", "View", "behind", "column", "look", "over_time", "spend", "values"]
+__all__ = [
+    "GROUPS",
+    "METRICS",
+    "Look",
+    "View",
+    "behind",
+    "column",
+    "known",
+    "look",
+    "over_time",
+    "spend",
+    "values",
+]
 
 # What a metric is called, its column, and whether only what has an owner counts.
 METRICS = {
@@ -280,6 +292,22 @@ def values(entries: pl.LazyFrame | pl.DataFrame, group: str, most: int | None = 
     key = column(group)
     found = entries.lazy().select(pl.col(key).unique()).collect()[key].cast(pl.String)
     return found.sort(nulls_last=True).to_list()[:most]
+
+
+def known(entries: pl.LazyFrame | pl.DataFrame, first: str, last: str) -> bool:
+    """Tell whether the ledger has any charge of a period.
+
+    Parameters
+    ----------
+    entries, first, last
+        Rows of the `ledger` contract; first and last month, such as ``2026-10``, both included.
+
+    Examples
+    --------
+    >>> known(pl.DataFrame({"x_ChargeMonth": ["2026-10"]}), "2026-08", "2026-09")
+    False
+    """
+    return entries.lazy().filter(_within(first, last)).head(1).collect().height > 0
 
 
 def _picked(entries: pl.LazyFrame | pl.DataFrame, view: View) -> pl.LazyFrame:

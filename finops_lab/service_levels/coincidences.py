@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from finops_lab.errors import InputError
-from finops_lab.service_levels.promises import COLUMN, promised
+from finops_lab.service_levels.promises import BY_DAY, COLUMN, promised
 from finops_lab.service_levels.schemas import COINCIDENCES, PROMISE, Schema
 
 __all__ = ["coincidences", "served_by"]
@@ -80,7 +80,8 @@ def coincidences(
         From `served_by`: pools and models of each objective. Without it only names of services
         match.
     hours : float
-        How long before an alert.
+        How long before an alert; of an objective judged by day, how long before that day began:
+        its alert comes when the day is over.
     most : int
         Rows per alert. Those of the same service come first, then those of a pool or a model that
         serves it, then the rest; the nearest first among each.
@@ -108,7 +109,8 @@ def coincidences(
     events, moments = happened.rows(named=True), happened["ts"].to_list()
     for alert in named.iter_rows(named=True):
         begin = alert["begin"]
-        near = events[bisect_left(moments, begin - timedelta(hours=hours)) : bisect_right(moments, begin)]
+        back = timedelta(days=alert["objective"] in BY_DAY, hours=hours)
+        near = events[bisect_left(moments, begin - back) : bisect_right(moments, begin)]
         ours = serving.get(alert["slo"], {"pool": set(), "model": set()})
         kind = "service" if alert["dimension"] == "feature" else alert["dimension"]
         ours = ours | {kind: ours.get(kind, set()) | {alert["service"]}}

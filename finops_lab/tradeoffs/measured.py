@@ -56,17 +56,18 @@ def variants(
         ``requests`` (finished calls), ``successes`` (status ``ok``), both weighted by ``n_requests`` x
         ``sample_weight``; ``last_amount`` and ``last_successes``: those of the last month alone;
         ``per_1000_inferences`` (per 1,000 successes); ``per_1m_tokens`` (per million tokens of input
-        and output); ``quality`` and ``quality_n``: plain mean over the data sets of the newest sample
-        of each before the period's end, and its items; ``higher_is_better``; ``p50_ms``, ``p95_ms``,
-        ``p99_ms`` of successes: the smallest latency that reaches the share of the weight (inverse
-        CDF); ``worst_p95_ms``: the largest P95 of a clock hour (UTC) with at least `WINDOW_CALLS`
-        timed successes, sampling weights not counted; ``windows`` (hours with timed successes) and
-        ``windows_judged`` (those with enough; Int64); ``throughput_per_s``: successes per second of
-        the busiest hour, which is what the variant served, not what it could; ``input_tokens`` (all
-        input buckets) and ``output_tokens`` of the finished calls that report them; ``error_rate``
-        (errors and timeouts per finished call; a cancelled call is no error); ``on_front`` over all
-        variants and ``on_model_front`` within the model: cost, quality, P95; ``note``: what is unknown
-        and why. Float64 unless said; unknown is null, and null figures never reach a front.
+        and output), both of the months that ledger and requests tell of; ``quality`` and ``quality_n``:
+        plain mean over the data sets of the newest sample of each before the period's end, and its
+        items; ``higher_is_better``; ``p50_ms``, ``p95_ms``, ``p99_ms`` of successes: the smallest
+        latency that reaches the share of the weight (inverse CDF); ``worst_p95_ms``: the largest P95 of
+        a clock hour (UTC) with at least `WINDOW_CALLS` timed successes, sampling weights not counted;
+        ``windows`` (hours with timed successes) and ``windows_judged`` (those with enough; Int64);
+        ``throughput_per_s``: successes per second of the busiest hour, which is what the variant
+        served, not what it could; ``input_tokens`` (all input buckets) and ``output_tokens`` of the
+        finished calls that report them; ``error_rate`` (errors and timeouts per finished call; a
+        cancelled call is no error); ``on_front`` over all variants and ``on_model_front`` within the
+        model: cost, quality, P95; ``note``: what is unknown and why. Float64 unless said; unknown is
+        null, and null figures never reach a front.
 
     Raises
     ------
@@ -103,8 +104,10 @@ def variants(
     if metric not in AMOUNTS:
         raise InputError(f"no cost column {metric!r}", hint=f"known: {', '.join(AMOUNTS)}")
     end = add_months(last, 1)
-    spend, currency = _spend(ledger, format_month(first), format_month(last), metric)
-    called, timed = _calls(requests.filter(pl.col("day") >= first, pl.col("day") < end), last)
+    monthly, currency = _spend(ledger, format_month(first), format_month(last), metric)
+    billed = monthly["month"].unique()
+    called, timed, told = _calls(requests.filter(pl.col("day") >= first, pl.col("day") < end), last, billed)
+    spend = _billed(monthly, last, metric, told)
     table = (
         spend.join(called, on=_KEYS, how="full", coalesce=True, nulls_equal=True)
         .join(timed, on=_KEYS, how="left", nulls_equal=True)
@@ -113,9 +116,9 @@ def variants(
             pl.lit(currency, dtype=pl.String).alias("BillingCurrency"),
             pl.lit(metric).alias("cost_basis"),
             pl.lit(quality).alias("quality_metric"),
-            (_each(pl.col("successes")) * 1000).alias("per_1000_inferences"),
+            (_each(pl.col("paid_successes")) * 1000).alias("per_1000_inferences"),
             # A model that writes no tokens, such as an embedding, reports none.
-            (_each(pl.col("input_tokens") + pl.col("output_tokens").fill_null(0)) * 1e6).alias(
+            (_each(pl.col("paid_input_tokens") + pl.col("paid_output_tokens").fill_null(0)) * 1e6).alias(
                 "per_1m_tokens"
             ),
             pl.when(pl.col("requests") > 0).then(pl.col("failures") / pl.col("requests")).alias("error_rate"),
@@ -141,31 +144,50 @@ def variants(
 
 def _each(count: pl.Expr) -> pl.Expr:
     """Divide the amount by what it paid for; credits above the charges are no price of anything."""
-    return pl.when(count > 0, pl.col("amount") >= 0).then(pl.col("amount").cast(pl.Float64) / count)
+    return pl.when(count > 0, pl.col("paid") >= 0).then(pl.col("paid").cast(pl.Float64) / count)
 
 
 def _spend(ledger: pl.LazyFrame, first: str, last: str, metric: str) -> tuple[pl.DataFrame, str | None]:
     month = pl.col("x_ChargeMonth")
-    # A sum that leaves out charges without an amount would look cheaper than it is.
-    whole = pl.when(~pl.col(metric).has_nulls()).then(pl.col(metric).sum()).cast(MONEY)
     monthly = (
         ledger.filter(month.is_between(pl.lit(first), pl.lit(last)), pl.col("x_model").is_not_null())
         .group_by(
-            pl.col("x_model").alias("model"), pl.col("x_variant").alias("variant"), "BillingCurrency", month
+            pl.col("x_model").alias("model"),
+            pl.col("x_variant").alias("variant"),
+            "BillingCurrency",
+            (month + "-01").str.to_date().alias("month"),
         )
-        .agg(whole)
+        .agg(_whole(pl.col(metric)))
         .collect(engine="streaming")
     )
-    billed = monthly.group_by(_KEYS).agg(
-        whole.alias("amount"),
-        pl.col(metric).filter(month == last).first().alias("last_amount"),
-        month.len().alias("months_billed"),
+    return monthly, one_currency(monthly["BillingCurrency"].unique())
+
+
+def _billed(monthly: pl.DataFrame, last: date, metric: str, told: pl.Series) -> pl.DataFrame:
+    """Add months up: ``amount`` all of them, ``paid`` those that the log of requests tells of.
+
+    Money of a month without a log over calls of another one would be no price of anything.
+    """
+    amount, both = pl.col(metric), pl.col("month").is_in(told.implode())
+    return monthly.group_by(_KEYS).agg(
+        _whole(amount).alias("amount"),
+        pl.when(both.any()).then(_whole(amount.filter(both))).alias("paid"),
+        amount.filter(pl.col("month") == last).first().alias("last_amount"),
+        pl.len().alias("months_billed"),
     )
-    return billed, one_currency(monthly["BillingCurrency"].unique())
 
 
-def _calls(requests: pl.LazyFrame, last: date) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Count calls and tokens, and take percentiles, per variant.
+def _whole(amount: pl.Expr) -> pl.Expr:
+    """Add up; a sum that leaves out charges without an amount would look cheaper than it is."""
+    return pl.when(~amount.has_nulls()).then(amount.sum()).cast(MONEY)
+
+
+def _calls(
+    requests: pl.LazyFrame, last: date, billed: pl.Series
+) -> tuple[pl.DataFrame, pl.DataFrame, pl.Series]:
+    """Count calls and tokens, and take percentiles, per variant; and tell which months the log tells of.
+
+    Counts called ``paid_`` are those of months that the ledger tells of.
 
     The scan adds up integers only and keeps weights apart; weights come in afterwards, in one order,
     because float sums of the streaming engine differ between runs.
@@ -190,6 +212,7 @@ def _calls(requests: pl.LazyFrame, last: date) -> tuple[pl.DataFrame, pl.DataFra
     )
     counted, timed = pl.collect_all([counts, latencies], engine="streaming")
     mass, finished = n * pl.col("sample_weight"), pl.col("status") != "pending"
+    paid = pl.col("day").is_in(billed.implode())
     called = (
         counted.sort(pl.all())
         .group_by(_KEYS, maintain_order=True)
@@ -198,15 +221,17 @@ def _calls(requests: pl.LazyFrame, last: date) -> tuple[pl.DataFrame, pl.DataFra
             _total(mass.filter(ok)).fill_null(0.0).alias("successes"),
             _total(mass.filter(ok, pl.col("day") == last)).fill_null(0.0).alias("last_successes"),
             _total(mass.filter(pl.col("status").is_in(_FAILED))).fill_null(0.0).alias("failures"),
+            _total(mass.filter(ok, paid)).fill_null(0.0).alias("paid_successes"),
             *[
-                _total((pl.col(name) * pl.col("sample_weight")).filter(finished)).alias(name)
+                _total((pl.col(name) * pl.col("sample_weight")).filter(finished, counts)).alias(prefix + name)
                 for name in ("input_tokens", "output_tokens")
+                for prefix, counts in (("", pl.lit(True)), ("paid_", paid))
             ],
             pl.col("day").filter(ok).n_unique().alias("months_called"),
             pl.when(pl.col("region").n_unique() == 1).then(pl.col("region").first()).alias("region"),
         )
     )
-    return called, _latency(timed.sort(pl.all()))
+    return called, _latency(timed.sort(pl.all())), counted["day"].unique()
 
 
 def _latency(timed: pl.DataFrame) -> pl.DataFrame:
@@ -318,6 +343,10 @@ def _note(metric: str, quality: str) -> pl.Expr:
         (
             (billed != called) & (called > 0),
             pl.format("months billed: {}, months called: {}", billed, called),
+        ),
+        (
+            pl.col("paid").ne_missing(pl.col("amount")) & pl.col("amount").is_not_null() & (called > 0),
+            pl.lit("unit costs are of the months that bill and requests both tell of"),
         ),
         (pl.col("quality").is_null(), pl.lit(f"no evaluation of {quality}")),
         ((pl.col("successes") > 0) & pl.col("p95_ms").is_null(), pl.lit("no latency recorded")),

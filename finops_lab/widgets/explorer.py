@@ -169,15 +169,15 @@ class Explorer:
         return as_code(self.view, self._folder)
 
     def _against(self, first: str, last: str) -> tuple[str, str] | None:
-        """Return the months to compare with; None where the ledger begins later."""
+        """Return the months to compare with; None where the ledger tells of none: that is not nothing spent."""
         how = self.controls["against"].value
         if how == _NOTHING:
             return None
         begin, end = parse_month(first), parse_month(last)
-        length = (end.year - begin.year) * 12 + end.month - begin.month + 1
-        back = length if how == _BEFORE else 12
+        back = 12 * (end.year - begin.year) + end.month - begin.month + 1 if how == _BEFORE else 12
         ends = format_month(add_months(begin, -back)), format_month(add_months(end, -back))
-        return ends if ends[0] >= self._months[0] else None
+        told = self._months[0] <= ends[0] and any(ends[0] <= month <= ends[1] for month in self._months)
+        return ends if told else None
 
     # --- what happens when a control changes -----------------------------------------------------
 
@@ -301,7 +301,7 @@ class Explorer:
         if view.against:
             parts.append(f"compared with {_span(*view.against)}")
         elif self.controls["against"].value != _NOTHING:
-            parts.append("nothing to compare with: the ledger begins later")
+            parts.append("nothing to compare with: the ledger begins later or has a gap there")
         if table.height > _CHOICES:
             parts.append(f"the largest {_CHOICES} can be looked behind")
         return f'<div class="mathjax_ignore" role="status" style="margin:8px 0">{"; ".join(parts)}.</div>'

@@ -219,11 +219,11 @@ class Dashboard(Board):
         figures = self.review.kpis.figures.filter(
             pl.col("month") == self.month, pl.col("dimension").is_null(), kpi="M9", measure="extra_reported"
         )
-        extra = figures["value"].drop_nulls()
+        extra = figures.filter(pl.col("value").is_not_null())
         shown = lost.sort("ts_lost", "instance_id", descending=[True, False], nulls_last=True).head(_ROWS)
         if month.height:
             said = f"**{plural(month.height, 'eviction')} in {self.review.month_name}**"
-            said += f", {money(extra[0], 'USD')} extra" if len(extra) else ""
+            said += _extra(extra.row(0, named=True)) if extra.height else ""
         else:
             said = f"**No evictions in {self.review.month_name}**"
             said += f"; the latest was on {shown['ts_lost'][0]:%Y-%m-%d}"
@@ -308,6 +308,12 @@ class Dashboard(Board):
         sums = pools.join(busy, on="pool_id").group_by("model").agg(pl.col("busy_s", "finished").sum())
         per_call = pl.when(pl.col("finished") > 0).then(pl.col("busy_s") / pl.col("finished"))
         return sums.select("model", per_call.alias("gpu_s"))
+
+
+def _extra(figure: dict[str, Any]) -> str:
+    """Say what evictions cost; some may not tell it."""
+    more = " or more" if figure["lower"] is not None and figure["upper"] is None else ""
+    return f", {money(figure['value'], 'USD')}{more} extra"
 
 
 def _nothing(failed: pl.DataFrame) -> list[dict[str, Any]]:

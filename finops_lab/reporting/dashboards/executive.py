@@ -187,7 +187,7 @@ def _features(board: Board, features: pl.DataFrame) -> Table:
             "margin_money": "Revenue left",
             "allocated_per_call": "Inference cost per call",
         },
-        unknown="its revenue or its calls are not known",
+        unknown="its cost, its revenue or its calls are not known",
     )
 
 

@@ -22,6 +22,8 @@ __all__ = ["Dashboard"]
 
 _ALERTS, _DEPLOYS, _DAYS = 12, 20, 10
 _BUSY = (0.60, 0.85)
+# Below as many bad events a budget is told with a decimal.
+_FEW = 10
 # A day is looked at from a quarter more than the median day on.
 _DEAR = 1.25
 _NO_SLOS = "**No objectives are set**: write `[[slos]]` into `finops.toml`."
@@ -223,6 +225,8 @@ def _within(busy: float) -> str:
 
 
 def _budgets(board: Board, shown: pl.DataFrame) -> Table:
+    # Half an evaluation allowed is not none.
+    tenths = int((shown["allowed_bad"] < _FEW).any())
     return money_table(
         shown.head(MOST).select(
             "slo",
@@ -245,7 +249,7 @@ def _budgets(board: Board, shown: pl.DataFrame) -> Table:
         currency=board.review.currency,
         money_columns=(),
         percent_columns={"target": 1, "spent": 0},
-        number_columns={"total": 0, "bad": 0, "allowed_bad": 0},
+        number_columns={"total": 0, "bad": 0, "allowed_bad": tenths},
         labels={
             "slo": "Objective",
             "total": "Events",

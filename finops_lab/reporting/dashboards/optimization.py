@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import polars as pl
 
 from finops_lab import valuing
@@ -26,6 +28,7 @@ from finops_lab.unit_economics.utilization import gpu_utilization
 __all__ = ["Dashboard"]
 
 _POOLS = 25
+_LISTED = 5
 _USEFUL = "money_per_useful_gpu_hour"
 
 
@@ -60,7 +63,7 @@ class Dashboard(Board):
         top = wide.row(0, named=True)
         if (most := top.get(f"{kind}_idle_money")) is not None:
             said += f"; {top['key'] or 'what names no pool'} most, at {money(most, 'USD')}"
-        said += "."
+        said += "." + _sampled_otherwise(days, kind)
         columns = [
             name
             for name in (kind, f"{kind}_peak", f"{kind}_idle_gpu_hours", f"{kind}_idle_money", _USEFUL)
@@ -222,32 +225,61 @@ class Dashboard(Board):
                 "**Savings are not written down**: put `[[practice]]` into `finops.toml` to see their return.",
             )
         returned = practice_returns(practice_entries(lab.config.practice, self.review.currency))
-        whole = returned.whole.row(0, named=True)
-        saved, spent = (money(whole[n], self.review.currency) for n in ("realised_savings", "practice_money"))
-        said = f"**The practice saved {saved} for {spent} of hours and tools**"
-        said += "." if whole["roi"] is None else f", {whole['roi']:.2f} times its cost."
-        columns = ["realised_savings", "practice_money", "net_savings", "avoided_spend"]
-        table = money_table(
-            returned.work.select("what", *columns, "hours", "roi"),
-            title="What the FinOps practice returned, all months",
-            subtitle="Avoided spend is no saving that a bill shows, and is in no sum",
-            id="practice",
-            currency=self.review.currency,
-            money_columns=dict.fromkeys(columns, 0),
-            number_columns={"hours": 1, "roi": 2},
-            labels={
-                "what": "Work",
-                "practice_money": "Hours and tools",
-                "net_savings": "Net",
-                "roi": "Times its cost",
-            },
-            unknown="it cost nothing, or its rate is not known",
+        # Two currencies are never added: each has its own return and its own table.
+        several = returned.whole.height > 1
+        said = [_returned(one, several) for one in returned.whole.iter_rows(named=True)]
+        tables = tuple(
+            _practice(returned.work.filter(currency=currency), currency, several)
+            for currency in returned.whole["currency"]
         )
-        return Section("practice", said, (table,), {"work": returned.work.to_dicts()})
+        return Section("practice", " ".join(said), tables, {"work": returned.work.to_dicts()})
 
     def backlog(self) -> Section:
         """Show what to label first: what has no owner cannot be optimised by anybody."""
         return self.review.allocation()
+
+
+def _sampled_otherwise(days: pl.DataFrame, kind: str) -> str:
+    """Name the pools that are not in the table, because no sample of them is of its kind."""
+    told = days.filter(util_kind=kind)["pool_id"].unique().to_list()
+    others = days.filter(~pl.col("pool_id").is_in(told, nulls_equal=True))
+    named = others.select(
+        pl.format("{} by {}", pl.col("pool_id").fill_null("what names no pool"), "util_kind")
+    )
+    pools = sorted(set(named.to_series()))
+    return f" Sampled otherwise, and not among these: {', '.join(pools[:_LISTED])}." if pools else ""
+
+
+def _returned(whole: dict[str, Any], several: bool) -> str:
+    """Say what the practice returned in a currency, or why nobody knows."""
+    currency = whole["currency"]
+    if whole["roi"] is None:
+        of = f" in {currency}" if several else ""
+        return f"**What the practice returned{of} is not known**: {whole['reason']}."
+    saved, spent = (money(whole[name], currency) for name in ("realised_savings", "practice_money"))
+    return (
+        f"**The practice saved {saved} for {spent} of hours and tools**, {whole['roi']:.2f} times its cost."
+    )
+
+
+def _practice(work: pl.DataFrame, currency: str, several: bool) -> Table:
+    columns = ["realised_savings", "practice_money", "net_savings", "avoided_spend"]
+    return money_table(
+        work.select("what", *columns, "hours", "roi"),
+        title=f"What the FinOps practice returned, all months{f', in {currency}' if several else ''}",
+        subtitle="Avoided spend is no saving that a bill shows, and is in no sum",
+        id=f"practice-{currency.lower()}" if several else "practice",
+        currency=currency,
+        money_columns=dict.fromkeys(columns, 0),
+        number_columns={"hours": 1, "roi": 2},
+        labels={
+            "what": "Work",
+            "practice_money": "Hours and tools",
+            "net_savings": "Net",
+            "roi": "Times its cost",
+        },
+        unknown="it cost nothing, or its rate is not known",
+    )
 
 
 def _kinds(board: Board, lines: pl.DataFrame) -> Table:

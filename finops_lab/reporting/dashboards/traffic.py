@@ -30,8 +30,9 @@ def traffic(board: Board) -> Section:
     found = traffic_costs(board.here.table("costs", "ChargePeriodStart"), metric=board.review.metric)
     mine = found.filter(pl.col("BillingCurrency") == currency)
     moved = traffic_bytes(board.here.table("inference_requests", "day"), by=_BY)
+    sized = moved.filter(pl.col("request_bytes").is_not_null() | pl.col("response_bytes").is_not_null())
     fleets = _fleets(board)
-    if mine.is_empty() and fleets.is_empty():
+    if mine.is_empty() and fleets.is_empty() and sized.is_empty():
         return board.nothing("traffic", "**Nothing was charged for moving or keeping data.**")
     sums = (
         mine.group_by("kind", "ServiceName", "matched")
@@ -57,7 +58,7 @@ def traffic(board: Board) -> Section:
             )
         )
     egress = egress_by_bytes(mine, moved)
-    parts += [*_bytes(board, moved, egress), *_edge(board, fleets)]
+    parts += [*_bytes(board, sized, egress), *_edge(board, fleets)]
     values = {
         "kinds": sums.to_dicts(),
         "bytes": moved.to_dicts(),
@@ -103,8 +104,7 @@ def _edge(board: Board, fleets: pl.DataFrame) -> list[Table]:
     ]
 
 
-def _bytes(board: Board, moved: pl.DataFrame, egress: pl.DataFrame) -> list[Table]:
-    known = moved.filter(pl.col("request_bytes").is_not_null() | pl.col("response_bytes").is_not_null())
+def _bytes(board: Board, known: pl.DataFrame, egress: pl.DataFrame) -> list[Table]:
     if known.is_empty():
         return []
     sizes = [
@@ -118,6 +118,9 @@ def _bytes(board: Board, moved: pl.DataFrame, egress: pl.DataFrame) -> list[Tabl
     # Bills do not say whose bytes left: their money is split by the bytes of responses.
     paid = egress.filter(pl.col("reason").is_null()).select(*_BY, pl.col("money").alias("egress"))
     known = known.join(paid, on=list(_BY), how="left", nulls_equal=True)
+    # Of a small lab, tenths of a gigabyte would be nothing.
+    largest = max(known.select(pl.col("request_bytes", "response_bytes").max()).row(0), key=lambda n: n or 0)
+    digits = 1 if (largest or 0) >= _GIGA else 4
     shown = known.sort("response_bytes", *_BY, descending=[True, False, False], nulls_last=True)
     return [
         money_table(
@@ -137,8 +140,8 @@ def _bytes(board: Board, moved: pl.DataFrame, egress: pl.DataFrame) -> list[Tabl
             money_columns={"egress": 2} if paid.height else (),
             number_columns={
                 "calls": 0,
-                "request_bytes": 1,
-                "response_bytes": 1,
+                "request_bytes": digits,
+                "response_bytes": digits,
                 "response_bytes_per_call": 1,
             },
             percent_columns=["coverage"],
@@ -147,8 +150,9 @@ def _bytes(board: Board, moved: pl.DataFrame, egress: pl.DataFrame) -> list[Tabl
                 "response_bytes": "Responses, GB",
                 "response_bytes_per_call": "KB per response",
                 "coverage": "Calls whose size is known",
-                "egress": "Egress, estimated",
-            },
+            }
+            # A bill without egress has no such column.
+            | ({"egress": "Egress, estimated"} if paid.height else {}),
             unknown="not measured",
         )
     ]
