@@ -21,7 +21,7 @@ _STYLES = {"met": "green", "missed": "bold red", "unclear": "yellow"}
 
 
 def print_kpis(found: Kpis, currency: str) -> None:
-    """Print the scorecard, and why a KPI has no value.
+    """Print the scorecard, and why a KPI has no value or no verdict.
 
     Parameters
     ----------
@@ -48,6 +48,9 @@ def print_kpis(found: Kpis, currency: str) -> None:
     _table(console, f"KPIs of {found.month:%Y-%m}{_known(found)}", headings, rows, status=4)
     for row in found.table.filter(pl.col("value").is_null()).iter_rows(named=True):
         console.print(f"{row['kpi']} has no value: {printable(row['reason'] or 'unknown')}", markup=False)
+    for row in found.table.filter(pl.col("status_reason").is_not_null()).iter_rows(named=True):
+        what = "is unclear" if row["status"] == "unclear" else "has no target"
+        console.print(f"{row['kpi']} {what}: {printable(row['status_reason'])}", markup=False)
 
 
 def print_by(found: Kpis, dimension: str, currency: str) -> None:
@@ -67,11 +70,11 @@ def print_by(found: Kpis, dimension: str, currency: str) -> None:
             figure(row["value"], row["unit"], currency),
             between(row["lower"], row["upper"], row["unit"], currency),
             row["status"],
-            row["reason"],
+            row["reason"] or row["status_reason"],
         )
         for row in found.by(dimension).iter_rows(named=True)
     ]
-    headings = ("KPI", dimension, "value", "between", "status", "why there is none")
+    headings = ("KPI", dimension, "value", "between", "status", "why no value or verdict")
     _table(_console(), f"KPIs of {found.month:%Y-%m}{_known(found)} by {dimension}", headings, rows, status=4)
 
 

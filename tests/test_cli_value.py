@@ -14,6 +14,7 @@ from helpers import PLAIN_TOML, focus_row, write_lab
 from test_cli import refused, run, run_program
 
 import finops_lab as fl
+from finops_lab.config._kpi_measures import MEASURES
 from finops_lab.errors import InputError
 
 TOML = PLAIN_TOML + '[[dimensions.feature]]\nname = "f"\ntag = ["feature"]\n'
@@ -43,6 +44,8 @@ def test_kpis_prints_the_scorecard_writes_figures_and_fails_only_when_asked(
     (first,) = [line for line in lines if "M1 Cost per inference" in line]
     assert "$0.100 per call" in first and "at most $0.10" in first and "met" in first
     assert "M6 has no value: too few days of bills before to judge its days by" in lines
+    assert "M10 has no value: finops.toml has no [[slos]]" in lines
+    assert any("M10 Error-budget burn" in line and "at most 40.0%" in line for line in lines)
     with out.open(newline="") as stream:
         rows = [row for row in csv.DictReader(stream) if row["dimension"] == ""]
     (error,) = [row for row in rows if row["measure"] == "error_rate"]
@@ -87,6 +90,8 @@ def test_mistakes_are_one_line(lab: Path, tmp_path: Path) -> None:
 
 def test_unknown_kpis_measures_and_dimensions_are_refused_with_those_there_are(lab: Path) -> None:
     found = fl.kpis(fl.open_lab(lab, progress=False), "2026-10")
+    told = found.figures.select("kpi", "measure", "dimension").drop_nulls().unique()
+    assert all(by in MEASURES[kpi][measure] for kpi, measure, by in told.iter_rows())
     with pytest.raises(InputError, match=r"no KPI 'M13'\. Hint: KPIs: M1, M2, .* M12$"):
         found.explain("M13")
     with pytest.raises(InputError, match=r"no measure M5 rate\. Hint: measures: error_rate, "):

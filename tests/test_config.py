@@ -161,6 +161,12 @@ def test_a_lab_that_is_a_file_is_an_input_error(tmp_path: Path) -> None:
         ),
         (lab('[[telemetry.sampling]]\npath = "x"\nrate = 1.5'), 5, "less than or equal to 1"),
         (lab('[telemetry.attributes]\nteem = "x"'), 4, "teem"),
+        (lab('[[kpis]]\nkpi = "M5"\nmeasure = "eror_rate"\nat_most = "1"'), 3, "did you mean 'error_rate'"),
+        (
+            lab('[[kpis]]\nkpi = "M5"\ndimension = "teem"\nkey = "a"\nat_most = "1"'),
+            3,
+            "M5 error_rate is not told by 'teem': did you mean 'team'",
+        ),
     ],
 )  # fmt: skip
 def test_mistakes_name_file_line_key_and_hint(

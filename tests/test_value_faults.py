@@ -79,6 +79,9 @@ def test_bills_in_euros_beside_training_in_dollars_still_have_kpis(tmp_path: Pat
     }
     found = fl.kpis(opened(tmp_path, exports, toml(currency="EUR")), "2026-10")
     assert (told(found, "M1"), told(found, "M1", "unit")) == (40, "EUR per call")
+    # The usual target is in dollars.
+    assert (told(found, "M1", "status"), told(found, "M1", "at_most")) == ("no target", None)
+    assert told(found, "M1", "status_reason").endswith("[[rates]] has none to EUR for 2026-10")
     assert told(found, "M1", "value", "fully_loaded_per_call") is None
     assert (
         told(found, "M1", "reason", "fully_loaded_per_call")

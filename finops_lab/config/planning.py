@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from finops_lab.config._base import Currency, Exact, Model, Month
+from finops_lab.config._kpi_measures import check_figure
 
 __all__ = ["KpiTarget", "Pool", "Price", "Rate", "Slo"]
 
@@ -15,7 +16,8 @@ __all__ = ["KpiTarget", "Pool", "Price", "Rate", "Slo"]
 class KpiTarget(Model):
     """`[[kpis]]`: the range a KPI's measure should be in, for everything or one value of a dimension.
 
-    `measure` may be left out where the KPI has one that counts. `at_least` and `at_most` are in the
+    `measure` may be left out: the KPI's headline is meant. A measure that the KPI has not, and a
+    dimension that the measure is not told by, are refused. `at_least` and `at_most` are in the
     unit of the measure.
     """
 
@@ -34,6 +36,7 @@ class KpiTarget(Model):
             raise ValueError("at_most is below at_least")
         if (self.dimension is None) != (self.key is None):
             raise ValueError("dimension and key belong together")
+        check_figure(self.kpi, self.measure, self.dimension)
         return self
 
 

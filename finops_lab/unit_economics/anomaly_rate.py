@@ -29,13 +29,13 @@ def _defined(measure: str, title: str, unit: str, formula: str) -> Definition:
 
 
 MONTHLY = _defined(
-    "anomalies_per_month", "Cost anomalies per month", "month", "confirmed anomalies of the month"
+    "anomalies_per_month", "Cost anomalies per month", "month", "confirmed anomalies that began in the month"
 )
 WEEKLY = _defined(
     "anomalies_per_week",
     "Cost anomalies per week",
     "week",
-    "confirmed anomalies x 7 / days of the month, where it is not over of those known",
+    "confirmed anomalies that began in the month x 7 / its days, where it is not over those known",
 )
 DEFINITIONS: tuple[Definition, ...] = (MONTHLY, WEEKLY)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from typing import Any
 
 import polars as pl
 
@@ -47,6 +48,21 @@ HEADLINES: tuple[tuple[str, str], ...] = (
     ("M11", "efficiency"),
     ("M12", "margin"),
 )
+# What a lab has no rows of where a KPI has no figure at all.
+_ABSENT = {
+    "M1": "inference_requests has no calls in this month, and the ledger no inference money",
+    "M2": "gpu_samples has no rows of the kind gpu_util in this month",
+    "M3": "training_jobs has no attempts in this month, and the ledger no training money",
+    "M4": "inference_requests has no interactive calls in this month that tell how long they took",
+    "M5": "inference_requests has no calls in this month",
+    "M6": "nobody has looked for anomalies in this month",
+    "M7": "the ledger has no entries in this month",
+    "M8": "training_jobs has no retrains in this month",
+    "M9": "spot_evictions has no rows up to this month",
+    "M10": "no objective of [[slos]] has events in this month",
+    "M11": "capacity_series has no rows in this month",
+    "M12": "neither the ledger nor feature_value tells of features in this month",
+}
 
 
 @dataclass(frozen=True)
@@ -59,10 +75,10 @@ class Kpis:
         First day of the month.
     table : polars.DataFrame
         The scorecard, one row per KPI: ``kpi``, ``name``, ``measure``, ``value``, ``unit``,
-        ``at_least``, ``at_most``, ``status``, ``previous`` (value of the month before), ``trend``
-        (values of twelve months, oldest first, null where undefined), ``numerator`` and
-        ``denominator`` with their units, ``coverage``, ``lower``, ``upper``, ``rows``, ``how``
-        and ``reason``.
+        ``at_least``, ``at_most``, ``status``, ``status_reason``, ``previous`` (value of the month
+        before), ``trend`` (values of twelve months, oldest first, null where undefined),
+        ``numerator`` and ``denominator`` with their units, ``coverage``, ``lower``, ``upper``,
+        ``rows``, ``how`` and ``reason``.
     figures : polars.DataFrame
         All measures of all months up to this one, for everything and by dimension:
         `finops_lab.unit_economics.schemas.FIGURES` with target and status.
@@ -183,8 +199,10 @@ class Kpis:
         ]
         found = self.figures.filter(wanted)
         if found.is_empty():
+            head = self.table.filter(pl.col("kpi") == kpi, pl.col("measure") == one.measure)
             raise InputError(
-                f"{kpi} {one.measure} has no figure for {dimension or 'everything'} {key or ''}".strip()
+                f"{kpi} {one.measure} has no figure for {dimension or 'everything'} {key or ''}".strip(),
+                hint=head["reason"][0] if head.height and dimension is None else None,
             )
         row = found.row(0, named=True)
         lines = [
@@ -203,6 +221,7 @@ class Kpis:
             ("coverage", None if row["coverage"] is None else f"{row['coverage']:.1%}"),
             ("target", _range(row["at_least"], row["at_most"])),
             ("status", row["status"]),
+            (f"why {row['status']}", row["status_reason"]),
             ("source", one.source or None),
         ]
         return pl.DataFrame([line for line in lines if line[1]], schema=["what", "says"], orient="row")
@@ -214,6 +233,9 @@ def kpis(
     definitions: Iterable[Definition],
     *,
     up_to: date | None = None,
+    targets: Mapping[tuple[str, str], tuple[Decimal | None, Decimal | None]] | None = None,
+    absent: Mapping[str, str] | None = None,
+    currency: str = "USD",
 ) -> Kpis:
     """Put the KPIs of a month together.
 
@@ -227,17 +249,35 @@ def kpis(
         How the measures are worked out.
     up_to : datetime.date, optional
         The last day known of the month, where it is not over.
+    targets : mapping, optional
+        What `of_everything` returns: the targets of KPIs that have no figure in the month.
+    absent : mapping of str to str, optional
+        Why a KPI has no figure in the month, by KPI, where the lab knows better than that tables
+        have no rows.
+    currency : str
+        ISO 4217 code of the ledger, for units of KPIs that never had a figure.
 
     Returns
     -------
     Kpis
-        Twelve rows, always: a KPI without any figure is undefined and says why.
+        Twelve rows, always: a KPI without any figure is undefined, and says why, its target and its unit.
     """
     known = tuple(definitions)
     past = figures.lazy().select(list(TARGETED)).filter(pl.col("month") <= month).collect()
     whole = past.filter(pl.col("dimension").is_null())
     months = [add_months(month, back) for back in range(1 - TREND_MONTHS, 1)]
-    rows = [_row(whole, kpi, measure, months, known) for kpi, measure in HEADLINES]
+    usual, why = targets or {}, {**_ABSENT, **(absent or {})}
+    rows = []
+    for kpi, measure in HEADLINES:
+        one = next((d for d in known if (d.kpi, d.measure) == (kpi, measure)), None)
+        row = _row(
+            whole.filter(pl.col("kpi") == kpi, pl.col("measure") == measure), kpi, measure, months, one
+        )
+        if "status" not in row:
+            least, most = usual.get((kpi, measure), (None, None))
+            row |= {"status": "undefined", "reason": why[kpi], "at_least": least, "at_most": most}
+            row["unit"] = row["unit"] or _unit(one, currency)
+        rows.append(row)
     return Kpis(month, pl.DataFrame(rows, schema=_SCORECARD, orient="row"), past, known, up_to)
 
 
@@ -250,6 +290,7 @@ _SCORECARD: dict[str, pl.DataType | type[pl.DataType]] = {
     "at_least": MONEY,
     "at_most": MONEY,
     "status": pl.String,
+    "status_reason": pl.String,
     "previous": MONEY,
     "trend": pl.List(MONEY),
     "numerator": MONEY,
@@ -266,24 +307,30 @@ _SCORECARD: dict[str, pl.DataType | type[pl.DataType]] = {
 
 
 def _row(
-    whole: pl.DataFrame, kpi: str, measure: str, months: Sequence[date], definitions: Sequence[Definition]
-) -> dict[str, object]:
-    mine = whole.filter(pl.col("kpi") == kpi, pl.col("measure") == measure)
+    mine: pl.DataFrame, kpi: str, measure: str, months: Sequence[date], one: Definition | None
+) -> dict[str, Any]:
+    """Return the row of a headline; without a status where the month has no figure of it."""
     values: dict[date, Decimal | None] = dict(mine.select("month", "value").iter_rows())
     here = mine.filter(pl.col("month") == months[-1])
     found = here.row(0, named=True) if here.height else {}
-    one = next((d for d in definitions if (d.kpi, d.measure) == (kpi, measure)), None)
-    row: dict[str, object] = {name: found.get(name) for name in _SCORECARD}
-    return row | {
+    # The months before are told in a unit, whether this one has a value or not.
+    units = mine.sort("month")["unit"].drop_nulls()
+    return {name: found[name] for name in _SCORECARD if name in found} | {
         "kpi": kpi,
         "name": NAMES[kpi],
         "measure": measure,
-        "status": found.get("status", "undefined"),
+        "unit": found.get("unit") or (units[-1] if units.len() else None),
         "previous": values.get(months[-2]),
         "trend": [values.get(month) for month in months],
         "how": one.formula if one else None,
-        "reason": found.get("reason") if found else "the lab has no data for it in this month",
     }
+
+
+def _unit(one: Definition | None, currency: str) -> str | None:
+    """Return the unit of a measure that has no figure: what jobs and samples tell by themselves is in USD."""
+    if one is None:
+        return None
+    return one.unit.replace("{currency}", currency if "ledger" in one.tables else "USD")
 
 
 def _said(amount: Decimal | None, unit: str | None) -> str | None:

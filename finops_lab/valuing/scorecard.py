@@ -29,9 +29,10 @@ from finops_lab.unit_economics.figures import Definition
 from finops_lab.unit_economics.kpis import HEADLINES, TREND_MONTHS, Kpis
 from finops_lab.unit_economics.kpis import kpis as put_together
 from finops_lab.unit_economics.schemas import FIGURES
-from finops_lab.unit_economics.targets import DEFAULTS, with_targets
+from finops_lab.unit_economics.targets import DEFAULTS, of_everything, with_targets
 from finops_lab.valuing.frames import Frames
 from finops_lab.valuing.promises import burned
+from finops_lab.valuing.targets import usual
 
 __all__ = ["DEFINITIONS", "figures", "kpis"]
 
@@ -75,7 +76,9 @@ def kpis(lab: Lab, month: str | date, *, metric: str = "EffectiveCost", at: str 
     Returns
     -------
     finops_lab.unit_economics.kpis.Kpis
-        Targets are those of ``[[kpis]]`` in `finops.toml`, before the usual ones of the field.
+        Targets are those of ``[[kpis]]`` in `finops.toml`, before the usual ones of the field. The
+        usual one of M1 is in USD: figures in another currency are judged by it at the month's rate
+        of ``[[rates]]``, and without one not at all.
 
     Raises
     ------
@@ -86,9 +89,19 @@ def kpis(lab: Lab, month: str | date, *, metric: str = "EffectiveCost", at: str 
     """
     last = first_of(month)
     frames = Frames(lab, add_months(last, 1 - TREND_MONTHS), last, moment_of(at))
-    targets = [*DEFAULTS, *lab.config.kpis]
-    made = with_targets(figures(frames, metric=metric), targets, HEADLINES)
-    return put_together(made, last, DEFINITIONS, up_to=frames.up_to)
+    found = figures(frames, metric=metric)
+    currency = lab.currency if frames.entries.is_empty() else currency_of(frames.entries)
+    defaults, untargeted = usual(currency, lab.config.rates, last)
+    targets = [*defaults, *lab.config.kpis]
+    return put_together(
+        with_targets(found, targets, HEADLINES, untargeted=untargeted),
+        last,
+        DEFINITIONS,
+        up_to=frames.up_to,
+        targets=of_everything(targets, HEADLINES),
+        absent={} if lab.config.slos else {"M10": "finops.toml has no [[slos]]"},
+        currency=currency,
+    )
 
 
 def figures(frames: Frames, *, metric: str = "EffectiveCost") -> pl.DataFrame:

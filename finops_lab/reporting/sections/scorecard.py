@@ -50,9 +50,7 @@ def _finding(found: Kpis) -> str:
     said.append(f"{groups['met'].height} met it")
     if groups["unclear"].height:
         many = groups["unclear"].height
-        said.append(
-            f"{many} {'is' if many == 1 else 'are'} unclear, as the bounds lie on both sides of the target"
-        )
+        said.append(f"{many} {'is' if many == 1 else 'are'} unclear, why stands below")
     if aimless := found.table.filter(pl.col("status") == "no target").height:
         said.append(f"{aimless} {'has' if aimless == 1 else 'have'} no target")
     undefined = found.table.filter(pl.col("status") == "undefined").height
@@ -92,7 +90,7 @@ def _scorecard(review: Review, found: Kpis) -> Table:
             "previous": "Month before",
             "coverage": "Data behind it",
         },
-        unknown="unknown, exact or not set; the reason is below where a KPI has no value",
+        unknown="unknown, exact or not set; the reason is below where a KPI has no value or verdict",
     )
 
 
@@ -128,13 +126,15 @@ def _how(review: Review, found: Kpis) -> Table | None:
 
 
 def _missing(review: Review, found: Kpis) -> Table | None:
-    empty = found.table.filter(pl.col("value").is_null())
+    why = pl.coalesce("reason", "status_reason").alias("reason")
+    empty = found.table.filter(pl.col("value").is_null() | pl.col("status_reason").is_not_null())
+    empty = empty.with_columns(why)
     if empty.is_empty():
         return None
     names = [f"{kpi} {name}" for kpi, name in empty.select("kpi", "name").iter_rows()]
     return money_table(
         pl.DataFrame({"kpi": names, "reason": empty["reason"]}),
-        title="KPIs without a value, and why",
+        title="KPIs without a value or a verdict, and why",
         id="scorecard-missing",
         currency=review.currency,
         money_columns=(),
