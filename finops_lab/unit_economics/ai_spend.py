@@ -106,7 +106,8 @@ def classify(
     GPU machines made for AI are certain and those that serve graphics as well are possible, unless
     they name a model; storage, egress, databases, monitoring and plain machines are certain where
     they name a model, possible where they name a feature or are called after model data (in a text
-    or, of storage and egress, in their ``ResourceId``), and otherwise not AI. Kinds are no judgement on single charges: a rule of one's own goes before.
+    or, of storage and egress, in their ``ResourceId``), and otherwise not AI. Kinds are no
+    judgement on single charges: a rule of one's own goes before.
 
     Examples
     --------

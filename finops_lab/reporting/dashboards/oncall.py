@@ -12,6 +12,7 @@ from finops_lab.reporting.dashboards.anomalous import anomalous
 from finops_lab.reporting.dashboards.board import Board, utc
 from finops_lab.reporting.dashboards.happened import dear_days, releases
 from finops_lab.reporting.section import MOST, Section, foremost, money, of_all
+from finops_lab.service_levels.budgets import LEVELS
 from finops_lab.tables import Table, money_table
 from finops_lab.unit_economics.histogram import build, quantiles
 from finops_lab.unit_economics.latency import interactive
@@ -22,6 +23,8 @@ __all__ = ["Dashboard"]
 
 _ALERTS, _DEPLOYS, _DAYS = 12, 20, 10
 _BUSY = (0.60, 0.85)
+# A budget that is spent so far calls for a page, by more than chance.
+_PAGED = dict(LEVELS)["page"]
 # Below as many bad events a budget is told with a decimal.
 _FEW = 10
 # A day is looked at from a quarter more than the median day on.
@@ -44,6 +47,9 @@ class Dashboard(Board):
             if over
             else "**No error budget is spent whole.**"
         )
+        held = shown.filter(pl.col("spent") >= _PAGED, pl.col("severity").ne_missing("page"))["slo"].to_list()
+        if held:
+            said += f" No page for {', '.join(held)}, whatever was spent: the reason stands beside."
         calendar = self.levels.calendar
         parts: list[object] = [_budgets(self, shown)]
         if calendar["spent"].is_not_null().any():
@@ -63,7 +69,7 @@ class Dashboard(Board):
         thin = levels.alerts.height - proved.height
         said = f"**{plural(counts['page'], 'page')} and {plural(counts['ticket'], 'ticket')}** "
         said += f"in {self.review.month_name}"
-        said += f"; {thin} more are within chance or rest on too few rows to wake anybody." if thin else "."
+        said += f"; {thin} more are within chance or rest on too few calls seen to wake anybody." if thin else "."
         if proved.is_empty():
             values = {"alerts": levels.alerts.to_dicts(), "actions": []}
             return Section("alerts", said, values=values)
@@ -238,12 +244,14 @@ def _budgets(board: Board, shown: pl.DataFrame) -> Table:
             *utc("exhausted"),
             "exhaustion",
             "severity",
+            "reason",
         ),
         title=f"Error budgets of {board.review.month_name}",
         subtitle=of_all(
             "objectives that spent most",
             shown.height,
-            beside="A budget is the bad events that the target leaves room for; 100% is all of it",
+            beside="A budget is the bad events that the target leaves room for; 100% is all of it. Within chance: "
+            "so few calls of a sampled log are bad that it does not prove as much, and calls for no more",
         ),
         id="error-budgets",
         currency=board.review.currency,
@@ -259,8 +267,9 @@ def _budgets(board: Board, shown: pl.DataFrame) -> Table:
             "exhausted": "Runs out (UTC)",
             "exhaustion": "How",
             "severity": "Calls for",
+            "reason": "What is in doubt",
         },
-        unknown="does not run out, calls for nothing, or is not known",
+        unknown="does not run out, calls for nothing, nothing is in doubt, or is not known",
     )
 
 
@@ -282,7 +291,7 @@ def _alerts(board: Board, worst: pl.DataFrame) -> Table:
             "end": "End (UTC)",
             "long_rate": "Burn rate",
             "spent_after": "Budget spent after",
-            "rows": "Rows seen",
+            "rows": "Events seen",
         },
         unknown="still lasts, or does not apply",
     )
