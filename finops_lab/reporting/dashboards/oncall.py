@@ -12,7 +12,6 @@ from finops_lab.reporting.dashboards.anomalous import anomalous
 from finops_lab.reporting.dashboards.board import Board, utc
 from finops_lab.reporting.dashboards.happened import dear_days, releases
 from finops_lab.reporting.section import MOST, Section, foremost, money, of_all
-from finops_lab.service_levels.budgets import LEVELS
 from finops_lab.tables import Table, money_table
 from finops_lab.unit_economics.histogram import build, quantiles
 from finops_lab.unit_economics.latency import interactive
@@ -23,8 +22,6 @@ __all__ = ["Dashboard"]
 
 _ALERTS, _DEPLOYS, _DAYS = 12, 20, 10
 _BUSY = (0.60, 0.85)
-# A budget that is spent so far calls for a page, by more than chance.
-_PAGED = dict(LEVELS)["page"]
 # Below as many bad events a budget is told with a decimal.
 _FEW = 10
 # A day is looked at from a quarter more than the median day on.
@@ -47,9 +44,9 @@ class Dashboard(Board):
             if over
             else "**No error budget is spent whole.**"
         )
-        held = shown.filter(pl.col("spent") >= _PAGED, pl.col("severity").ne_missing("page"))["slo"].to_list()
+        held = shown.filter(pl.col("spent") >= 1, pl.col("severity").ne_missing("page"))["slo"].to_list()
         if held:
-            said += f" No page for {', '.join(held)}, whatever was spent: the reason stands beside."
+            said += f" No page for {', '.join(held)}: the table says what is in doubt."
         calendar = self.levels.calendar
         parts: list[object] = [_budgets(self, shown)]
         if calendar["spent"].is_not_null().any():
@@ -69,7 +66,9 @@ class Dashboard(Board):
         thin = levels.alerts.height - proved.height
         said = f"**{plural(counts['page'], 'page')} and {plural(counts['ticket'], 'ticket')}** "
         said += f"in {self.review.month_name}"
-        said += f"; {thin} more are within chance or rest on too few calls seen to wake anybody." if thin else "."
+        said += (
+            f"; {thin} more are within chance or rest on too few calls seen to wake anybody." if thin else "."
+        )
         if proved.is_empty():
             values = {"alerts": levels.alerts.to_dicts(), "actions": []}
             return Section("alerts", said, values=values)
@@ -251,7 +250,7 @@ def _budgets(board: Board, shown: pl.DataFrame) -> Table:
             "objectives that spent most",
             shown.height,
             beside="A budget is the bad events that the target leaves room for; 100% is all of it. Within chance: "
-            "so few calls of a sampled log are bad that it does not prove as much, and calls for no more",
+            "a sampled log may see as many bad calls where less is spent, so less is called for",
         ),
         id="error-budgets",
         currency=board.review.currency,
