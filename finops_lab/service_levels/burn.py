@@ -109,9 +109,8 @@ def burn_series(
     windows : sequence of BurnWindow
         The SRE workbook's by default.
     least_rows : int
-        Calls that each window must have seen: each of those that a row adds up (``n_requests``), not
-        those that it was sampled to stand for. A log of one call in a thousand may have seen a single
-        call in five minutes, and that it failed proves nothing.
+        Calls that each window must have seen, before sample weights. A log of one call in a thousand
+        may have seen a single call in five minutes, and that it failed proves nothing.
     most_chance : float
         A pair burns where so many bad rows in the long window are less likely than this: of a
         sampled log were the share of bad calls at the threshold, of a log of every call were the
