@@ -104,6 +104,8 @@ def told(**row: Any) -> tuple[str, bool | None, str | None]:
             False,
             "-checkpoints-",
         ),
+        ({"ServiceCategory": "Storage", "ResourceId": "llm-embeddings-bucket"}, "storage", False, "llm-"),
+        ({"ServiceCategory": "Networking", "ResourceId": "arn:aws:s3:::mlflow"}, "egress", False, ":mlflow"),
         ({"ServiceCategory": "Networking", "x_feature": "chat"}, "egress", False, "chat"),
         (
             {"ServiceCategory": "Management and Governance", "x_feature": "chat"},
@@ -131,7 +133,8 @@ def test_what_is_ai_spend_and_what_matched(
     "row",
     [
         {"ServiceCategory": "Networking", "ChargeDescription": "Data transfer out to the internet"},
-        {"ServiceCategory": "Storage", "ResourceName": "team-data"},
+        {"ServiceCategory": "Storage", "ResourceName": "team-data", "ResourceId": "photos"},
+        {"ServiceCategory": "Compute", "ResourceId": "llm-embeddings"},
         {"ServiceCategory": "Storage", "ServiceName": "Managed Disks", "SkuMeter": "P4 LRS Disk"},
         {"ServiceCategory": "Storage", "ChargeDescription": "$0.08 per GB on a volume of g5.4xlarge"},
         {"ChargeDescription": "On Demand Linux r6g.large Instance Hour"},
@@ -235,6 +238,7 @@ def test_nothing_is_lost_and_sums_are_those_of_single_rows() -> None:
                 (None, "Compute", "Storage", "Networking", "AI and Machine Learning")
             ),
             "ResourceName": chance.choice(texts),
+            "ResourceId": chance.choice((None, "i-1", "llm-bucket")),
             "ServiceName": chance.choice(("S3", "EC2", "Bedrock")),
             "x_tag_model": chance.choice((None, None, "m")),
             "ChargePeriodStart": datetime(2026, chance.randrange(1, 13), 9, tzinfo=UTC),
@@ -245,6 +249,10 @@ def test_nothing_is_lost_and_sums_are_those_of_single_rows() -> None:
     found = ai_spend(frame.lazy())
     single = classify(frame).collect()
     assert found.lines["rows"].sum() == single.height
+    # A rule of one's own sees the identifier of every charge.
+    own = AiSpendRule(name="mine", kind="mine", where={"ResourceId": ("i-1",)})
+    asked = ai_spend(frame, [own]).lines.filter(kind="mine")["rows"].sum()
+    assert asked == frame.filter(pl.col("ResourceId") == "i-1").height > 0
     for kind in single["x_AiKind"].unique():
         mine = exact_sum(found.lines.filter(kind=kind)["EffectiveCost"].to_list())
         assert mine == exact_sum(single.filter(x_AiKind=kind)["EffectiveCost"].to_list())
@@ -362,6 +370,8 @@ def test_what_is_kept_of_ai_spend_is_what_the_bills_give(tmp_path: Path) -> None
     first, kept = told()
     assert first.months.select("whole", "certain", "possible").rows() == [(2, 2, 0), (8, 3, 5)]
     assert [name[:7] for name in kept] == ["2026-09", "2026-10"] and told()[1] == kept
+    with pytest.raises(InputError, match="EffectiveCost or BilledCost, not 'ListCost'"):
+        valuing.ai_spend(fl.open_lab(folder, progress=False), metric="ListCost")
     alone = valuing.ai_spend(fl.open_lab(folder, progress=False), OCTOBER, OCTOBER, metric="BilledCost")
     assert alone.months["month"].to_list() == [OCTOBER]
     # A changed month alone is worked out again; other rules make all of it anew.

@@ -326,6 +326,9 @@ def test_refusals() -> None:
         bridge(entries.drop("x_model"), calls, JULY, AUGUST)
     with pytest.raises(InputError, match="missing: calls_retried"):
         bridge(entries, calls.drop("calls_retried"), JULY, AUGUST)
+    untold = entries.with_columns(pl.lit(None, MONEY).alias("ListCost"))
+    with pytest.raises(InputError, match="1 of 1 ledger entries of 2026-07 and 2026-08 have no ListCost"):
+        bridge(untold, calls, JULY, AUGUST, metric="ListCost")
     with pytest.raises(CurrencyError):
         bridge(ledger([entry(JULY, "m", 1), entry(JULY, "m", 1, BillingCurrency="EUR")]), calls, JULY, AUGUST)
     for bad in (

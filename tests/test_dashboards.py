@@ -100,6 +100,11 @@ def test_on_call_sees_the_incident_its_deploy_and_what_to_do(ran: Ran) -> None:
     assert any(incident["deploy"]["model_version"] in (a["coincides"] or "") for a in todo)
     assert any("Roll back" in a["action"] for a in todo)
     page = files.html.read_text()
+    # What is spent whole and calls for no page has the reason beside it.
+    held = [b for b in found["budgets"]["budgets"] if Decimal(b["spent"]) >= 1 and b["severity"] != "page"]
+    table = page[page.index('id="error-budgets"') :].partition("</table>")[0]
+    assert held and all("within chance" in b["reason"] and b["reason"] in table for b in held)
+    assert f"No page for {max(held, key=lambda b: Decimal(b['spent']))['slo']}" in page
     assert f"<strong>Worst: {slo}</strong>" in page
     assert f"Error budget left: {slo}" in page
     deploys = {
@@ -307,6 +312,10 @@ def test_revenue_in_another_currency_and_calls_without_deploys(tmp_path: Path) -
         "**Cost cannot be held against revenue**: revenue is in USD and costs are in EUR."
     )
     assert "€3.00" in found["oncall money"].finding
+    # One month of history makes no forecast, in neither section.
+    assert found["executive spend"].values["forecast_made_a_month_ago"] is None
+    assert "needs at least 3 earlier months" in found["executive spend"].parts[0].html
+    assert found["executive forecast"].finding.startswith("**No forecast**")
     assert found["executive changes"].finding.startswith("**Nothing changed**")
     # One call in nine or ten failed where one in a hundred may: nothing coincides, and there is work to do.
     assert found["oncall budgets"].finding == "**1 error budget spent whole**: chat: availability."

@@ -226,7 +226,9 @@ def test_the_review_says_up_to_when(running: fl.Lab) -> None:
     assert "days 1 to 10 of both" in causes.finding
 
 
-def test_the_headline_of_a_running_month_is_held_against_the_same_days(running: fl.Lab) -> None:
+def test_the_headline_of_a_running_month_is_held_against_the_same_days(
+    running: fl.Lab, tmp_path: Path
+) -> None:
     """120 USD in ten days of October, 100 in ten of September: 20 % more, not 60 % less."""
     from finops_lab.reporting.monthly import review
 
@@ -238,6 +240,9 @@ def test_the_headline_of_a_running_month_is_held_against_the_same_days(running: 
     table = told.parts[0]._repr_html_()
     assert "Spend (effective cost), days 1 to 10 of 31" in table
     assert "$12.00" in table and "$2.00 (20.0%) more than the same days of last month" in table
+    assert "needs at least 3 earlier months" in table and "80% interval" not in table
+    longer = opened(tmp_path, days(date(2026, 7, 1), 92), days(OCT, 10))
+    table = review(longer, "2026-10").headline().parts[0]._repr_html_()
     assert "of the whole month, 80% interval" in table  # no verdict on a forecast of 31 days
     assert "days 1 to 10 of 31" in month._repr_html_()
     teams = month.owners()

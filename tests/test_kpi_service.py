@@ -116,10 +116,18 @@ def test_idle_money_says_which_part_of_the_time_has_a_rate() -> None:
     found = utilization.gpu_utilization(TWO_POOLS)
     chat = value_of(found, "gpu_util_idle_money", "chat", "pool_id")
     assert (chat["value"], chat["unit"], chat["coverage"]) == (Decimal("16.6"), "USD", 19800 / 36000)
+    # The other hours cost something, too.
+    assert (chat["lower"], chat["upper"]) == (Decimal("16.6"), None)
+    assert value_of(found, "gpu_util_idle_money", "search", "team")["lower"] is None
     batch = value_of(found, "gpu_util_idle_money", "batch", "pool_id")
     assert batch["value"] is None
     assert "what an hour of the GPU costs" in batch["reason"]
     assert batch["coverage"] == 0
+    # A sample with a rate that does not tell its use: no time, and no money of the others.
+    untold = gpu_day(pool_id="r", sampled_s=7200, busy_s=1800, priced_s=0, sampled_usd=0, idle_usd=0)
+    row = value_of(utilization.gpu_utilization(rows_of(GPU_DAYS, untold)), "gpu_util_idle_money")
+    assert (row["value"], row["numerator"], row["lower"], row["coverage"]) == (None, None, None, 0)
+    assert row["reason"] == "no sample says what an hour of the GPU costs"
 
 
 def test_kinds_of_utilization_are_never_mixed() -> None:

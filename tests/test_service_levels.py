@@ -121,7 +121,7 @@ def test_calls_are_counted_by_hand() -> None:
     )
     assert told.rows() == [
         ("availability", at(1, 9), 1, 20, 21, 0, 2, Decimal(5), 0),
-        ("availability", at(1, 9, 5), 3, 3, 6, 0, 4, 0, 3),
+        ("availability", at(1, 9, 5), 3, 3, 6, 0, 6, 0, 3),
         ("latency", at(1, 9), 1, 0, 1, 0, 1, 0, 0),
         ("latency", at(1, 9, 5), 1, 1, 2, 1, 2, Decimal(1), 0),
     ]
@@ -482,8 +482,8 @@ def test_no_traffic_is_unknown_not_kept() -> None:
     assert figures["value"].null_count() == figures.height == 6
     assert set(figures["reason"]) == {
         "no events in the period",
-        "the log has too few rows in every window to tell",
-        "the log has too few rows in every hour to tell",
+        "too few calls were seen in every window to tell",
+        "too few calls were seen in every hour to tell",
     }
 
 
@@ -605,6 +605,21 @@ def test_a_log_of_few_rows_proves_no_page() -> None:
     assert actions(one).filter(severity="page").is_empty()
 
 
+def test_a_row_that_adds_up_calls_proves_what_each_of_them_would() -> None:
+    """An hour of failures, of 30 calls in five minutes: in one row, in 30, or in one that was sampled."""
+    begin, end = at(1, 0), at(1, 7)
+    moments = [(m, "error" if m >= at(1, 6) else "ok") for m in slots(begin, end)]
+    added_up = events(requests(*(call(m, status=s, n_requests=30) for m, s in moments)), PROMISE)
+    single = events(requests(*(call(m, status=s) for m, s in moments for _ in range(30))), PROMISE)
+    assert_frame_equal(added_up.collect(), single.collect())
+    fast = burn_rates(added_up, PROMISE, end).row(0, named=True)
+    assert (fast["window"], fast["status"], fast["short_rows"]) == ("1 h / 5 m", "burning", 30)
+    sampled = events(requests(*(call(m, status=s, sample_weight=30.0) for m, s in moments)), PROMISE)
+    doubted = burn_rates(sampled, PROMISE, end).row(0, named=True)
+    assert (doubted["long_rate"], doubted["status"]) == (fast["long_rate"], "too few rows")
+    assert doubted["reason"].startswith("12 calls seen in the long window and 1 in the short one")
+
+
 # --- more than chance ------------------------------------------------------------
 
 
@@ -694,14 +709,14 @@ def test_a_row_or_two_are_within_chance() -> None:
     found = alerts(seen, promise, at(4), at(5), windows=[pair], gap=timedelta(0))
     assert set(found.filter(kind="burn rate")["status"]) == {"within chance"}
     assert set(found["reason"].drop_nulls()) == {
-        "1 of 12 rows are bad, 0.2 expected where the promise is kept"
+        "1 of 12 calls seen are bad, 0.2 expected where the promise is kept"
     }
     assert actions(found.filter(kind="burn rate")).is_empty()
     sampled = seen.with_columns(squares=pl.col("total") * 4096, bad_squares=pl.col("bad") * 4096)
     sampled = sampled.with_columns(pl.col("good", "bad", "total", "squares", "bad_squares") * 4096)
     sampled = sampled.select(pl.col(name).cast(kind) for name, kind in EVENTS.items())
     thin = alerts(sampled, promise, at(4), at(5), windows=[pair], gap=timedelta(0))
-    assert "1 of 12 rows are bad, 0.5 expected at the threshold" in thin["reason"].to_list()
+    assert "1 of 12 calls seen are bad, 0.5 expected at the threshold" in thin["reason"].to_list()
     loose = alerts(seen, promise, at(4), at(5), windows=[pair], gap=timedelta(0), most_chance=1)
     assert set(loose.filter(kind="burn rate")["status"]) == {"proved"}
     figures = error_budget_figures(sampled, promise, windows=[pair]).filter(dimension="feature")
@@ -724,12 +739,14 @@ def test_a_budget_of_a_sampled_log_is_spent_when_that_is_more_than_chance() -> N
     )
     assert whole["spent"] == part["spent"] == Decimal("1.25")
     assert (whole["severity"], part["severity"]) == ("page", "ticket"), "every call was seen, or some"
-    assert part["reason"].startswith("31 of 1240 rows are bad, 19.8 expected at 80 % spent: within chance; ")
+    assert part["reason"].startswith(
+        "31 of 1240 calls seen are bad, 19.8 expected at 80 % spent: within chance; "
+    )
     for each, statuses in ((1, ["proved", "proved"]), (4096, ["proved", "within chance"])):
         found = alerts(log(each), promise, at(1), at(1, month=11)).filter(kind="budget spent")
         assert found.sort("severity", descending=True)["status"].to_list() == statuses
     (page,) = found.filter(severity="page").to_dicts()
-    assert page["reason"] == "31 of 1240 rows are bad, 19.8 expected at 80 % spent: within chance"
+    assert page["reason"] == "31 of 1240 calls seen are bad, 19.8 expected at 80 % spent: within chance"
     # Money of 31 bad rows: 900 of 1,000 USD is 1.1 times the level, and that proves nothing.
     dear = log(4096, bad_unpriced=pl.lit(0, EVENTS["bad_unpriced"])).with_columns(
         bad_usd=pl.when(pl.col("bad") > 0)
@@ -741,7 +758,7 @@ def test_a_budget_of_a_sampled_log_is_spent_when_that_is_more_than_chance() -> N
         dear, slos({"target": 0.9, "budget_usd": Decimal(1000)}), at(1, month=11), calendar=True
     ).to_dicts()
     assert (money["spent_by"], money["severity"]) == ("money", "ticket")
-    assert money["reason"] == "what 31 bad rows cost is 1.12 times 80 % spent: within chance"
+    assert money["reason"] == "what 31 bad calls seen cost is 1.12 times 80 % spent: within chance"
 
 
 def proved_by_chance(services: int, target: float = 0.985, hourly: float = 3.5, **options: Any) -> float:

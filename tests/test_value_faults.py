@@ -13,6 +13,7 @@ import pytest
 from helpers import cost_row, put, write_lab
 
 import finops_lab as fl
+from finops_lab.errors import NoDataError
 from finops_lab.reporting.dashboards import DASHBOARDS, dashboard
 
 DIMENSIONS = "".join(
@@ -145,6 +146,11 @@ threshold_hours = 48
     # Without a moment days count up to the latest that any data tells of, whatever the clock says.
     seen = fl.levels(lab, "2026-10").budgets.row(0, named=True)
     assert (seen["bad"], seen["total"]) == (0, 1)
+    # Of a month that nothing is known of no day is over, however far away it is.
+    for month in ("2026-11", "2027-03", "2028-10"):
+        none = fl.levels(lab, month).budgets.row(0, named=True)
+        assert (none["total"], none["reason"]) == (0, "no events in the period")
+        assert "M10" not in fl.kpis(lab, month).figures.filter(pl.col("month") > OCTOBER)["kpi"]
     calls = "ts_start,model,operation,status,team,input_uncached_tokens,output_tokens\n"
     calls += "2026-10-20T10:00:00Z,m,chat,ok,,,\n"
     put(lab.folder / "exports" / "calls.csv", calls)
@@ -241,6 +247,18 @@ def test_a_moment_names_the_month_it_is_in(tmp_path: Path) -> None:
     moment = datetime(2026, 10, 17, 4, tzinfo=UTC)
     assert fl.bridge(lab, "2026-09", moment).last == fl.kpis(lab, moment).month == OCTOBER
     assert repr(fl.levels(lab, moment).month) == repr(OCTOBER)
+
+
+def test_a_month_without_bills_is_no_month_of_nothing(tmp_path: Path) -> None:
+    """August and October are billed: nobody knows whether September was free."""
+    lab = opened(tmp_path, {"bill.csv": [bill("2026-08"), bill("2026-10")]})
+    for months in (("2026-09", "2026-10"), ("2026-08", "2026-09"), ("2026-09", "2026-08")):
+        with pytest.raises(NoDataError, match="no entries of 2026-09"):
+            fl.bridge(lab, *months)
+    with pytest.raises(NoDataError, match="no entries of 2026-07"):
+        fl.bridge(lab, "2026-07", "2026-08")
+    assert fl.bridge(lab, "2026-08", "2026-10").change == 0
+    assert "no charges of September 2026" in fl.review(lab, "2026-10").causes().finding
 
 
 @pytest.fixture(scope="module")

@@ -71,7 +71,7 @@ def counted_words(bad_rows: str, rows: str, at: pl.Expr) -> pl.Expr:
     # Rows of one weight are worth themselves.
     alike = (pl.col("worth") - pl.col(rows)).abs() < 0.05
     worth = pl.when(alike).then(pl.lit("")).otherwise(pl.format(", worth {} of {} alike calls", bad, every))
-    return pl.format("{} of {} rows are bad{}, {} expected {}", bad_rows, rows, worth, expected, at)
+    return pl.format("{} of {} calls seen are bad{}, {} expected {}", bad_rows, rows, worth, expected, at)
 
 
 def level_words(level: Decimal) -> str:
@@ -122,7 +122,9 @@ def proved_levels(frame: pl.DataFrame, most_chance: float, at: str) -> pl.DataFr
     texts = by_events.filter(doubted).select(
         "_row", counted_words("bad_rows", "rows", pl.lit(f"at {at}")).alias("_said")
     )
-    said = pl.format(f"what {{}} bad rows cost is {{}} times {at}", "bad_rows", pl.col("times").round(2))
+    said = pl.format(
+        f"what {{}} bad calls seen cost is {{}} times {at}", "bad_rows", pl.col("times").round(2)
+    )
     costs = money.filter(doubted).select("_row", said.alias("_cost"))
     joined = keyed
     for found in (

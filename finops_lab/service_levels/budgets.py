@@ -59,7 +59,7 @@ def budgets(
     present : datetime.timedelta
         How far back the present rate of bad events is measured, for the projected exhaustion.
     least_rows : int
-        Rows of the log below which nobody is called. Objectives judged by day need none.
+        Calls seen below which nobody is called. Objectives judged by day need none.
     most_chance : float
         Nobody is called either where a sampled log may show so many bad rows by a chance above this
         (`finops_lab.service_levels._chance.proved_levels`).
@@ -215,7 +215,7 @@ def _levels(asked: Sequence[_Asked | None], most_chance: float) -> list[tuple[st
 def _reason(ask: _Asked, doubt: str | None, least: int) -> str | None:
     sums, said = ask.sums, [doubt] if doubt else []
     if ask.few:
-        said.append(f"{sums['rows']} rows of the log: it takes {least} to tell")
+        said.append(f"{sums['rows']} calls seen: it takes {least} to tell")
     if ask.limited and not ask.known:
         said.append("no bad event has a known cost")
     elif ask.limited and sums["bad_unpriced"]:

@@ -109,8 +109,8 @@ def burn_series(
     windows : sequence of BurnWindow
         The SRE workbook's by default.
     least_rows : int
-        Rows of the log that each window must hold. A log of one call in a thousand may have seen a
-        single call in five minutes, and that it failed proves nothing.
+        Calls that each window must have seen, before sample weights. A log of one call in a thousand
+        may have seen a single call in five minutes, and that it failed proves nothing.
     most_chance : float
         A pair burns where so many bad rows in the long window are less likely than this: of a
         sampled log were the share of bad calls at the threshold, of a log of every call were the
@@ -292,7 +292,7 @@ def told(
         .then(pl.lit("within chance"))
         .otherwise(pl.lit("calm"))
     )
-    counts = f"{{}} rows in the long window and {{}} in the short one: it takes {least_rows} to tell"
+    counts = f"{{}} calls seen in the long window and {{}} in the short one: it takes {least_rows} to tell"
     at = pl.when("sampled").then(pl.lit("at the threshold")).otherwise(pl.lit("where the promise is kept"))
     reason = (
         pl.when(nothing)

@@ -87,6 +87,8 @@ def events(
             "latency_ms",
             stands_for.round(3).cast(COUNTED).alias("total"),
             (stands_for * pl.col("sample_weight")).round(3).cast(COUNTED).alias("squares"),
+            # A row that adds up calls has seen each of them; what was sampled away nobody has seen.
+            pl.col("n_requests").cast(pl.Int64).alias("seen"),
             pl.col("sample_weight").round(3).cast(COUNTED).alias("weight"),
             pl.col(cost).cast(MONEY).alias("bad_usd"),
         )
@@ -104,7 +106,7 @@ def _judged(rows: pl.LazyFrame) -> pl.LazyFrame:
     bad = ~pl.col("good")  # null where the call cannot be judged
 
     def counted(when: pl.Expr, what: str = "total") -> pl.Expr:
-        return pl.when(when).then(what).otherwise(zero)
+        return pl.when(when).then(what).otherwise(0 if what == "seen" else zero)
 
     return rows.select(
         *PROMISE,
@@ -114,8 +116,8 @@ def _judged(rows: pl.LazyFrame) -> pl.LazyFrame:
         counted(bad).alias("bad"),
         counted(pl.col("good").is_not_null()).alias("total"),
         counted(pl.col("good").is_null()).alias("unknown"),
-        pl.col("good").is_not_null().cast(pl.Int64).alias("rows"),
-        bad.fill_null(False).cast(pl.Int64).alias("bad_rows"),
+        counted(pl.col("good").is_not_null(), "seen").alias("rows"),
+        counted(bad, "seen").alias("bad_rows"),
         counted(pl.col("good").is_not_null(), "squares").alias("squares"),
         counted(bad, "squares").alias("bad_squares"),
         # Exact while cost has at most 15 decimals or the weight is whole; else rounded by the row.

@@ -49,7 +49,7 @@ FAST_BURN_PAGES = Definition(
     formula="alerts that began while both windows of a pair burned at 14.4 (1 h / 5 m) or 6 (6 h / 30 m) times "
     "the rate that spends the budget in its period, by more than chance",
     tables=("slos", "inference_requests"),
-    nothing="the log has too few rows in every window to tell",
+    nothing="too few calls were seen in every window to tell",
     source=f"{_WORKBOOK}, table 5-8",
 )
 BURN_RATE_PEAK = Definition(
@@ -62,7 +62,7 @@ BURN_RATE_PEAK = Definition(
     formula="bad events of the hour / ((1 - target) x events of the hour), the highest; hours of a sampled log "
     "that are above 1 by no more than chance are left out",
     tables=("slos", "inference_requests"),
-    nothing="the log has too few rows in every hour to tell",
+    nothing="too few calls were seen in every hour to tell",
     source=_WORKBOOK,
 )
 DEFINITIONS: tuple[Definition, ...] = (BUDGET_SPENT, FAST_BURN_PAGES, BURN_RATE_PEAK)

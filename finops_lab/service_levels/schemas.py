@@ -43,7 +43,7 @@ EVENTS: Schema = {
     "bad": COUNTED,
     "total": COUNTED,  # good and bad
     "unknown": COUNTED,  # events that could not be judged, such as calls without a latency
-    "rows": pl.Int64,  # rows of the table behind `total`: what was really seen of a sampled log
+    "rows": pl.Int64,  # calls (of days: rows) behind `total` that were really seen, before sample weights
     "bad_rows": pl.Int64,  # those of them that are bad
     "squares": COUNTED,  # calls seen x the square of what each stands for: `total` where every call is seen
     "bad_squares": COUNTED,  # those of `bad`; they tell how much rows of different weights prove
@@ -121,7 +121,7 @@ ALERTS: Schema = {
     "threshold": pl.Float64,
     "long_rate": pl.Float64,  # peak of the burn rate over the long window
     "short_rate": pl.Float64,  # at that peak
-    "rows": pl.Int64,  # rows in the long window at that peak
+    "rows": pl.Int64,  # calls seen in the long window at that peak
     "spent_before": pl.Float64,  # share of the rolling budget spent when it began
     "spent_after": pl.Float64,  # and when it ended
     "status": pl.String,  # `proved`; or `within chance`, `too few rows`: nobody should be woken for it

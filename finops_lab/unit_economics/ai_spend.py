@@ -12,7 +12,14 @@ from finops_lab.allocation import UNALLOCATED
 from finops_lab.config import AiSpendRule, holds
 from finops_lab.errors import ConfigError, InputError
 from finops_lab.money import MONEY, divided
-from finops_lab.unit_economics.ai_spend_rules import AI_CATEGORY, DEFAULTS, NOT_AI, TEXTS
+from finops_lab.unit_economics.ai_spend_rules import (
+    AI_CATEGORY,
+    DEFAULTS,
+    NAMED,
+    NAMED_IN,
+    NOT_AI,
+    TEXTS,
+)
 
 __all__ = ["LINES", "AiSpend", "added_up", "ai_lines", "ai_spend", "classify"]
 
@@ -98,8 +105,9 @@ def classify(
     The built-in rules stand in `finops_lab.unit_economics.ai_spend_rules`. They are conservative:
     GPU machines made for AI are certain and those that serve graphics as well are possible, unless
     they name a model; storage, egress, databases, monitoring and plain machines are certain where
-    they name a model, possible where they name a feature or are called after model data, and
-    otherwise not AI. Kinds are no judgement on single charges: a rule of one's own goes before.
+    they name a model, possible where they name a feature or are called after model data (in a text
+    or, of storage and egress, in their ``ResourceId``), and otherwise not AI. Kinds are no
+    judgement on single charges: a rule of one's own goes before.
 
     Examples
     --------
@@ -213,8 +221,7 @@ def ai_spend(
     >>> ai_spend(rows).months.select(pl.col("whole", "certain").cast(pl.Int64), "certain_share").rows()
     [(40, 30, Decimal('0.750000000000000000'))]
     """
-    if metric not in _METRICS:
-        raise InputError(f"metric must be EffectiveCost or BilledCost, not {metric!r}")
+    _known_metric(metric)
     return added_up(ai_lines(costs, rules, team=team), metric=metric)
 
 
@@ -245,20 +252,28 @@ def ai_lines(
     needed = (*_BILL, "ChargePeriodStart", *_METRICS, *([team] if team else []))
     if missing := [name for name in needed if name not in known]:
         raise InputError(f"AI spend needs bill rows; missing: {', '.join(missing)}")
-    looked = {
-        n for rule in (*rules, *DEFAULTS) for n in (*rule.where, *(rule.look_in or TEXTS)) if n in known
-    }
+    own, looked = (
+        {n for rule in some for n in (*rule.where, *(rule.look_in or TEXTS)) if n in known}
+        for some in (rules, (*rules, *DEFAULTS))
+    )
     keys = [*dict.fromkeys((*_BILL, *sorted(looked)))]
+    # Machines have an identifier each: where no rule asks for it, it would make each a combination.
+    asked = pl.col("ServiceCategory").is_in(NAMED_IN)
+    short = [pl.when(asked).then(name).alias(name) for name in NAMED if name in looked - own]
     amounts = {name: pl.col(name).cast(MONEY) for name in _METRICS}
     # Rules are looked at once per combination of what they look at, not once per row.
-    summed = frame.group_by(
-        pl.col("ChargePeriodStart").dt.date().dt.month_start().alias("month"),
-        *keys,
-        (pl.col(team).cast(pl.String) if team else pl.lit(None, pl.String)).alias("_team"),
-    ).agg(
-        pl.len().cast(pl.Int64).alias("rows"),
-        *(amount.sum() for amount in amounts.values()),
-        *(amount.filter(amount > 0).sum().alias(f"{name}_gross") for name, amount in amounts.items()),
+    summed = (
+        frame.with_columns(short)
+        .group_by(
+            pl.col("ChargePeriodStart").dt.date().dt.month_start().alias("month"),
+            *keys,
+            (pl.col(team).cast(pl.String) if team else pl.lit(None, pl.String)).alias("_team"),
+        )
+        .agg(
+            pl.len().cast(pl.Int64).alias("rows"),
+            *(amount.sum() for amount in amounts.values()),
+            *(amount.filter(amount > 0).sum().alias(f"{name}_gross") for name, amount in amounts.items()),
+        )
     )
     in_category = (pl.col("ServiceCategory") == AI_CATEGORY).fill_null(False)
     sums = list(LINES)[list(LINES).index("rows") :]
@@ -288,11 +303,25 @@ def added_up(lines: pl.DataFrame, *, metric: str = "EffectiveCost") -> AiSpend:
     -------
     AiSpend
         As `ai_spend` of all parts at once.
+
+    Raises
+    ------
+    InputError
+        An unknown metric.
     """
+    _known_metric(metric)
     told = lines.with_columns(pl.col(f"{metric}_gross").alias("gross"))
     sums = pl.col("rows", "BilledCost", "EffectiveCost", "gross").sum()
     of_all = told.group_by(*_LINE, "in_ai_category").agg(sums).sort(*_LINE, "in_ai_category", nulls_last=True)
     return AiSpend(metric, of_all, _months(of_all), _teams(told))
+
+
+def _known_metric(metric: str) -> None:
+    if metric not in _METRICS:
+        raise InputError(
+            f"metric must be EffectiveCost or BilledCost, not {metric!r}",
+            hint="AI spend is a share of what is paid: list and contracted cost are not on every bill",
+        )
 
 
 def _of(certain: bool) -> pl.Expr:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from finops_lab.config import AiSpendRule
 
-__all__ = ["DEFAULTS", "NOT_AI", "TEXTS"]
+__all__ = ["AI_CATEGORY", "DEFAULTS", "NAMED", "NAMED_IN", "NOT_AI", "TEXTS"]
 
 NOT_AI = "not AI"
 AI_CATEGORY = "AI and Machine Learning"
@@ -29,6 +29,9 @@ _PRODUCT = ("ServiceName", "ServiceSubcategory", "ChargeDescription", "SkuMeter"
 _MODEL = ("x_model", "x_tag_model", "x_ModelId")
 _FEATURE = ("x_feature", "x_tag_feature")
 _SOMETHING = (r"\S",)
+# Most buckets have no other name than their identifier.
+NAMED = ("ResourceId",)
+NAMED_IN = ("Storage", "Networking")
 
 # GPUs and machines that are made for training and inference. Those of the g, NV and NG families
 # serve graphics and desktops as well, so they alone make a charge only possible AI spend.
@@ -139,8 +142,17 @@ DEFAULTS: tuple[AiSpendRule, ...] = (
         look_in=_PRODUCT,
         certain=False,
     ),
-    _rule("storage named after model data", "storage", *_NAMES, certain=False, ServiceCategory=("Storage",)),
-    _rule("egress named after model data", "egress", *_NAMES, certain=False, ServiceCategory=("Networking",)),
+    *(
+        _rule(
+            f"{kind} named after model data",
+            kind,
+            *_NAMES,
+            look_in=(*TEXTS, *NAMED),
+            certain=False,
+            ServiceCategory=(category,),
+        )
+        for kind, category in zip(("storage", "egress"), NAMED_IN, strict=True)
+    ),
     *(
         _rule(
             f"{kind} that names a feature",

@@ -138,7 +138,8 @@ def bridge(
     CurrencyError
         Entries in several currencies.
     InputError
-        The same month twice, an unknown dimension or metric, a missing column, bad weights.
+        The same month twice, an unknown dimension or metric, a missing column, entries that do not
+        tell the metric, bad weights.
     ReconciliationError
         When the terms do not add up: a defect, never a fault of the data.
 

@@ -101,7 +101,7 @@ def cells(
     CurrencyError
         Entries in several currencies.
     InputError
-        A missing column, or a dimension that the frames do not both know.
+        A missing column, entries without an amount, or a dimension that the frames do not both know.
     """
     picked = {name: (value,) if isinstance(value, str) else tuple(value) for name, value in where.items()}
     if unknown := sorted(set(picked) - set(_WHERE)):
@@ -114,6 +114,12 @@ def cells(
     money = _money(entries, (format_month(first), format_month(last)), picked, metric)
     if money.is_empty():
         raise NoDataError(f"no ledger entries in {format_month(first)} or {format_month(last)}")
+    if untold := money["untold"].sum():
+        raise InputError(
+            f"{untold} of {money['entries'].sum()} ledger entries of {format_month(first)} and "
+            f"{format_month(last)} have no {metric}: what is not known cannot be split into causes",
+            hint="ask for EffectiveCost or BilledCost, which every entry has",
+        )
     currency = one_currency(money["BillingCurrency"])
     assert currency is not None
     counted = _counts(calls, (first, last), picked, CALLS)
@@ -173,7 +179,11 @@ def _money(
             off.alias("discount"),
         )
         .group_by("model", "variant", "month", "BillingCurrency", "kind")
-        .agg(pl.col("amount", "discount").sum(), pl.len().cast(pl.Int64).alias("entries"))
+        .agg(
+            pl.col("amount", "discount").sum(),
+            pl.len().cast(pl.Int64).alias("entries"),
+            pl.col("amount").null_count().cast(pl.Int64).alias("untold"),
+        )
         .collect()
     )
 

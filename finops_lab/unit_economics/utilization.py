@@ -60,6 +60,7 @@ def _defined(kind: str) -> tuple[Definition, ...]:
         "sampled GPU time not in use x the samples' own hourly rates; coverage is the share of sampled"
         " time whose rate is known",
         _TABLES, "lower", "no sample says what an hour of the GPU costs",
+        bounds="what time without a rate cost comes on top",
     )  # fmt: skip
     return mean, held, peak, hours, money
 
@@ -98,7 +99,8 @@ def gpu_utilization(
     -------
     polars.DataFrame
         FIGURES of M2. For each kind: the mean (named after the kind), ``_while_held``, ``_peak``,
-        ``_idle_gpu_hours``, ``_idle_money`` (USD). Time without a workload has no team.
+        ``_idle_gpu_hours``, ``_idle_money`` (USD, ``lower`` as well where part of the time has no
+        rate). Time without a workload has no team.
 
     Examples
     --------
@@ -132,9 +134,13 @@ def gpu_utilization(
     )
     sampled = sampled_days(days, until) if "day" in days.lazy().collect_schema() else None
     idle = pl.when(pl.col("sampled_s") > 0).then(pl.col("sampled_s") - pl.col("busy_s"))
+    # Samples that tell a rate and no use are of no time: their money is nothing known, not 0.
+    money, part = pl.col("priced_s") > 0, pl.col("priced_s") < pl.col("sampled_s")
     sums = _with_coverage(sums, rows, dimensions, paid, sampled).with_columns(
         as_written(sums["peak_util"]),
         idle.alias("idle_s"),
+        pl.when(money).then("idle_usd").alias("idle_usd"),
+        pl.when(money & part).then("idle_usd").alias("least_usd"),
         share_of(pl.col("priced_s"), pl.col("sampled_s")).alias("priced"),
     )
     of_kinds = sums.partition_by("util_kind", as_dict=True)
@@ -176,7 +182,13 @@ def _asked(sums: pl.DataFrame, kind: str) -> list[Asked]:
         {"numerator": "allocated_busy_s", "denominator": "allocated_s"},
         {"value": "peak_util", "numerator": nothing, "denominator": nothing},
         {"numerator": "idle_s", "denominator": pl.lit(3600)},
-        {"value": "idle_usd", "numerator": "idle_usd", "denominator": nothing, "coverage": "priced"},
+        {
+            "value": "idle_usd",
+            "numerator": "idle_usd",
+            "denominator": nothing,
+            "lower": "least_usd",
+            "coverage": "priced",
+        },
     )
     return [
         Asked(

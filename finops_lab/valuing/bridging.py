@@ -8,7 +8,8 @@ from datetime import date
 import polars as pl
 
 from finops_lab import measuring, pricing
-from finops_lab.calendar import first_of, moment_of
+from finops_lab.calendar import first_of, format_month, moment_of
+from finops_lab.errors import NoDataError
 from finops_lab.lab import Lab
 from finops_lab.unit_economics import bridge as _bridge
 from finops_lab.unit_economics.activity import activity
@@ -54,18 +55,28 @@ def bridge(
 
     Raises
     ------
+    NoDataError
+        When the ledger has no entries of one of the months: what was spent then is not known.
     InputError
-        When a month, a dimension or the metric is none, or no day of a month is over.
+        When a month, a dimension or the metric is none, entries do not tell the metric (``ListCost``
+        and ``ContractedCost`` may be missing on a bill), or no day of a month is over.
     CurrencyError
         When the bills are in several currencies and `finops.toml` has no rates.
     """
     ends = [first_of(month) for month in (first, last)]
     frames = Frames(lab, min(ends), max(ends), moment_of(at))
+    told = set(frames.entries["x_ChargeMonth"].unique())
+    for month in map(format_month, ends):
+        if month not in told:
+            raise NoDataError(
+                f"the ledger has no entries of {month}, so what was spent then is not known",
+                hint="put the bills of that month into `exports/`, or name months that have bills",
+            )
     up_to = frames.days_known
     weights = price_weights(pricing.price_book(lab.table("prices")), ends[0])
     entries = activity(frames.entries, frames.rules)
-    month = pl.col("day").dt.month_start()
-    requests = measuring.requests_of(lab).filter(month.is_in(ends))
+    in_month = pl.col("day").dt.month_start().is_in(ends)
+    requests = measuring.requests_of(lab).filter(in_month)
     calls = frames.requests
     if up_to is not None:
         entries = entries.filter(pl.col("x_ChargeDate").dt.day() <= up_to)

@@ -78,19 +78,20 @@ class Frames:
         told = [self.entries["x_ChargeDate"], self.called["day"], self.gpu_days["day"]]
         days: list[date] = pl.concat(told).drop_nulls().unique().to_list()
         seen = max(days, default=None)
-        if seen is not None and seen + timedelta(days=1) < self.end:
-            seen = max(seen, self._latest)
+        if seen is None or seen + timedelta(days=1) < self.end:
+            # Of months that nobody has seen a day of, none is over.
+            seen = max(filter(None, (seen, self._latest)), default=None)
         return self.end if seen is None else seen + timedelta(days=1)
 
     @property
-    def _latest(self) -> date:
-        """The latest day of all that the lab tells of: what it goes on after is over."""
+    def _latest(self) -> date | None:
+        """The latest day of all that the lab tells of: what it goes on after is over. None without any."""
         days = [measuring.request_days(self.lab), measuring.gpu_days(self.lab)]
         found = [frame.select(pl.col("day").max()) for frame in days]
         with suppress(NoDataError):
             found.append(bookkeeping.scan(self.lab).select(pl.col("x_ChargeDate").max()))
         days_of: list[date] = [day for frame in pl.collect_all(found) if (day := frame.item()) is not None]
-        return max(days_of)
+        return max(days_of, default=None)
 
     @property
     def open_at(self) -> datetime | None:

@@ -56,6 +56,8 @@ def ai_spend(
 
     Raises
     ------
+    InputError
+        When the metric is another.
     ConfigError
         When a rule looks at a column that the bill does not have.
     CurrencyError

@@ -44,6 +44,9 @@ class Dashboard(Board):
             if over
             else "**No error budget is spent whole.**"
         )
+        held = shown.filter(pl.col("spent") >= 1, pl.col("severity").ne_missing("page"))["slo"].to_list()
+        if held:
+            said += f" No page for {', '.join(held)}: the table says what is in doubt."
         calendar = self.levels.calendar
         parts: list[object] = [_budgets(self, shown)]
         if calendar["spent"].is_not_null().any():
@@ -63,7 +66,9 @@ class Dashboard(Board):
         thin = levels.alerts.height - proved.height
         said = f"**{plural(counts['page'], 'page')} and {plural(counts['ticket'], 'ticket')}** "
         said += f"in {self.review.month_name}"
-        said += f"; {thin} more are within chance or rest on too few rows to wake anybody." if thin else "."
+        said += (
+            f"; {thin} more are within chance or rest on too few calls seen to wake anybody." if thin else "."
+        )
         if proved.is_empty():
             values = {"alerts": levels.alerts.to_dicts(), "actions": []}
             return Section("alerts", said, values=values)
@@ -238,12 +243,14 @@ def _budgets(board: Board, shown: pl.DataFrame) -> Table:
             *utc("exhausted"),
             "exhaustion",
             "severity",
+            "reason",
         ),
         title=f"Error budgets of {board.review.month_name}",
         subtitle=of_all(
             "objectives that spent most",
             shown.height,
-            beside="A budget is the bad events that the target leaves room for; 100% is all of it",
+            beside="A budget is the bad events that the target leaves room for; 100% is all of it. Within chance: "
+            "a sampled log may see as many bad calls where less is spent, so less is called for",
         ),
         id="error-budgets",
         currency=board.review.currency,
@@ -259,8 +266,9 @@ def _budgets(board: Board, shown: pl.DataFrame) -> Table:
             "exhausted": "Runs out (UTC)",
             "exhaustion": "How",
             "severity": "Calls for",
+            "reason": "What is in doubt",
         },
-        unknown="does not run out, calls for nothing, or is not known",
+        unknown="does not run out, calls for nothing, nothing is in doubt, or is not known",
     )
 
 
@@ -282,7 +290,7 @@ def _alerts(board: Board, worst: pl.DataFrame) -> Table:
             "end": "End (UTC)",
             "long_rate": "Burn rate",
             "spent_after": "Budget spent after",
-            "rows": "Rows seen",
+            "rows": "Events seen",
         },
         unknown="still lasts, or does not apply",
     )

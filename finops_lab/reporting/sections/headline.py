@@ -114,7 +114,7 @@ def _scorecard(
     else:
         rows.append(("Budget of all teams", money(budget, currency), f"{percent(now, budget)} of it spent"))
     if said is None:
-        rows.append(("Forecast made a month ago", "none", "needs at least one earlier month"))
+        rows.append(("Forecast made a month ago", "none", f"needs at least {LEAST_MONTHS} earlier months"))
     else:
         inside = said["lo_80"] <= float(now) <= said["hi_80"]
         band = f"{money(said['lo_80'], currency)} to {money(said['hi_80'], currency)}"
@@ -171,14 +171,14 @@ def _coverage(review: Review) -> dict[str, Decimal | None]:
 
 def _forecast_of_the_month(review: Review) -> dict[str, float] | None:
     history = review.panel(None).filter(pl.col("ds") < review.month)
-    if history.height == 0:
+    # A month ago the section on forecasts would have had none.
+    if history.height < LEAST_MONTHS:
         return None
     mine = pl.col("ds") == review.month
-    if history.height + 1 >= LEAST_MONTHS:
-        # The same that the section on forecasts holds against what came: two figures of one name confuse.
-        told = review.outlook.accuracy.filter(mine, level=TOTAL, lead=1)
-        if told.height:
-            return told.select("unique_id", "ds", *VALUES).row(0, named=True)
+    # The same that the section on forecasts holds against what came: two figures of one name confuse.
+    told = review.outlook.accuracy.filter(mine, level=TOTAL, lead=1)
+    if told.height:
+        return told.select("unique_id", "ds", *VALUES).row(0, named=True)
     found = forecast(history, months=1).filter(mine)
     return found.row(0, named=True) if found.height else None
 
