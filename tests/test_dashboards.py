@@ -330,7 +330,7 @@ def test_durations_of_nothing_are_not_drawn(tmp_path: Path) -> None:
     # Each currency has its own return, and euros are no dollars.
     practice = found["optimization practice"]
     assert practice.finding == (
-        "**The practice returned 5.0 times its cost in EUR.** "
+        "**The practice saved €100.00 for €20.00 of hours and tools**, 5.00 times its cost. "
         "**What the practice returned in USD is not known**: hours have no rate."
     )
     euro, dollar = practice.parts
