@@ -14,6 +14,7 @@ __all__ = ["shared_out", "side_by_side", "whole"]
 
 
 def side_by_side(money: pl.DataFrame, earned: pl.DataFrame, calls: pl.DataFrame, name: str) -> pl.DataFrame:
+    """Put money, revenue and calls of each value of a dimension beside each other."""
     costs = grouped(money, name, pl.col("amount", "charged", "entries", "unknown").sum())
     served = grouped(calls, name, pl.col("calls", "rows", "variance").sum())
     both = {"on": ["month", "key"], "how": "full", "coalesce": True, "nulls_equal": True}
