@@ -527,6 +527,12 @@ def test_models_of_ones_own_beside_a_dated_price() -> None:
     # A million tokens at 4, a million at 2: 3 on average, when 6 was paid.
     assert (told["money_per_mtok"], told["reference_per_mtok"], told["times_reference"]) == (6, 3, 2)
     assert (told["reference_money"], told["above_reference"], told["coverage"]) == (6, 6, 1.0)
+    # A call that failed is among the tokens that were paid for, and so in the published price of them.
+    one_failed = priced.with_columns(
+        status=pl.when(pl.col("day") == date(2026, 10, 15)).then(pl.lit("error")).otherwise("status")
+    )
+    again = comparison.against_reference(rows, one_failed).row(0, named=True)
+    assert (again["reference_per_mtok"], again["reference_money"], again["coverage"]) == (3, 6, 1.0)
     euros = comparison.against_reference(rows.with_columns(currency=pl.lit("EUR")), priced).row(0, named=True)
     assert (euros["times_reference"], euros["reason"]) == (None, "published prices are in USD")
 

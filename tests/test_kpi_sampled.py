@@ -15,7 +15,7 @@ from finops_lab import contracts
 from finops_lab.config import KpiTarget
 from finops_lab.money import MONEY, divided
 from finops_lab.unit_economics import requests
-from finops_lab.unit_economics._sampled import count_bounds, share_bounds
+from finops_lab.unit_economics._sampled import count_bounds, money_bounds, share_bounds
 from finops_lab.unit_economics.failures import DEFINITIONS, error_rates
 from finops_lab.unit_economics.features import feature_cost
 from finops_lab.unit_economics.inference_cost import inference_cost
@@ -172,9 +172,13 @@ def test_every_denominator_of_money_that_is_sampled_has_bounds() -> None:
 
 
 def test_credits_turn_the_bounds_of_money_round() -> None:
-    counted = months(calls("ok", 40, 50.0))
-    price = one(inference_cost(entries(-10), counted, by=()), "allocated_per_call")
-    assert price["lower"] < price["value"] < price["upper"] < 0
+    amount, least, most = (pl.Series([number]) for number in (-6, 2, 3))
+    low, high = money_bounds(amount, least, most)
+    assert (low.item(), high.item()) == (-3, -2)
+    # Of a call they are no price, and so have no bounds.
+    price = one(inference_cost(entries(-10), months(calls("ok", 40, 50.0)), by=()), "allocated_per_call")
+    assert (price["value"], price["lower"], price["upper"]) == (None, None, None)
+    assert price["reason"] == "its credits are above its charges"
 
 
 def test_frames_without_variances_count_as_logged() -> None:

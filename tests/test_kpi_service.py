@@ -338,6 +338,8 @@ def test_latency_from_buckets_is_between_its_bounds_and_tells_its_coverage() -> 
     assert unknown["value"] is None
     assert unknown["reason"]
     assert latency.latency(pl.DataFrame(schema=HISTOGRAMS)).height == 0
+    with pytest.raises(InputError, match="the calls have no column 'model'"):
+        latency.latency(buckets_of(calls), requests=months.drop("model"), by=["model"])
     assert latency.exact_latency(calls.clear(), by=[]).height == 0
 
 

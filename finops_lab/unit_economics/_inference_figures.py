@@ -27,7 +27,7 @@ _MILLION = 1_000_000
 # Measure, numerator, denominator, factor, and the columns that its coverage, rows and reason are in.
 _MEASURES = (
     (PER_CALL, "amount", "inferences", 1, "coverage", "all", "reason"),
-    (MARGINAL, "used", "inferences", 1, "coverage", "all", "reason"),
+    (MARGINAL, "used", "inferences", 1, "coverage", "all", "reason_of_use"),
     (MEASURED, "busy", "inferences", 1, "coverage_of_samples", "all", "reason_of_samples"),
     (LOADED, "loaded", "inferences", 1, "coverage", "all", "reason_of_training"),
     (PER_1000, "amount", "inferences", 1000, "coverage", "all", "reason"),

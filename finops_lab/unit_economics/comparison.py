@@ -255,6 +255,8 @@ def against_reference(
 ) -> pl.DataFrame:
     """Compare what was paid for tokens with what published prices ask for the same calls.
 
+    Failed calls are on both sides, in the tokens and in the price, as their money is in the bill.
+
     Parameters
     ----------
     rows : polars.DataFrame or polars.LazyFrame
@@ -270,8 +272,8 @@ def against_reference(
     -------
     polars.DataFrame
         ``month``, `by`, ``currency``, ``money``, ``calls``, ``tokens``, ``money_per_mtok``,
-        ``reference_per_mtok`` (USD per million tokens of the calls that have a price),
-        ``times_reference``, ``reference_money`` (all tokens at that rate), ``above_reference``
+        ``reference_per_mtok`` (USD per million tokens of the calls that have a price, failed ones
+        included), ``times_reference``, ``reference_money`` (all tokens at that rate), ``above_reference``
         (money - reference money), ``coverage`` (share of the tokens that have a price), ``reason``
         where they are null; sorted.
 
@@ -342,7 +344,7 @@ _REFERENCES: _Schema = {
 
 
 def _listed(priced: pl.LazyFrame, by: list[str]) -> pl.LazyFrame:
-    """Add up the published price and the tokens of calls that succeeded, per month and key."""
+    """Add up the published price and the tokens of all calls, per month and key."""
     own = [pl.col(OWN_MODEL).alias("model")] if OWN_MODEL in priced.collect_schema() else []
     thousandths = (pl.col("sample_weight") * 1000).round(0).cast(pl.Int64)
     known = pl.any_horizontal(pl.col(TOKENS).is_not_null())
@@ -351,7 +353,6 @@ def _listed(priced: pl.LazyFrame, by: list[str]) -> pl.LazyFrame:
     # Rows of one weight are added up first: money times a weight is worked out once for each.
     sums = (
         priced.with_columns(own)
-        .filter(pl.col("status") == "ok")
         .with_columns(thousandths.alias("_weight"), tokens.alias("_tokens"))
         .group_by("month", *by, "_weight")
         .agg(

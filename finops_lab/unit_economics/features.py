@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date
-from fractions import Fraction
 
 import polars as pl
 
 from finops_lab.config import Activity
 from finops_lab.errors import InputError, each_name
 from finops_lab.money import MONEY
-from finops_lab.unit_economics._by_dimension import PLACE, per_dimension
+from finops_lab.unit_economics._by_dimension import PLACE
 from finops_lab.unit_economics._earning import earned_months
-from finops_lab.unit_economics._grouping import grouped
+from finops_lab.unit_economics._feature_sides import shared_out, side_by_side, whole
 from finops_lab.unit_economics._sampled import WORDS, count_bounds, money_bounds
 from finops_lab.unit_economics._telling import asked, first_reason
 from finops_lab.unit_economics.activity import currency_of, spent
@@ -26,11 +25,19 @@ _LEDGER, _VALUE, _CALLS = "ledger", "feature_value", "inference_requests"
 _REVENUE_CURRENCY = "USD"
 _EARNERS = ("feature", "customer")  # what revenue is told of
 # Of one of them, all of its money and revenue are held against each other.
-_ITSELF = {"compared": pl.col("amount"), "revenue_compared": pl.col("revenue")}
+_ITSELF = {
+    "compared": pl.col("amount"),
+    "revenue_compared": pl.col("revenue"),
+    "called": pl.col("amount"),
+    "charged_in_all": pl.lit(0).cast(MONEY),
+    "share_of_margin": pl.col("share"),
+    "share_of_calls": pl.lit(None, pl.Float64),
+}
 _COLUMNS = (
     *PLACE,
-    *("amount", "compared", "revenue", "revenue_compared", "calls", "variance"),
-    *("entries", "unknown", "periods", "unknown_periods", "rows", "share"),
+    *("amount", "compared", "revenue", "revenue_compared", "called", "calls", "variance", "rows"),
+    *("entries", "unknown", "periods", "unknown_periods", "charged", "charged_in_all"),
+    *("share", "share_of_margin", "share_of_calls"),
 )
 
 MARGIN = Definition(
@@ -89,7 +96,8 @@ PER_CALL = Definition(
     "{currency} per call",
     "{currency}",
     "calls",
-    "all inference money of the feature / all its successful calls that a model answered",
+    "all inference money of the feature / all its successful calls that a model answered; for everything, and by what"
+    " is neither feature nor customer, of the features that ledger and requests both tell of",
     (_LEDGER, _CALLS),
     nothing="no call of it succeeded",
     bounds=WORDS,
@@ -136,12 +144,14 @@ def feature_cost(
     polars.DataFrame
         `FIGURES` of the measures in `DEFINITIONS`. ``rows`` counts ledger entries, periods and rows
         of requests behind a figure. ``coverage`` of a value is the share of the month that its
-        revenue tells of (with less than all of it, the margin has itself as ``lower``); for
-        everything, and by ``team`` and the like, the share of inference money that is of features with
-        revenue. Revenue of which
-        a part is unknown is unknown. Money and revenue that name no feature are not compared. Of a
-        sampled log, calls are estimates, and the cost of a call has bounds that hold for 95 of 100
-        samples.
+        revenue tells of (with less than all of it, the margin has itself as ``lower``). For
+        everything, and by ``team`` and the like, that of a margin is the share of inference money
+        that is of features with revenue, or the share of revenue that is of features with inference
+        money, whichever is less; that of ``revenue`` by ``team`` is the former, and that of the cost
+        of a call the lesser of the shares of money and of calls that are of features with both.
+        Revenue of which a part is unknown is unknown. Money and revenue that name no feature are not
+        compared, and revenue, which is in USD, not with money in another currency. Of a sampled log,
+        calls are estimates, and the cost of a call has bounds that hold for 95 of 100 samples.
 
     Raises
     ------
@@ -183,13 +193,13 @@ def feature_cost(
     served, value = calls.collect(), feature_value.lazy().collect()
     earned = {name: earned_months(value, name, up_to) for name in _EARNERS}
     nothing = pl.lit(None, pl.String)
-    of_features = _side_by_side(money, earned["feature"], served, "feature")
+    of_features = side_by_side(money, earned["feature"], served, "feature")
     mixed = [of_features.with_columns(dimension=nothing, feature="key").with_columns(key=nothing)]
     if others := [name for name in by if name not in _EARNERS]:
-        mixed.append(_shared_out(money, earned["feature"], served, others))
-    tables = [_whole(pl.concat(mixed, how="diagonal"))]
+        mixed.append(shared_out(money, earned["feature"], served, others))
+    tables = [whole(pl.concat(mixed, how="diagonal"))]
     for name in [name for name in by if name in _EARNERS]:
-        own = of_features if name == "feature" else _side_by_side(money, earned[name], served, name)
+        own = of_features if name == "feature" else side_by_side(money, earned[name], served, name)
         tables.append(own.with_columns(pl.lit(name).alias("dimension"), **_ITSELF))
     tables = [table.select(_COLUMNS) for table in tables]
     parts = _figures(_judged(pl.concat(tables), metric, currency), currency)
@@ -240,100 +250,48 @@ def against_revenue(figures: pl.DataFrame | pl.LazyFrame) -> pl.DataFrame:
     )
 
 
-def _side_by_side(money: pl.DataFrame, earned: pl.DataFrame, calls: pl.DataFrame, name: str) -> pl.DataFrame:
-    costs = grouped(money, name, pl.col("amount", "charged", "entries", "unknown").sum())
-    served = grouped(calls, name, pl.col("calls", "rows", "variance").sum())
-    both = {"on": ["month", "key"], "how": "full", "coalesce": True, "nulls_equal": True}
-    table: pl.DataFrame = costs.join(earned, **both).join(served, **both)  # type: ignore[arg-type]
-    return table.with_columns(
-        pl.col("entries", "unknown", "periods", "unknown_periods", "rows").fill_null(0),
-        pl.col("charged").fill_null(0),
-    )
-
-
-def _shared_out(
-    money: pl.DataFrame, earned: pl.DataFrame, calls: pl.DataFrame, dimensions: Sequence[str]
-) -> pl.DataFrame:
-    """Give the revenue of each feature to the one value of a dimension that it is of, if there is one."""
-    keys = [*PLACE, "feature"]
-
-    def added(rows: pl.DataFrame, *names: str) -> pl.LazyFrame:
-        told = per_dimension(rows, dimensions, lambda _: ["feature", *names])
-        return told.group_by(keys).agg(pl.col(names).sum())
-
-    costs = added(money, "amount", "charged", "entries", "unknown")
-    served = added(calls, "calls", "rows", "variance")
-    table = costs.join(served, on=keys, how="full", coalesce=True, nulls_equal=True).with_columns(
-        pl.col("entries", "unknown", "rows").fill_null(0), pl.col("charged").fill_null(0)
-    )
-    # Money of no value may be anybody's; a call that says none says nothing.
-    counts = (pl.col("entries") > 0) | (pl.col("key").is_not_null() & (pl.col("rows") > 0))
-    several = pl.col("key").filter(counts).n_unique().over("dimension", "month", "feature") > 1
-    mine = earned.lazy().select(
-        "month", pl.col("key").alias("feature"), "revenue", "periods", "unknown_periods"
-    )
-    told = pl.when(counts & ~several).then(pl.col("revenue", "periods", "unknown_periods"))
-    return (
-        table.join(mine, on=["month", "feature"], how="left")
-        .with_columns(told)
-        .with_columns(pl.col("periods", "unknown_periods").fill_null(0))
-        .collect()
-    )
-
-
-def _whole(table: pl.DataFrame) -> pl.DataFrame:
-    """Put features together: all named money and calls, and money of those with known revenue."""
-    named = pl.col("feature").is_not_null()
-    both = named & pl.col("revenue").is_not_null() & (pl.col("entries") > 0)
-    sums = table.group_by(PLACE).agg(
-        pl.when(named.any()).then(pl.col("amount").filter(named).sum()).alias("amount"),
-        pl.col("amount").filter(both).sum().alias("compared"),
-        pl.when(both.any()).then(pl.col("revenue").filter(both).sum()).alias("revenue_compared"),
-        pl.when((named & pl.col("revenue").is_not_null()).any())
-        .then(pl.col("revenue").filter(named).sum())
-        .alias("revenue"),
-        pl.col("calls", "variance", "entries", "unknown", "periods", "unknown_periods", "rows")
-        .filter(named)
-        .sum(),
-        pl.col("charged").filter(both).sum().alias("part"),
-        pl.col("charged").sum().alias("all"),
-    )
-    shares = [
-        float(Fraction(part) / Fraction(every)) if every else None
-        for part, every in sums.select("part", "all").iter_rows()
-    ]
-    return sums.with_columns(pl.Series("share", shares, pl.Float64))
-
-
 def _judged(table: pl.DataFrame, metric: str, currency: str) -> pl.DataFrame:
     dimension, known = pl.col("dimension"), pl.col("revenue").is_not_null()
-    alone = dimension.is_not_null() & ~dimension.is_in(_EARNERS)
+    of_many = ~dimension.is_in(_EARNERS).fill_null(False)
+    alone = dimension.is_not_null() & of_many
     nobody = dimension.is_not_null() & pl.col("key").is_null()
     unnamed = (nobody, pl.format("names no {}: not compared", dimension))
     no_money = (pl.col("entries") == 0, "no inference money is allocated to it")
     unknown_money = (pl.col("unknown") > 0, f"{metric} is not known of all its charges")
     of_several = "its revenue is not known, or is of features that other {}s share"
     some = pl.format("revenue is unknown in {} of {} periods", "unknown_periods", "periods")
-    compared = pl.col("revenue_compared")
+    compared, alike = pl.col("revenue_compared"), pl.lit(currency == _REVENUE_CURRENCY)
+    priced = pl.col("unknown") == 0
+    free = (pl.col("charged") == 0) & (pl.col("charged_in_all") > 0)
     return table.with_columns(
-        (compared - pl.col("compared")).cast(MONEY).alias("left"),
+        pl.when(alike & priced).then(compared - pl.col("compared")).cast(MONEY).alias("left"),
+        pl.when(alike).then(compared).alias("revenue_compared"),
+        pl.when(alike).then(1).alias("one_compared"),
+        pl.when(priced).then("amount").alias("amount"),
+        pl.when(priced & ~free).then("called").alias("called"),
+        pl.when(pl.col("rows") > 0).then("calls").alias("calls"),
         first_reason(no_money, unknown_money).alias("reason_of_cost"),
         first_reason(
             (~known & (pl.col("unknown_periods") > 0), some),
             (~known & alone, "no revenue is known of features that are its alone"),
             (~known, "no revenue is known"),
         ).alias("reason_of_revenue"),
-        first_reason(unnamed, no_money, unknown_money).alias("reason_of_calls"),
+        first_reason(
+            unnamed,
+            no_money,
+            unknown_money,
+            ((pl.col("rows") == 0) & of_many, "requests name none of the features that its money is for"),
+            (pl.col("rows") == 0, "no calls of it are known"),
+            (free, "of its money only what was free or credited names features that requests tell of"),
+            (pl.col("called") < 0, "its credits are above its charges"),
+        ).alias("reason_of_calls"),
         first_reason(
             unnamed,
             no_money,
             unknown_money,
             (compared.is_null() & alone, pl.format(of_several, dimension)),
             (compared.is_null(), "its revenue is not known"),
-            (
-                pl.lit(currency != _REVENUE_CURRENCY),
-                f"revenue is in {_REVENUE_CURRENCY} and costs are in {currency}",
-            ),
+            (~alike, f"revenue is in {_REVENUE_CURRENCY} and costs are in {currency}"),
         ).alias("reason_of_margin"),
         pl.lit(1).alias("one"),
     )
@@ -341,14 +299,14 @@ def _judged(table: pl.DataFrame, metric: str, currency: str) -> pl.DataFrame:
 
 def _figures(table: pl.DataFrame, currency: str) -> list[Asked]:
     ledger, periods, calls = pl.col("entries"), pl.col("periods"), pl.col("rows")
-    share, nothing = pl.col("share"), pl.lit(None, pl.Float64)
+    share, of_margin, nothing = pl.col("share"), pl.col("share_of_margin"), pl.lit(None, pl.Float64)
     of_value = pl.when(pl.col("dimension").is_not_null()).then(share)
     kinds: tuple[tuple[Definition, str, str, pl.Expr, pl.Expr, str], ...] = (
-        (MARGIN, "left", "revenue_compared", ledger + periods, share, "reason_of_margin"),
-        (MARGIN_MONEY, "left", "one", ledger + periods, share, "reason_of_margin"),
+        (MARGIN, "left", "revenue_compared", ledger + periods, of_margin, "reason_of_margin"),
+        (MARGIN_MONEY, "left", "one_compared", ledger + periods, of_margin, "reason_of_margin"),
         (ALLOCATED, "amount", "one", ledger, nothing, "reason_of_cost"),
         (REVENUE, "revenue", "one", periods, of_value, "reason_of_revenue"),
-        (PER_CALL, "amount", "calls", ledger + calls, nothing, "reason_of_calls"),
+        (PER_CALL, "called", "calls", ledger + calls, pl.col("share_of_calls"), "reason_of_calls"),
     )
     parts = []
     for one, top, below, rows, coverage, reason in kinds:

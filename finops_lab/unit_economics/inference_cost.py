@@ -61,7 +61,8 @@ def inference_cost(
     part of a pool (``x_PoolId``) of which other money counts. Calls count where some money of their
     model or feature does. By a dimension the same holds within each of its values. The rest is
     told: ``coverage`` is the share of inference money (of the positive entries, so that credits
-    cannot lift it above 1) that counts, the measure ``calls_with_cost`` the share of calls.
+    cannot lift it above 1) that counts, the measure ``calls_with_cost`` the share of calls. Where no
+    positive entry counts though there are some, or credits are above the charges, there is no value.
 
     Parameters
     ----------
@@ -216,16 +217,23 @@ def _side_by_side(
         (nobody, no_such),
         (~pl.col("month").is_in(calls["month"].unique().to_list()), "no requests are known of the month"),
     )
+    # What was charged is of calls that nothing tells apart: nothing is no price of those that are told.
+    free = ((pl.col("charged") == 0) & (pl.col("all_charged") > 0)).fill_null(False)
     reason = first_reason(
         *unseen,
         (pl.col("all_entries") == 0, "the ledger has no inference money of it"),
         (pl.col("entries") == 0, "requests name none of the models and features that its money is for"),
         (pl.col("unknown") > 0, f"{metric} is not known of all its charges"),
         (pl.col("rows") == 0, "its requests are of models and features that the ledger has no money of"),
+        (free, "of its money only what was free or credited is of models and features that requests name"),
+        (pl.col("amount") < 0, "its credits are above its charges"),
     )
-    counted = pl.col("entries") > 0
+    counted = (pl.col("entries") > 0) & (pl.col("unknown") == 0) & ~free
     return table.with_columns(
         reason,
+        pl.coalesce(
+            reason, first_reason((pl.col("used") < 0, "credits of what was used are above its charges"))
+        ).alias("reason_of_use"),
         first_reason(*unseen).alias("reason_of_calls"),
         *[pl.when(counted).then(name).alias(name) for name in ("amount", "used")],
         (pl.col("entries") + pl.col("rows")).alias("all"),
@@ -246,7 +254,9 @@ def _ready(
     """Add what the measures divide, where it is not a plain sum."""
     # Training jobs tell what they cost in USD.
     untrained = "no training amortized to the month is known"
-    untrained += "" if currency == "USD" else f" in {currency}"
+    untrained += (
+        ": it takes training jobs and deploys of what they made" if currency == "USD" else f" in {currency}"
+    )
     places: list[_Place] = table.select(PLACE).rows()
     # Where the schedule tells of a month, a model without a line in it was not trained here.
     made = [training.get(place, _ZERO if place[1] in trained else None) for place in places]
@@ -266,7 +276,7 @@ def _ready(
         (pl.col("used") - pl.col("spare")).cast(MONEY).alias("busy"),
         pl.min_horizontal("coverage", 1 - pl.col("untold")).alias("coverage_of_tokens"),
         pl.coalesce(
-            "reason",
+            "reason_of_use",
             first_reason(
                 (pl.col("idle") > 0, "the ledger sets idle cost apart: see marginal_per_call"),
                 (pl.col("spare").is_null(), "its pools have no GPU samples with a rate, or serve others too"),

@@ -146,7 +146,7 @@ def latency(
     Raises
     ------
     InputError
-        When the histograms have neither ``day`` nor ``month``, or no column of `by`.
+        When the histograms have neither ``day`` nor ``month``, or they or the requests no column of `by`.
 
     Examples
     --------
@@ -171,6 +171,7 @@ def latency(
     every = pl.concat([found.select(_KEYS), sums.filter(pl.col("calls") <= 0).select(_KEYS)]).unique()
     if requests is None:
         return together(_told(found, every), dimensions)
+    columns_of(by, requests, "calls", "calls_ok")
     ended = monthly(interactive(requests, batch)).select("month", *dict.fromkeys(by), "calls_ok")
     all_calls = added_up(ended.collect(engine=engine_for(requests)), dimensions, pl.col("calls_ok").sum())
     return together(_told(found, every, all_calls), dimensions)
