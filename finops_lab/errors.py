@@ -109,14 +109,14 @@ class RunError(FinopsError):
 
 
 def each_name(by: str | Sequence[str]) -> tuple[str, ...]:
-    """Return the names to group by, each once: a text is one name, never the letters it is made of.
+    """Return the names to group by: a text is one name, never the letters it is made of.
 
     Examples
     --------
-    >>> each_name("cluster"), each_name(["team", "model", "team"]), each_name(())
+    >>> each_name("cluster"), each_name(["team", "model"]), each_name(())
     (('cluster',), ('team', 'model'), ())
     """
-    return (by,) if isinstance(by, str) else tuple(dict.fromkeys(by))
+    return (by,) if isinstance(by, str) else tuple(by)
 
 
 def columns_of(

@@ -85,7 +85,7 @@ def anomaly_rate(
     >>> anomaly_rate(None, [october])["reason"][0]
     'anomaly detection has not run'
     """
-    by = each_name(by)
+    by = tuple(dict.fromkeys(each_name(by)))
     if anomalies is None:
         rows = pl.DataFrame({"month": list(months)}, schema={"month": pl.Date}).with_columns(
             pl.lit(None, pl.Int64).alias("numerator"),

@@ -176,7 +176,7 @@ def feature_cost(
     >>> found.filter(pl.col("measure") == "margin").select("key", "value").rows()
     [(None, Decimal('0.250000000000000000')), ('chat', Decimal('0.250000000000000000'))]
     """
-    by = each_name(by)
+    by = tuple(dict.fromkeys(each_name(by)))
     if unknown := [name for name in by if name not in BY]:
         raise InputError(f"cost per feature is not told by {unknown[0]!r}", hint=f"one of {', '.join(BY)}")
     currency = currency_of(entries)

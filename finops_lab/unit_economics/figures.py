@@ -233,5 +233,5 @@ def _single(value: str | int | None, kind: pl.DataType | type[pl.DataType]) -> p
 
 
 def whole_and_by(dimensions: Sequence[str]) -> tuple[str | None, ...]:
-    """Return the dimensions with None, the whole, before them."""
-    return (None, *dimensions)
+    """Return the dimensions, each once, with None, the whole, before them."""
+    return (None, *dict.fromkeys(dimensions))

@@ -114,7 +114,7 @@ def owned(
     >>> [(measure, str(value)[:4]) for measure, value in found.select("measure", "value").rows()[:4]]
     [('gross_positive', '0.75'), ('absolute', '0.75'), ('rows', '0.50'), ('model_gross_positive', '1.00')]
     """
-    by = each_name(by)
+    by = tuple(dict.fromkeys(each_name(by)))
     currency = currency_of(entries)
     if unknown := [name for name in by if name != "provider" and name not in DIMENSIONS]:
         raise InputError(f"there is no dimension {unknown[0]!r}", hint="provider, " + ", ".join(DIMENSIONS))

@@ -173,7 +173,7 @@ def training_cost(
     >>> [(name, str(value.normalize())) for name, value in found.select("measure", "value").rows()[:2]]
     [('billed_per_wall_hour', '3'), ('reported_per_wall_hour', '2.5')]
     """
-    by = each_name(by)
+    by = tuple(dict.fromkeys(each_name(by)))
     of_jobs(by)
     currency, dimensions = currency_of(entries), whole_and_by(by)
     money = added_up(

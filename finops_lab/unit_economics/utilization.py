@@ -121,7 +121,7 @@ def gpu_utilization(
         named = pools.lazy().select("pool_id", "model").drop_nulls().unique("pool_id", keep="none")
         frame = frame.join(named, on="pool_id", how="left")
     rows = frame.filter(pl.col("util_kind").is_in(UTIL_KINDS)).collect(engine=engine_for(days))
-    by = [name for name in by if name != "model" or pools is not None]
+    by = [name for name in dict.fromkeys(by) if name != "model" or pools is not None]
     columns_of(by, rows, "GPU days")
     dimensions = whole_and_by(by)
     sums = added_up(
