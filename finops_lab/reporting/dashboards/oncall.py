@@ -46,9 +46,9 @@ class Dashboard(Board):
         )
         held = shown.filter(pl.col("spent") >= 1, pl.col("severity").ne_missing("page"))["slo"].to_list()
         if held:
-            said += f" No page for {', '.join(held)}: the table says what is in doubt."
+            said += f" No page for {', '.join(held)}: what is in doubt stands below."
         calendar = self.levels.calendar
-        parts: list[object] = [_budgets(self, shown)]
+        parts: list[object] = [_budgets(self, shown), *_doubts(self, shown)]
         if calendar["spent"].is_not_null().any():
             calendar = foremost(calendar, pl.col("spent"), "slo")
             parts.append(
@@ -243,14 +243,12 @@ def _budgets(board: Board, shown: pl.DataFrame) -> Table:
             *utc("exhausted"),
             "exhaustion",
             "severity",
-            "reason",
         ),
         title=f"Error budgets of {board.review.month_name}",
         subtitle=of_all(
             "objectives that spent most",
             shown.height,
-            beside="A budget is the bad events that the target leaves room for; 100% is all of it. Within chance: "
-            "a sampled log may see as many bad calls where less is spent, so less is called for",
+            beside="A budget is the bad events that the target leaves room for; 100% is all of it",
         ),
         id="error-budgets",
         currency=board.review.currency,
@@ -266,10 +264,31 @@ def _budgets(board: Board, shown: pl.DataFrame) -> Table:
             "exhausted": "Runs out (UTC)",
             "exhaustion": "How",
             "severity": "Calls for",
-            "reason": "What is in doubt",
         },
-        unknown="does not run out, calls for nothing, nothing is in doubt, or is not known",
+        unknown="does not run out, calls for nothing, or is not known",
     )
+
+
+def _doubts(board: Board, shown: pl.DataFrame) -> list[Table]:
+    """Tell what keeps a spent budget from calling for more."""
+    doubted = shown.filter(pl.col("reason").is_not_null())
+    if doubted.is_empty():
+        return []
+    table = money_table(
+        doubted.head(MOST).select("slo", "severity", "reason"),
+        title="What is in doubt",
+        subtitle=of_all(
+            "objectives that spent most",
+            doubted.height,
+            beside="Within chance: a sampled log may see as many bad calls where less is spent",
+        ),
+        id="error-budget-doubts",
+        currency=board.review.currency,
+        money_columns=(),
+        labels={"slo": "Objective", "severity": "Calls for", "reason": "Because"},
+        unknown="calls for nothing",
+    )
+    return [table]
 
 
 def _alerts(board: Board, worst: pl.DataFrame) -> Table:
