@@ -102,7 +102,7 @@ def test_on_call_sees_the_incident_its_deploy_and_what_to_do(ran: Ran) -> None:
     page = files.html.read_text()
     # What is spent whole and calls for no page has the reason beside it.
     held = [b for b in found["budgets"]["budgets"] if Decimal(b["spent"]) >= 1 and b["severity"] != "page"]
-    table = page[page.index('id="error-budgets"') :].partition("</table>")[0]
+    table = page[page.index('id="error-budget-doubts"') :].partition("</table>")[0]
     assert held and all("within chance" in b["reason"] and b["reason"] in table for b in held)
     assert f"No page for {max(held, key=lambda b: Decimal(b['spent']))['slo']}" in page
     assert f"<strong>Worst: {slo}</strong>" in page

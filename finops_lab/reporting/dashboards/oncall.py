@@ -7,9 +7,10 @@ from typing import Any
 import polars as pl
 
 from finops_lab.charts.lines import day_lines
-from finops_lab.charts.service_levels import budget_burn_down, budget_heat_map, burn_rate_lines
+from finops_lab.charts.service_levels import budget_burn_down, burn_rate_lines
 from finops_lab.reporting.dashboards.anomalous import anomalous
 from finops_lab.reporting.dashboards.board import Board, utc
+from finops_lab.reporting.dashboards.error_budgets import error_budgets
 from finops_lab.reporting.dashboards.happened import dear_days, releases
 from finops_lab.reporting.section import MOST, Section, foremost, money, of_all
 from finops_lab.tables import Table, money_table
@@ -22,8 +23,6 @@ __all__ = ["Dashboard"]
 
 _ALERTS, _DEPLOYS, _DAYS = 12, 20, 10
 _BUSY = (0.60, 0.85)
-# Below as many bad events a budget is told with a decimal.
-_FEW = 10
 # A day is looked at from a quarter more than the median day on.
 _DEAR = 1.25
 _NO_SLOS = "**No objectives are set**: write `[[slos]]` into `finops.toml`."
@@ -33,28 +32,10 @@ class Dashboard(Board):
     """The on-call dashboard."""
 
     def budgets(self) -> Section:
-        """Show every error budget: how much is spent, what is left, when it runs out."""
-        budgets = self.levels.budgets
-        if budgets.is_empty():
+        """Show every error budget: how much is spent, what is left, when it runs out, what is in doubt."""
+        if self.levels.budgets.is_empty():
             return self.nothing("budgets", _NO_SLOS)
-        shown = budgets.sort(pl.col("spent"), "slo", descending=[True, False], nulls_last=True)
-        over = shown.filter(pl.col("spent") >= 1)["slo"].to_list()
-        said = (
-            f"**{plural(len(over), 'error budget')} spent whole**: {', '.join(over)}."
-            if over
-            else "**No error budget is spent whole.**"
-        )
-        held = shown.filter(pl.col("spent") >= 1, pl.col("severity").ne_missing("page"))["slo"].to_list()
-        if held:
-            said += f" No page for {', '.join(held)}: what is in doubt stands below."
-        calendar = self.levels.calendar
-        parts: list[object] = [_budgets(self, shown), *_doubts(self, shown)]
-        if calendar["spent"].is_not_null().any():
-            calendar = foremost(calendar, pl.col("spent"), "slo")
-            parts.append(
-                budget_heat_map(calendar, title=f"Error budgets spent by day, {self.review.month_name}")
-            )
-        return Section("budgets", said, tuple(parts), {"budgets": budgets.to_dicts()})
+        return error_budgets(self, self.levels.budgets, self.levels.calendar)
 
     def alerts(self) -> Section:
         """Show pages and tickets, what they coincide with, and what to do."""
@@ -227,68 +208,6 @@ def _within(busy: float) -> str:
     low, high = _BUSY
     where = "below" if busy < low else "above" if busy > high else "within"
     return f"{where} the {low:.0%} to {high:.0%} aimed at"
-
-
-def _budgets(board: Board, shown: pl.DataFrame) -> Table:
-    # Half an evaluation allowed is not none.
-    tenths = int((shown["allowed_bad"] < _FEW).any())
-    return money_table(
-        shown.head(MOST).select(
-            "slo",
-            "target",
-            "total",
-            "bad",
-            "allowed_bad",
-            "spent",
-            *utc("exhausted"),
-            "exhaustion",
-            "severity",
-        ),
-        title=f"Error budgets of {board.review.month_name}",
-        subtitle=of_all(
-            "objectives that spent most",
-            shown.height,
-            beside="A budget is the bad events that the target leaves room for; 100% is all of it",
-        ),
-        id="error-budgets",
-        currency=board.review.currency,
-        money_columns=(),
-        percent_columns={"target": 1, "spent": 0},
-        number_columns={"total": 0, "bad": 0, "allowed_bad": tenths},
-        labels={
-            "slo": "Objective",
-            "total": "Events",
-            "bad": "Bad",
-            "allowed_bad": "Allowed",
-            "spent": "Spent",
-            "exhausted": "Runs out (UTC)",
-            "exhaustion": "How",
-            "severity": "Calls for",
-        },
-        unknown="does not run out, calls for nothing, or is not known",
-    )
-
-
-def _doubts(board: Board, shown: pl.DataFrame) -> list[Table]:
-    """Tell what keeps a spent budget from calling for more."""
-    doubted = shown.filter(pl.col("reason").is_not_null())
-    if doubted.is_empty():
-        return []
-    table = money_table(
-        doubted.head(MOST).select("slo", "severity", "reason"),
-        title="What is in doubt",
-        subtitle=of_all(
-            "objectives that spent most",
-            doubted.height,
-            beside="Within chance: a sampled log may see as many bad calls where less is spent",
-        ),
-        id="error-budget-doubts",
-        currency=board.review.currency,
-        money_columns=(),
-        labels={"slo": "Objective", "severity": "Calls for", "reason": "Because"},
-        unknown="calls for nothing",
-    )
-    return [table]
 
 
 def _alerts(board: Board, worst: pl.DataFrame) -> Table:
