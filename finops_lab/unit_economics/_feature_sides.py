@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import polars as pl
 
-from finops_lab.unit_economics._by_dimension import PLACE, per_dimension
+from finops_lab.unit_economics._by_dimension import PLACE, added_up
 from finops_lab.unit_economics._grouping import grouped
 
 __all__ = ["shared_out", "side_by_side", "whole"]
@@ -31,14 +31,13 @@ def shared_out(
     """Give the revenue of each feature to the one value of a dimension that it is of, if there is one."""
     keys = [*PLACE, "feature"]
 
-    def added(rows: pl.DataFrame, *names: str) -> pl.LazyFrame:
-        told = per_dimension(rows, dimensions, lambda _: ["feature", *names])
-        return told.group_by(keys).agg(pl.col(names).sum())
-
-    costs = added(money, "amount", "charged", "entries", "unknown")
-    served = added(calls, "calls", "rows", "variance")
-    table = costs.join(served, on=keys, how="full", coalesce=True, nulls_equal=True).with_columns(
-        pl.col("entries", "unknown", "rows").fill_null(0), pl.col("charged").fill_null(0)
+    sums = pl.col("amount", "charged", "entries", "unknown").sum()
+    costs = added_up(money, dimensions, sums, also=("feature",))
+    served = added_up(calls, dimensions, pl.col("calls", "rows", "variance").sum(), also=("feature",))
+    table = (
+        costs.lazy()
+        .join(served.lazy(), on=keys, how="full", coalesce=True, nulls_equal=True)
+        .with_columns(pl.col("entries", "unknown", "rows").fill_null(0), pl.col("charged").fill_null(0))
     )
     # Money of no value may be anybody's; a call that says none says nothing.
     counts = (pl.col("entries") > 0) | (pl.col("key").is_not_null() & (pl.col("rows") > 0))

@@ -11,7 +11,7 @@ import polars as pl
 from finops_lab.calendar import days_in_month
 from finops_lab.errors import InputError, each_name
 from finops_lab.money import MONEY, divided
-from finops_lab.unit_economics._by_dimension import PLACE, per_dimension
+from finops_lab.unit_economics._by_dimension import PLACE, added_up
 from finops_lab.unit_economics._telling import asked, told
 from finops_lab.unit_economics.figures import Asked, Definition, together, whole_and_by
 
@@ -97,16 +97,13 @@ def anomaly_rate(
     status = pl.col("status")
     yes = status.is_in(list(confirmed)).fill_null(False)
     no = status.is_in(list(dismissed)).fill_null(False)
-    sums = (
-        per_dimension(found, whole_and_by(by), lambda _: ["status"])
-        .group_by(PLACE)
-        .agg(
-            yes.cast(pl.Int64).sum().alias("yes"),
-            (~no).cast(pl.Int64).sum().alias("most"),
-            (yes | no).cast(pl.Int64).sum().alias("judged"),
-            pl.len().cast(pl.Int64).alias("rows"),
-        )
-        .collect(engine="in-memory")
+    sums = added_up(
+        found,
+        whole_and_by(by),
+        yes.cast(pl.Int64).sum().alias("yes"),
+        (~no).cast(pl.Int64).sum().alias("most"),
+        (yes | no).cast(pl.Int64).sum().alias("judged"),
+        pl.len().cast(pl.Int64).alias("rows"),
     )
     whole = sums.filter(pl.col("dimension").is_null())["month"].to_list()
     calm = [{"month": month} for month in dict.fromkeys(months) if month not in whole]

@@ -13,7 +13,7 @@ from finops_lab.config import Activity, TokenWeights
 from finops_lab.contracts import DIMENSIONS
 from finops_lab.errors import InputError, each_name
 from finops_lab.money import MONEY, SCALE, exact_sum, one_currency, split
-from finops_lab.unit_economics._by_dimension import PLACE, per_dimension
+from finops_lab.unit_economics._by_dimension import PLACE, added_up, per_dimension
 from finops_lab.unit_economics._grouping import share_of
 from finops_lab.unit_economics._idle_pools import idle_of_pools
 from finops_lab.unit_economics._inference_figures import inference_figures
@@ -332,8 +332,7 @@ def _outcomes(table: pl.DataFrame, outcomes: pl.LazyFrame | pl.DataFrame | None)
         return table["outcomes"].cast(MONEY).alias("outcome")
     frame = outcomes.lazy().collect()
     known = [one for one in table["dimension"].unique() if one is None or one in frame.columns]
-    counts = per_dimension(frame, known, lambda _: ["outcomes"]).group_by(PLACE)
-    found = counts.agg(pl.col("outcomes").sum().cast(MONEY).alias("outcome")).collect()
+    found = added_up(frame, known, pl.col("outcomes").sum().cast(MONEY).alias("outcome"))
     places = table.select(PLACE)
     return places.join(found, on=PLACE, how="left", nulls_equal=True, maintain_order="left")["outcome"]
 
